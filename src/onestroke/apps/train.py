@@ -1,0 +1,126 @@
+"""`python train.py`: Hydra's command line around one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+import onestroke
+from onestroke.errors import UserError, near
+
+log = logging.getLogger(__name__)
+
+
+def config_folder() -> Path:
+    """configs/: inside the package where it was installed from a wheel, else beside src/."""
+    package = Path(onestroke.__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parents[1] / "configs"
+
+
+def run_folder(resume: str | None, style: str, now: str) -> str:
+    """A run's folder: runs/<style>/<time>, or the one that is resumed."""
+    if resume:
+        path = Path(resume)
+        return str(path if path.is_dir() else path.parent)
+    return str(Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now)
+
+
+def main() -> int:
+    """Train; 2 and one sentence for a user's mistake, else 0."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    folder = config_folder()
+    try:
+        hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(_job)()
+    except UserError as error:
+        return _fail(str(error))
+    except MissingConfigException as error:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return _fail(f"there is no {group or 'config'} '{name}': {near(name, error.options or [])}")
+    except MissingMandatoryValue as error:
+        key = str(getattr(error, "full_key", "") or error)
+        return _fail(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)")
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(_explain(error, folder))
+    return 0
+
+
+def _job(config: DictConfig) -> None:
+    # torch and Lightning take seconds to import, which --help and a typing error need not wait for
+    from onestroke.training.run import resumed, train
+
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
+    try:
+        resolved = _plain(config)
+        if resolved["resume"] is not None:
+            resolved, run_dir = resumed(resolved, list(HydraConfig.get().overrides.task))
+        train(resolved, run_dir)
+    except UserError:
+        _remove_if_bare(run_dir)
+        raise
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _remove_if_bare(run_dir: Path) -> None:
+    """Leave no folder behind for a run that never began."""
+    left = list(run_dir.iterdir()) if run_dir.is_dir() else []
+    if all(path.suffix == ".log" and path.stat().st_size == 0 for path in left):
+        for path in left:
+            path.unlink()
+        run_dir.rmdir()
+
+
+def _explain(error: Exception, folder: Path) -> str:
+    """One sentence out of Hydra's several lines."""
+    text = " ".join(str(error).split())
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return f"there is no option '{key[1]}': {near(key[1], _options(folder))}"
+    if "token recognition" in text or "mismatched input" in text or "extraneous input" in text:
+        return f"{text.split('See https')[0].strip()} (put names with special signs in quotes: 'style.image=\"a b.jpg\"')"
+    return text
+
+
+def _options(folder: Path) -> list[str]:
+    """Every option of the default config, in dots."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        config = compose("train")
+    names: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for key, value in OmegaConf.to_container(node, resolve=False).items():  # type: ignore[union-attr]
+            names.append(f"{prefix}{key}")
+            if isinstance(value, dict):
+                walk(OmegaConf.create(value), f"{prefix}{key}.")
+
+    walk(config, "")
+    return [name for name in names if not name.endswith("_target_")]
+
+
+def _fail(sentence: str) -> int:
+    print(f"onestroke: {sentence}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""The style file: the only reader and writer of that format.
+
+A `.safetensors` file with the weights of one network, in fp16, and one JSON document under the metadata key
+`onestroke`: format version, the network's name and arguments, the style's facts, how it was trained, held-out metrics.
+It rebuilds its own network, and reading one never runs code: the network's name is looked up among our own.
+
+    python -m onestroke.checkpoints show checkpoints/starry_night.safetensors
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import pkgutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import nn
+
+import onestroke.networks
+from onestroke.errors import UserError, near
+from onestroke.files import atomic
+
+FORMAT = 1
+KEY = "onestroke"
+MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
+
+
+@dataclass
+class Painter:
+    """What a style file holds, but for the weights.
+
+    network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
+    resolved config, seed, steps, images seen, dataset, code version, wall time, device, run. metrics: held-out numbers.
+    """
+
+    network: dict[str, Any]
+    style: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def network_classes() -> dict[str, type[nn.Module]]:
+    """The networks that a style file may name: the public modules' classes in onestroke.networks."""
+    found: dict[str, type[nn.Module]] = {}
+    for info in pkgutil.iter_modules(onestroke.networks.__path__):
+        module = importlib.import_module(f"onestroke.networks.{info.name}")
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
+                found[name] = value
+    return found
+
+
+def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = torch.float16) -> None:
+    """Write a style file, whole or not at all.
+
+    Args:
+        path: must end in .safetensors; its folder is made.
+        network: whose weights are written, as `dtype`.
+        painter: the document that goes with them.
+
+    Raises:
+        UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
+    """
+    if path.suffix != ".safetensors":
+        raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
+    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
+    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"can't make the folder {path.parent}: {error.strerror}") from error
+    with atomic(path) as temporary:
+        temporary.write_bytes(serialize(tensors, metadata={KEY: document}))
+
+
+def read_document(path: Path) -> Painter:
+    """What a style file says of itself, without its weights.
+
+    Raises:
+        UserError: for files that are missing, truncated, oversized, of another kind or of a newer format.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no style file {path}" + _hint(path))
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{path} is no style file: it has {size / 2**20:.0f} MB, and one has at most 512")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole style file (random bytes, cut short or of another kind): {error}; "
+            "get it again, or train it again"
+        ) from error
+    try:
+        document = json.loads(metadata[KEY])
+        version = document["version"]
+        if version != FORMAT:
+            raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
+        painter = Painter(*(document[part] for part in ("network", "style", "training", "metrics")))
+        if not isinstance(painter.network["name"], str) or not isinstance(painter.network["args"], dict):
+            raise TypeError("network")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong") from error
+    return painter
+
+
+def load(path: Path) -> tuple[nn.Module, Painter]:
+    """Rebuild the network of a style file, in fp32, ready to paint.
+
+    Raises:
+        UserError: as `read_document`, and for unknown networks, foreign or missing weights, and weights not finite.
+    """
+    painter = read_document(path)
+    network = _skeleton(path, painter.network)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+            # shapes first, from the header alone: what is declared is not yet loaded
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            if found != expected:
+                wrong = sorted(n for n in expected.keys() | found.keys() if found.get(n) != expected.get(n))
+                raise UserError(
+                    f"{path} does not hold the weights of its network {painter.network['name']}: "
+                    f"{wrong[0]} is {found.get(wrong[0], 'missing')} and should be {expected.get(wrong[0], 'absent')}"
+                )
+            tensors = {name: file.get_tensor(name).float() for name in found}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{path} is damaged: its weights {broken[0]} are not finite numbers; train it again")
+    network.load_state_dict(tensors, assign=True)
+    return network.eval().requires_grad_(False), painter
+
+
+def _skeleton(path: Path, network: Mapping[str, Any]) -> nn.Module:
+    """The network without memory for its weights, so that a file that asks for too much costs nothing."""
+    classes = network_classes()
+    name = network["name"]
+    if name not in classes:
+        raise UserError(f"{path} needs the network {name}, which this OneStroke doesn't have: {near(name, classes)}")
+    try:
+        with torch.device("meta"):
+            return classes[name](**network["args"])
+    except (TypeError, ValueError, RuntimeError, UserError) as error:
+        raise UserError(f"{path} asks for a network {name} that can't be built: {error}") from error
+
+
+def _hint(path: Path) -> str:
+    if path.parent.is_dir():
+        known = [p.stem for p in path.parent.glob("*.safetensors")]
+        if known:
+            return f": {near(path.stem, known)}"
+    return "; train one with  python train.py style=starry_night"
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Only the numbers that JSON can hold."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m onestroke.checkpoints show FILE`: print what a style file says of itself."""
+    if len(arguments) != 2 or arguments[0] != "show":
+        print("usage: python -m onestroke.checkpoints show FILE", file=sys.stderr)
+        return 2
+    try:
+        print(json.dumps(asdict(read_document(Path(arguments[1]))), indent=2, ensure_ascii=False))
+    except UserError as error:
+        print(f"onestroke: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""From a source of pictures to batches, in an order that depends on (seed, step) alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class Source(Protocol):
+    """Where photos come from. A new dataset is one class of this shape and one yaml that names it.
+
+    Everything about the n-th sample follows from (n, seed), so that a resumed run, and each process of a distributed
+    one, sees what an unbroken run would have seen. Instances are sent to worker processes, so they must pickle.
+    """
+
+    def preflight(self) -> None:
+        """Raise a UserError where training could not start."""
+
+    def sample(self, n: int, seed: int, crop: int) -> tuple[np.ndarray, list[str]]:
+        """The n-th training picture, uint8 (crop, crop, 3), and a 'path: reason' for each file skipped on the way."""
+        ...
+
+    def held_out(self, size: int) -> list[np.ndarray]:
+        """Fixed pictures that are never trained on, each uint8 (size, size, 3)."""
+        ...
+
+    def describe(self) -> str:
+        """What this is, in a few words."""
+        ...
+
+
+class Batch(TypedDict):
+    """photos: uint8 (N, H, W, 3). skipped: what could not be read on the way."""
+
+    photos: Tensor
+    skipped: list[str]
+
+
+def to_image(photos: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float (N, 3, H, W) in [0, 1], laid out channels_last, as it came."""
+    return photos.permute(0, 3, 1, 2).float() / 255
+
+
+class _Samples(Dataset[tuple[np.ndarray, list[str]]]):
+    def __init__(self, source: Source, seed: int, crop: int) -> None:
+        self.source, self.seed, self.crop = source, seed, crop
+
+    def __getitem__(self, n: int) -> tuple[np.ndarray, list[str]]:
+        return self.source.sample(n, self.seed, self.crop)
+
+
+class _Steps(Sampler[list[int]]):
+    """Endless steps from `start`: of the numbers of each global batch, those that fall to this process."""
+
+    def __init__(self, start: int, batch_size: int, rank: int, processes: int) -> None:
+        self.start, self.batch_size = start, batch_size
+        share = batch_size // processes
+        self.mine = range(rank * share, (rank + 1) * share)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.start
+        while True:
+            yield [step * self.batch_size + i for i in self.mine]
+            step += 1
+
+
+def _collate(samples: list[tuple[np.ndarray, list[str]]]) -> Batch:
+    photos = torch.from_numpy(np.stack([picture for picture, _ in samples]))
+    return {"photos": photos, "skipped": [line for _, lines in samples for line in lines]}
+
+
+class PhotoBatches(LightningDataModule):
+    """Batches of a source, from any step on.
+
+    Args:
+        source: where the photos come from.
+        batch_size: of a step, over all processes together.
+        crop: side of the square pictures in pixels.
+        seed: of order and augmentation.
+        workers: processes that prepare pictures; None: as fits the machine.
+    """
+
+    def __init__(self, source: Source, batch_size: int, crop: int, seed: int, workers: int | None = None) -> None:
+        super().__init__()
+        self.source, self.batch_size, self.crop, self.seed = source, batch_size, crop, seed
+        # on few cores one process keeps ahead of the training and takes least from it
+        self.workers = min(8, max(1, (os.cpu_count() or 1) // 2)) if workers is None else workers
+        self.start_step = 0
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Endless batches from `start_step` on."""
+        trainer = self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        return DataLoader(
+            _Samples(self.source, self.seed, self.crop),
+            batch_sampler=_Steps(self.start_step, self.batch_size, rank, processes),
+            collate_fn=_collate,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """The step that comes next, for the resume file."""
+        assert self.trainer is not None
+        return {"step": int(self.trainer.lightning_module.step)}  # type: ignore[arg-type]
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with the step that came next when the state was written."""
+        self.start_step = state_dict["step"]

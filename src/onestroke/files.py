@@ -1,0 +1,57 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from onestroke.errors import UserError
+
+_ADVICE = {
+    errno.ENOENT: "make its folder first",
+    errno.ENOTDIR: "make its folder first",
+    errno.ENOSPC: "free some space or write elsewhere",
+    errno.EDQUOT: "free some space or write elsewhere",
+    errno.EFBIG: "write to a disk that takes larger files",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Lend a temporary file that takes the name `path` once the block has ended well.
+
+    The temporary file stands in the folder of `path` (which is not made here), is empty, hidden, and has the
+    same suffix and the permission bits of any new file. At the end of the block it is synced to disk and
+    renamed onto `path`, or onto what `path` links to. When anything fails it is removed and an older `path`
+    stays whole.
+
+    Raises:
+        UserError: `path` is a folder or a device, or the block or the renaming raised an OSError.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        if target.is_dir():
+            raise UserError(f"cannot write '{path}': it is a folder; add a file name")
+        # Renaming onto /dev/null and its like would replace the device itself.
+        if target.exists() and not target.is_file():
+            raise UserError(f"cannot write '{path}': it is not a regular file; choose another name")
+        temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+        # os.open heeds the umask (and the folder's default ACL), which tempfile's 0600 doesn't.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "choose a place that you may write to")
+        raise UserError(f"cannot write '{path}': {error.strerror or error}; {advice}") from error

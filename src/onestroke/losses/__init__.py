@@ -1,0 +1,1 @@
+"""What a painting is judged by: an objective over terms, one term a file."""

@@ -1,0 +1,147 @@
+"""The objective: each VGG pass once, then every term on its features (perceptual losses, Johnson et al., 2016).
+
+Every term is relative, so that its size means the same for each painting and nothing is left to tune but one dial:
+`strength`, from 0 (the photo) to 1 (the painting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from onestroke.errors import UserError
+from onestroke.styles import Style
+from onestroke.vgg import VGG, check_layers
+
+# How much the style term counts against the content term with the dial in the middle. Found once, by looking at
+# every style that ships, and then fixed; see BENCHMARKS.md.
+MIDDLE = 1.0
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a term may look at.
+
+    output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
+    pixels, in [0, 1]. style: the statistics to be imitated.
+    """
+
+    output: Mapping[str, Tensor]
+    content: Mapping[str, Tensor]
+    style: Style
+
+
+class Term(nn.Module):
+    """One part of the objective: `forward(views) -> scalar`, with a weight and the layers it reads. Holds no images.
+
+    Args:
+        layers: names of the layers it reads.
+        weight: its factor, on top of what the dial gives its side.
+
+    Raises:
+        UserError: for an unknown layer or a weight that is no number >= 0.
+    """
+
+    side: ClassVar[Literal["content", "style", "neither"]] = "neither"
+    """Which end of the strength dial it pulls towards; `neither` is left alone by the dial."""
+    reads_content: ClassVar[bool] = False
+    """Whether it looks at the photo's features; the content pass is cut at the deepest such term."""
+
+    def __init__(self, layers: Sequence[str], weight: float = 1.0) -> None:
+        super().__init__()
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            raise UserError(f"{type(self).__name__}: weight must be a number of at least 0, not {weight!r}")
+        if isinstance(layers, str) or not layers:
+            raise UserError(f"{type(self).__name__}: layers must be a list of layer names, not {layers!r}")
+        self.layers = tuple(layers)
+        self.weight = float(weight)
+
+    def forward(self, views: Views) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"layers={self.layers}, weight={self.weight}"
+
+
+def balance(strength: float) -> dict[str, float]:
+    """The factors of both sides of the dial.
+
+    At 0.5 content counts 1 and style MIDDLE; at 0 style counts nothing, at 1 content counts nothing, each falling as
+    a square on its half of the dial: 0.25 and 0.75 are a factor of 4 away from the middle.
+
+    Raises:
+        UserError: outside of 0..1.
+    """
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        raise UserError(f"style.strength must be a number from 0 (the photo) to 1 (the painting), not {strength!r}")
+    # each side fades on its own half of the dial only, so that the loss stays O(1) at both ends
+    content, style = min(1.0, 2 * (1 - strength)), min(1.0, 2 * strength)
+    return {"content": content**2, "style": MIDDLE * style**2, "neither": 1.0}
+
+
+class Objective(nn.Module):
+    """Terms on the features of one VGG.
+
+    Args:
+        terms: the terms by the name that each is logged under.
+        vgg: a frozen VGG, which knows at least the layers that the terms name.
+        style: the statistics to be imitated.
+        strength: the dial, 0 to 1.
+    """
+
+    def __init__(self, terms: Mapping[str, Term], vgg: VGG, style: Style, strength: float = 0.5) -> None:
+        super().__init__()
+        self.terms = nn.ModuleDict(terms)
+        self.vgg = vgg
+        self.style = style
+        factors = balance(strength)
+        self.factors = {name: term.weight * factors[term.side] for name, term in terms.items()}
+        self.output_layers = {layer for term in terms.values() for layer in term.layers}
+        self.content_layers = {layer for term in terms.values() if term.reads_content for layer in term.layers}
+
+    def forward(self, output: Tensor, content: Tensor) -> dict[str, Tensor]:
+        """The weighted terms by name; the loss is their sum.
+
+        Args:
+            output: the painted batch, (N, 3, H, W), about [0, 1].
+            content: the photos it was painted from, the same shape, in [0, 1].
+        """
+        with torch.no_grad():
+            content_features = self.vgg(content, self.content_layers)
+        views = Views(self.vgg(output, self.output_layers), content_features, self.style)
+        return {name: self.factors[name] * term(views) for name, term in self.terms.items()}
+
+
+def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:
+    """Check what a config's `loss` group was built into.
+
+    Raises:
+        UserError: for entries that are not terms (by name, as an option for a term that wasn't chosen leaves one),
+            for unknown layers, and where no term is left.
+    """
+    terms: dict[str, Term] = {}
+    for name, part in parts.items():
+        if not isinstance(part, Term):
+            raise UserError(
+                f"loss.{name} is no term of this run's objective ({', '.join(parts)}): "
+                f"choose it with 'loss=[...,{name}]' or leave its options out"
+            )
+        check_layers(part.layers, arch)
+        terms[name] = part
+    if not terms:
+        raise UserError("loss is empty: choose terms, such as 'loss=[content,gram]'")
+    return terms
+
+
+def batch_mean(value: Tensor) -> Tensor:
+    """The mean of a scalar over all processes of a distributed run, without a gradient; the value itself elsewhere."""
+    value = value.detach()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+        value /= torch.distributed.get_world_size()
+    return value

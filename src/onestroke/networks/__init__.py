@@ -1,0 +1,1 @@
+"""Transform networks, one a file: image in, image out."""

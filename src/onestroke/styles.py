@@ -1,0 +1,226 @@
+"""Style: what is to be imitated, as statistics of VGG features; from a picture, several, or a card that ships.
+
+A style card holds all that training needs of a painting, for each layer and style size: the Gram matrix (upper
+triangle) and the mean of each channel, and the painting's facts. About a megabyte, and no picture.
+
+    python -m onestroke.styles make image=painting.jpg out=card.safetensors title="..." artist="..." year=1889
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from onestroke import images
+from onestroke.errors import UserError, near
+from onestroke.files import atomic
+from onestroke.vgg import VGG
+
+CARD_SIZES = (256, 384, 512)
+CARD_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_3")
+CARD_ARCH = "vgg16"
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a painting; empty where it isn't."""
+
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = ""
+    source: str = ""
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """`F F^T / (C H W)` in fp32, where fp16 would overflow: (N, C, H, W) -> (N, C, C) (Gatys et al., 2016)."""
+    n, c, h, w = features.shape
+    with torch.autocast(features.device.type, enabled=False):
+        # the layout of channels_last, of which this is a view and no copy
+        rows = features.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
+        return rows.transpose(1, 2) @ rows / (c * h * w)
+
+
+class Style(nn.Module):
+    """Statistics of one style, as buffers, so that they follow the objective to its device.
+
+    Args:
+        name: what the style is called.
+        grams: layer name -> (C, C).
+        means: layer name -> (C,).
+        facts: what is known of it.
+        size: the shorter side in pixels at which it was measured: the size of its strokes.
+    """
+
+    def __init__(
+        self, name: str, grams: Mapping[str, Tensor], means: Mapping[str, Tensor], facts: Facts, size: int
+    ) -> None:
+        super().__init__()
+        self.name, self.facts, self.size = name, facts, size
+        for layer, gram in grams.items():
+            self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
+        for layer, mean in means.items():
+            self.register_buffer(f"mean_{layer}", mean.float(), persistent=False)
+
+    def gram(self, layer: str) -> Tensor:
+        """The Gram matrix of a layer, (C, C), fp32."""
+        return self.get_buffer(f"gram_{layer}")
+
+    def mean(self, layer: str) -> Tensor:
+        """The mean of each channel of a layer, (C,), fp32."""
+        return self.get_buffer(f"mean_{layer}")
+
+
+def measure(
+    pictures: Sequence[Tensor], vgg: VGG, size: int, layers: Collection[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Gram matrices and channel means of pictures brought to one shorter side; several pictures count alike.
+
+    Args:
+        pictures: each (1, 3, H, W) in [0, 1].
+        size: shorter side in pixels.
+
+    Returns:
+        grams {layer: (C, C)} and means {layer: (C,)}.
+    """
+    grams: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
+    for picture in pictures:
+        with torch.no_grad():
+            features = vgg(images.fit(picture, short_side=size), layers)
+        for layer, f in features.items():
+            grams[layer] = grams.get(layer, torch.zeros(())) + gram_matrix(f)[0] / len(pictures)
+            means[layer] = means.get(layer, torch.zeros(())) + f.float().mean(dim=(0, 2, 3)) / len(pictures)
+    return grams, means
+
+
+def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG) -> Style:
+    """A style from one or several pictures of the user's own.
+
+    Raises:
+        UserError: for pictures that can't be read, or are too small to show strokes at all.
+    """
+    pictures = []
+    for path in paths:
+        picture = images.read(path).rgb
+        if min(picture.shape[-2:]) < 64:
+            height, width = picture.shape[-2:]
+            raise UserError(f"style.image: {path} is only {width} x {height}; its shorter side must be at least 64")
+        pictures.append(picture)
+    grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
+    return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size)
+
+
+def card_names() -> list[str]:
+    """The styles whose cards ship with the package."""
+    folder = files("onestroke") / "assets" / "styles"
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def from_card(name: str, size: int, layers: Collection[str], arch: str = CARD_ARCH) -> Style:
+    """A style that ships, without its picture.
+
+    Raises:
+        UserError: for an unknown name, and for a size, a layer or a VGG that the card was not measured with.
+    """
+    if name not in card_names():
+        raise UserError(f"there is no style card '{name}': {near(name, card_names())} (or style.image=picture.jpg)")
+    if arch != CARD_ARCH:
+        raise UserError(f"style cards are measured with {CARD_ARCH}; with {arch}, name a picture: style.image=...")
+    if size not in CARD_SIZES:
+        raise UserError(
+            f"style.size={size}: the card of {name} was measured at {', '.join(map(str, CARD_SIZES))}; "
+            "take one of these, or name a picture: style.image=..."
+        )
+    wanted = [layer for layer in layers if layer != "image"]
+    missing = [layer for layer in wanted if layer not in CARD_LAYERS]
+    if missing:
+        raise UserError(
+            f"the card of {name} has no statistics of {', '.join(missing)} (only of {', '.join(CARD_LAYERS)}); "
+            "name a picture: style.image=..."
+        )
+    return read_card(Path(str(files("onestroke") / "assets" / "styles" / f"{name}.safetensors")), size, wanted)
+
+
+def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
+    """Read the statistics of some layers at one size from a card."""
+    try:
+        with safe_open(str(path), framework="pt") as card:
+            document = json.loads((card.metadata() or {})["onestroke"])
+            if document["version"] != CARD_VERSION:
+                raise UserError(f"{path} is a card of version {document['version']}, which this OneStroke can't read")
+            grams, means = {}, {}
+            for layer in layers:
+                triangle = card.get_tensor(f"{size}.{layer}.gram").float() * document["scale"][f"{size}.{layer}"]
+                means[layer] = card.get_tensor(f"{size}.{layer}.mean")
+                grams[layer] = _symmetric(triangle, means[layer].numel())
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a style card: {error}") from error
+    facts = {f.name: str(document["facts"].get(f.name, "")) for f in fields(Facts)}
+    return Style(document["name"], grams, means, Facts(**facts), size)
+
+
+def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
+    """Measure pictures at every card size and write their card.
+
+    Raises:
+        UserError: for pictures that can't be read and cards that can't be written.
+    """
+    vgg = VGG(CARD_LAYERS, CARD_ARCH)
+    tensors: dict[str, Tensor] = {}
+    scale: dict[str, float] = {}
+    for size in CARD_SIZES:
+        style = from_pictures(name, paths, size, CARD_LAYERS, vgg)
+        for layer in CARD_LAYERS:
+            gram = style.gram(layer)
+            rows, columns = torch.triu_indices(*gram.shape)
+            # a Gram matrix spans more than fp16 does; its largest entry becomes 1
+            scale[f"{size}.{layer}"] = float(gram.max())
+            tensors[f"{size}.{layer}.gram"] = (gram[rows, columns] / gram.max()).half()
+            tensors[f"{size}.{layer}.mean"] = style.mean(layer).clone()
+    document = {"version": CARD_VERSION, "name": name, "vgg": CARD_ARCH, "facts": asdict(facts), "scale": scale}
+    with atomic(out) as temporary:
+        temporary.write_bytes(serialize(tensors, metadata={"onestroke": json.dumps(document)}))
+
+
+def _symmetric(triangle: Tensor, channels: int) -> Tensor:
+    rows, columns = torch.triu_indices(channels, channels)
+    gram = triangle.new_zeros(channels, channels)
+    gram[rows, columns] = triangle
+    gram[columns, rows] = triangle
+    return gram
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m onestroke.styles make image=FILE out=FILE`: measure a card."""
+    usage = "usage: python -m onestroke.styles make image=FILE [image=FILE ...] out=FILE [name= title= artist= ...]"
+    options = [tuple(a.split("=", 1)) for a in arguments[1:] if "=" in a]
+    pictures = [value for key, value in options if key == "image"]
+    rest = dict(option for option in options if option[0] != "image")
+    known = {"out", "name", *(f.name for f in fields(Facts))}
+    if arguments[:1] != ["make"] or not pictures or "out" not in rest or not set(rest) <= known:
+        print(usage, file=sys.stderr)
+        return 2
+    out = Path(rest.pop("out"))
+    name = rest.pop("name", out.stem)
+    try:
+        make_card(name, pictures, out, Facts(**rest))
+    except UserError as error:
+        print(f"onestroke: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,247 @@
+"""What happens around the steps: signs of life, pictures, files, and a clean stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from onestroke.data.datamodule import to_image
+from onestroke.errors import UserError
+from onestroke.files import atomic
+from onestroke.training.module import StyleTransfer
+
+log = logging.getLogger(__name__)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 40 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(max(seconds, 0))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+class _MainProcess(Callback):
+    """A callback that acts in the first process only."""
+
+    def module(self, trainer: Trainer, module: LightningModule) -> StyleTransfer | None:
+        assert isinstance(module, StyleTransfer)
+        return module if trainer.is_global_zero else None
+
+
+class Meter(_MainProcess):
+    """Scalars in TensorBoard, a progress bar on a terminal, and a line now and then elsewhere.
+
+    Args:
+        writer: of the run's TensorBoard events.
+        batch_size: of a step, over all processes.
+        every: steps between two points in TensorBoard; each is a mean over the steps between.
+    """
+
+    def __init__(self, writer: SummaryWriter | None, batch_size: int, every: int = 10) -> None:
+        self.writer, self.batch_size, self.every = writer, batch_size, every
+        self.skipped: list[str] = []
+        self.images_per_second = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
+        self._waited = self._since = self._ended = self._printed = 0.0
+        self._smooth: dict[str, float] = {}
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = self._ended = self._printed = time.monotonic()
+        if self.module(trainer, pl_module) and sys.stderr.isatty():
+            columns = (BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._bar.add_task("the first steps are the slowest", total=1.0)
+            self._bar.start()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._waited += time.monotonic() - self._ended
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ended = time.monotonic()
+        for line in batch["skipped"]:
+            if line not in self.skipped:
+                self.skipped.append(line)
+                log.debug("skipped %s", line)
+        module = self.module(trainer, pl_module)
+        if module is None:
+            return
+        for name, loss in module.losses.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
+        self._steps += 1
+        if self._steps >= self.every or module.step == 1:
+            self._publish(trainer, module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _publish(self, trainer: Trainer, module: StyleTransfer) -> None:
+        span = max(self._ended - self._since, 1e-9)
+        rate = self._steps * self.batch_size / span
+        # the first step warms everything up and says little about those to come
+        self.images_per_second = rate if module.step <= self.every else 0.9 * self.images_per_second + 0.1 * rate
+        means = {name: float(total) / self._steps for name, total in self._sums.items()}
+        scalars = {f"train/{name}": value for name, value in means.items()}
+        scalars["train/total"] = sum(means.values())
+        scalars["speed/images_per_second"] = rate
+        scalars["speed/data_wait_share"] = self._waited / span
+        scalars["schedule/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if self.writer is not None:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, module.step)
+        self._smooth = {name: 0.8 * self._smooth.get(name, v) + 0.2 * v for name, v in means.items()}
+        self._say(module)
+        self._sums, self._steps, self._waited = {}, 0, 0.0
+        self._since = time.monotonic()
+
+    def _say(self, module: StyleTransfer) -> None:
+        left = remaining(module, self.batch_size / max(self.images_per_second, 1e-9))
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in self._smooth.items())
+        line = f"step {module.step}  {self.images_per_second:.1f} images/s  {terms}  {duration(left)} left"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=min(module.progress, 1.0), description=line)
+        elif module.step > 1 and time.monotonic() - self._printed > min(60.0, 10 + 0.05 * module.elapsed):
+            self._printed = time.monotonic()
+            log.info("%3.0f %%  %s", 100 * min(module.progress, 1.0), line)
+
+
+def remaining(module: StyleTransfer, seconds_per_step: float) -> float:
+    """Seconds of training left: by steps or by the time budget, whichever ends first."""
+    by_steps = (module.steps - module.step) * seconds_per_step
+    return min(by_steps, 60 * module.minutes - module.elapsed) if module.minutes else by_steps
+
+
+class Previews(_MainProcess):
+    """Held-out photos, painted and judged: soon after the start, then at growing distances, and at the end.
+
+    Args:
+        writer: of the run's TensorBoard events.
+        photos: uint8 (H, W, 3), the same all the time.
+        shown: how many of them go into the picture.
+    """
+
+    def __init__(self, writer: SummaryWriter | None, photos: list[np.ndarray], shown: int = 4) -> None:
+        self.writer = writer
+        self.photos = [to_image(torch.from_numpy(photo)[None]) for photo in photos]
+        self.shown = shown
+        self.metrics: dict[str, float] = {}
+        self.step = -1
+        self._next = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = self.module(trainer, pl_module)
+        # the second step, since the first one's time says nothing
+        if module is not None and module.step >= 2 and module.elapsed >= self._next:
+            started = time.monotonic()
+            self.show(module)
+            # at most a twentieth of the time goes into looking
+            self._next = module.elapsed + max(10.0, 0.15 * module.elapsed, 20 * (time.monotonic() - started))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = self.module(trainer, pl_module)
+        if module is not None and module.step != self.step:
+            self.show(module)
+
+    def show(self, module: StyleTransfer) -> None:
+        """Paint and judge now, and send both to TensorBoard."""
+        self.metrics, paintings = module.evaluate(self.photos)
+        self.step = module.step
+        if self.writer is None:
+            return
+        for name, value in self.metrics.items():
+            self.writer.add_scalar(f"held_out/{name}", value, module.step)
+        rows = [torch.cat(pair, dim=3) for pair in zip(self.photos[: self.shown], paintings, strict=False)]
+        self.writer.add_image("content | output", torch.cat(rows, dim=2)[0], module.step)
+        self.writer.flush()
+
+
+class Files(_MainProcess):
+    """The style file and the resume file, every so many steps and at the end, each whole or not at all.
+
+    Args:
+        resume_file: where all that a resumed run needs is kept.
+        export: writes the style file.
+        every: steps between.
+    """
+
+    def __init__(self, resume_file: Path, export: Callable[[StyleTransfer], Path], every: int) -> None:
+        self.resume_file, self.export, self.every = resume_file, export, every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        if pl_module.step % self.every == 0 and pl_module.remember():
+            self.keep(trainer)
+            if self.module(trainer, pl_module):
+                try:
+                    self.export(pl_module)
+                except UserError as error:  # the training is worth more than this copy, and the next may succeed
+                    log.warning("the style file was not written this time: %s", error)
+
+    def keep(self, trainer: Trainer) -> None:
+        """Write the resume file; all processes take part."""
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(os.devnull)  # Lightning gathers in all processes and writes in the first
+            return
+        try:
+            with atomic(self.resume_file) as temporary:
+                trainer.save_checkpoint(temporary)
+        except UserError as error:
+            log.warning("the resume file was not written this time: %s", error)
+
+
+class StopOnSignal(Callback):
+    """Ctrl-C (and a polite kill) ends the training after the step it is in, and all is exported; twice, at once."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self.stopped:
+                raise KeyboardInterrupt
+            self.stopped = True
+            trainer.should_stop = True
+            log.warning("stopping after this step, and writing the style file (again to stop at once)")
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, stop)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,224 @@
+"""The training step of one style (Johnson et al., 2016): photo in, painting out, judged by the objective."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from onestroke.data.datamodule import Batch, to_image
+from onestroke.errors import UserError
+from onestroke.losses.objective import Objective
+
+log = logging.getLogger(__name__)
+
+CLIP = 1.0  # gradient norm; single photos now and then give a hundred times the usual one
+PATIENCE = 3  # steps without a finite gradient in a row before the weights are rolled back
+ROLLBACKS = 3  # before giving up
+
+
+def learning_rate(progress: float, step: int, peak: float, warmup: int = 20) -> float:
+    """Linear warm-up over `warmup` steps, then half a cosine down to a hundredth of `peak` at progress 1."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return peak * min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * cosine)
+
+
+def ema_decay(step: int, share: float = 0.05) -> float:
+    """Decay of the weights' moving average that spans about the last `share` of all steps so far.
+
+    A power function of the step (Karras et al., 2024), so that short and long runs need no other number.
+    """
+    return 1 - min(1.0, 1 / (share * (step + 1)))
+
+
+class StyleTransfer(LightningModule):
+    """A network, the moving average of its weights (which is what gets exported), and one step of training.
+
+    Args:
+        network: image in, image out.
+        objective: judges the training's batches, in the training's precision.
+        judge: the same terms in fp32, for held-out pictures.
+        lr: the schedule's peak.
+        steps: how many at most.
+        minutes: how long at most; the schedule ends with whichever comes first.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        judge: Objective,
+        lr: float = 2e-3,
+        steps: int = 8000,
+        minutes: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.ema = copy.deepcopy(network).requires_grad_(False).eval()
+        # out of the module's sight: frozen, large, and no part of a resume file
+        self._frozen = (objective, judge)
+        self.lr, self.steps, self.minutes = lr, steps, minutes
+        self.config_json = "{}"  # what a resumed run is rebuilt from
+        self.step = 0  # batches seen, those that were skipped among them
+        self.elapsed = 0.0  # seconds of training, over all resumes
+        self.losses: dict[str, Tensor] = {}
+        self.skipped_steps = 0
+        self._bad = self._rollbacks = 0
+        self._lr_factor = 1.0
+        self._snapshot: dict[str, Any] | None = None
+        self._clock = 0.0
+
+    @property
+    def objective(self) -> Objective:
+        """What the training's batches are judged by."""
+        return self._frozen[0]
+
+    @property
+    def judge(self) -> Objective:
+        """The same in fp32, for held-out pictures."""
+        return self._frozen[1]
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, 0 to 1: by steps or by time, whichever is further."""
+        by_time = self.elapsed / (60 * self.minutes) if self.minutes else 0.0
+        return max(self.step / self.steps, by_time)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, in its fused form where the device has one."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.lr, fused=True)
+
+    def on_fit_start(self) -> None:
+        for part in self._frozen:
+            part.to(self.device)
+        for network in (self.network, self.ema):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def on_train_start(self) -> None:
+        self._clock = time.monotonic()
+        self._snapshot = self._state()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Paint, judge, and improve; a step without a finite gradient changes nothing."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, torch.optim.Optimizer | object)
+        rate = learning_rate(self.progress, self.step, self.lr) * self._lr_factor
+        for group in optimizer.param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+        photos = to_image(batch["photos"])
+        losses = self.objective(self.network(photos).float(), photos)
+        optimizer.zero_grad()  # type: ignore[union-attr]
+        self.manual_backward(torch.stack(list(losses.values())).sum())
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP, foreach=True)
+        self.losses = {name: loss.detach() for name, loss in losses.items()}
+        if torch.isfinite(norm):
+            self._bad = 0
+            optimizer.step()  # type: ignore[union-attr]
+            self._average()
+        else:
+            self._skip(losses)
+        self.step += 1
+        self._tick()
+        if self.progress >= 1:
+            self.trainer.should_stop = True
+
+    @torch.no_grad()
+    def evaluate(self, photos: Iterable[Tensor]) -> tuple[dict[str, float], list[Tensor]]:
+        """Judge the averaged weights on held-out photos, one at a time, in fp32.
+
+        Args:
+            photos: each (1, 3, H, W) in [0, 1], on the CPU.
+
+        Returns:
+            The mean of each weighted term and `total`, and the paintings, clamped to [0, 1], on the CPU.
+        """
+        sums: dict[str, float] = {}
+        paintings = []
+        with torch.autocast(self.device.type, enabled=False):
+            for photo in photos:
+                photo = photo.to(self.device, memory_format=torch.channels_last)
+                painting = self.ema(photo).clamp(0, 1)
+                terms = {name: float(loss) for name, loss in self.judge(painting, photo).items()}
+                for name, value in {**terms, "total": sum(terms.values())}.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                paintings.append(painting.cpu())
+        return {name: value / len(paintings) for name, value in sums.items()}, paintings
+
+    def remember(self) -> bool:
+        """Keep the present state to roll back to, if all of it is finite; whether it was."""
+        if not all(torch.isfinite(p).all() for p in (*self.network.parameters(), *self.ema.parameters())):
+            return False
+        self._snapshot = self._state()
+        return True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["onestroke"] = {
+            "config": self.config_json,
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "skipped_steps": self.skipped_steps,
+            "rollbacks": self._rollbacks,
+            "lr_factor": self._lr_factor,
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        state = checkpoint["onestroke"]
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        self.skipped_steps, self._rollbacks, self._lr_factor = (
+            state["skipped_steps"],
+            state["rollbacks"],
+            state["lr_factor"],
+        )
+
+    def _average(self) -> None:
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.ema.parameters()), list(self.network.parameters()), 1 - ema_decay(self.step)
+            )
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.elapsed += now - self._clock
+        self._clock = now
+        if self.minutes and self.trainer.world_size > 1:
+            # the schedule follows the clock, and all processes must follow the same one
+            elapsed = torch.tensor(self.elapsed, device=self.device)
+            torch.distributed.broadcast(elapsed, 0)
+            self.elapsed = float(elapsed)
+
+    def _state(self) -> dict[str, Any]:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        return copy.deepcopy({"module": self.state_dict(), "optimizer": optimizer.state_dict()})
+
+    def _skip(self, losses: Mapping[str, Tensor]) -> None:
+        """Leave the weights as they are; after several such steps go back to the last good ones and go slower."""
+        self.skipped_steps += 1
+        self._bad += 1
+        broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+        what = f"the term '{broken[0]}'" if broken else "the gradient"
+        log.warning("step %d: %s is not finite; the step was skipped", self.step, what)
+        if self._bad < PATIENCE:
+            return
+        self._rollbacks += 1
+        if self._rollbacks > ROLLBACKS or self._snapshot is None:
+            raise UserError(
+                f"training stopped at step {self.step}: {what} stays not finite after {ROLLBACKS} fresh starts from "
+                "good weights; try a smaller lr, or precision=32-true"
+            )
+        self._bad = 0
+        self._lr_factor *= 0.5
+        state = copy.deepcopy(self._snapshot)
+        self.load_state_dict(state["module"])
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.load_state_dict(state["optimizer"])
+        log.warning("step %d: back to the last good weights, at half the learning rate", self.step)

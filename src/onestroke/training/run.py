@@ -1,0 +1,291 @@
+"""One run, from its config to a finished style: check everything, build, train, export."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from onestroke import __version__, checkpoints, styles
+from onestroke.data.datamodule import PhotoBatches, Source
+from onestroke.errors import UserError, gather
+from onestroke.losses.objective import Objective, Term, balance, make_terms
+from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
+from onestroke.training.machine import Machine
+from onestroke.training.module import StyleTransfer
+from onestroke.training.settings import Settings, StyleSettings
+from onestroke.vgg import VGG
+
+log = logging.getLogger(__name__)
+
+RESUME_FILE = "last.ckpt"
+# of a run that is resumed: all else is fixed by what it was started with
+RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_every")
+
+
+@dataclass
+class Parts:
+    """What a config is built into, checked."""
+
+    settings: Settings
+    style_settings: StyleSettings
+    style: styles.Style
+    network: nn.Module
+    terms: dict[str, Term]
+    source: Source
+    machine: Machine
+
+
+def train(config: Mapping[str, Any], run_dir: Path) -> Path:
+    """Train one style.
+
+    Args:
+        config: the composed and resolved config of configs/train.yaml, as plain containers.
+        run_dir: the run's folder: resolved config, log, TensorBoard events, resume file.
+
+    Returns:
+        The style file.
+
+    Raises:
+        UserError: where anything that the user gave doesn't work, all of it at once, before the first step.
+    """
+    parts = build(config, run_dir)
+    settings = parts.settings
+    pl.seed_everything(settings.seed, verbose=False)  # the network's start; data has its own streams
+    network = instantiate_part("network", config["network"], nn.Module)
+    if settings.init is not None:
+        _warm_start(network, Path(settings.init))
+    dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
+    objective, judge = (_objective(parts, config["vgg"], t) for t in (dtype, torch.float32))
+    module = StyleTransfer(network, objective, judge, settings.lr, settings.steps, settings.minutes)
+    module.config_json = json.dumps(config)
+    data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
+
+    first = parts.machine.is_first_process
+    writer = SummaryWriter(str(run_dir)) if first else None
+    previews = Previews(writer, parts.source.held_out(max(256, settings.crop)))
+    meter = Meter(writer, settings.batch_size)
+    export = _Export(config, parts, previews, run_dir.name)
+    files = Files(run_dir / RESUME_FILE, export, settings.save_every)
+    stop = StopOnSignal()
+    trainer = parts.machine.trainer([meter, previews, files, stop], run_dir)
+    if writer is not None:
+        text = json.dumps(config, indent=2)
+        (run_dir / "config.json").write_text(text, encoding="utf-8")
+        writer.add_text("config", "    " + text.replace("\n", "\n    "))
+        _announce(parts, run_dir)
+    trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+
+    files.keep(trainer)
+    if writer is not None:
+        writer.close()
+        export(module)
+        _report(export.path, module, previews.metrics, meter.skipped, stop.stopped, run_dir)
+    return export.path
+
+
+def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
+    """Build what a run is made of, gathering all problems before the first is raised."""
+    found: dict[str, Any] = {}
+
+    def settings() -> None:
+        found["settings"] = chosen = Settings.of(config)
+        if chosen.init is not None:
+            checkpoints.read_document(Path(chosen.init))
+        found["machine"] = Machine.of(config["trainer"], chosen.batch_size)
+        if chosen.out is not None:
+            _check_out(Path(chosen.out), chosen.overwrite, run_dir.name)
+
+    def style() -> None:
+        chosen = StyleSettings.of(config["style"], styles.card_names())
+        balance(chosen.strength)
+        found["style_settings"] = chosen
+        loss = config["loss"]
+        terms = make_terms({name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()})
+        found["terms"] = make_terms(terms, str(config["vgg"]["arch"]))
+        layers = {layer for term in terms.values() for layer in term.layers}
+        if chosen.image:
+            vgg = VGG(layers, **config["vgg"])
+            found["style"] = styles.from_pictures(chosen.name, chosen.image, chosen.size, layers, vgg)
+        else:
+            found["style"] = styles.from_card(chosen.name, chosen.size, layers, config["vgg"]["arch"])
+
+    def network() -> None:
+        found["network"] = instantiate_part("network", config["network"], nn.Module)
+
+    def source() -> None:
+        found["source"] = instantiate_part("data", config["data"], object)
+        found["source"].preflight()
+
+    gather([settings, style, network, source])
+    return Parts(**found)
+
+
+def instantiate_part(name: str, part: Any, kind: type) -> Any:
+    """Build one `_target_` of the config.
+
+    Raises:
+        UserError: what its constructor says, or that it takes no such option.
+    """
+    if not isinstance(part, Mapping) or "_target_" not in part:
+        return part  # whoever asked for it says what is missing
+    try:
+        built = instantiate(dict(part), _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        reason = str(cause or error).splitlines()[0]
+        raise UserError(f"{name} can't be built: {reason}; see its options in configs/{name.split('.')[0]}/") from error
+    if not isinstance(built, kind):
+        raise UserError(f"{name} is a {type(built).__name__} and should be a {kind.__name__}")
+    return built
+
+
+def resumed(config: Mapping[str, Any], overrides: list[str]) -> tuple[dict[str, Any], Path]:
+    """The config of a run to go on with: what it was started with, but for what may change.
+
+    Args:
+        config: this command line's config, with `resume`, a run's folder or its resume file.
+        overrides: what the command line changed.
+
+    Raises:
+        UserError: where there is nothing to resume, or the command line changes what would make it another run.
+    """
+    path = Path(str(config["resume"]))
+    path = path / RESUME_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"resume: there is no file {path}; name a run's folder or its {RESUME_FILE}")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["onestroke"]
+        before: dict[str, Any] = json.loads(stored["config"])
+    except Exception as error:  # whatever a foreign or broken file provokes
+        raise UserError(f"resume: {path} is not a whole resume file of OneStroke") from error
+    changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    foreign = sorted(key for key in changed if key.split(".")[0] not in RESUMABLE and not key.startswith("hydra"))
+    if foreign:
+        raise UserError(
+            f"a resumed run keeps its settings, so leave out {', '.join(foreign)} (only {', '.join(RESUMABLE)} "
+            "may change); to start from a style's weights under new settings, use init="
+        )
+    for key in {key.split(".")[0] for key in changed} & set(RESUMABLE):
+        before[key] = config[key]
+    before["resume"] = str(path)
+    return before, path.parent
+
+
+class _Export:
+    """Writes the style file of a run, under the name that is its own."""
+
+    def __init__(self, config: Mapping[str, Any], parts: Parts, previews: Previews, run: str) -> None:
+        self.config, self.parts, self.previews, self.run = config, parts, previews, run
+        out = parts.settings.out
+        self.path = Path(out) if out else self._free(Path("checkpoints") / f"{parts.style_settings.name}.safetensors")
+
+    def __call__(self, module: StyleTransfer) -> Path:
+        if self.parts.settings.out is None:
+            self.path = self._free(self.path)  # another run may have finished meanwhile
+        network = dict(self.config["network"])
+        name = str(network.pop("_target_")).rsplit(".", 1)[-1]
+        settings, style = self.parts.settings, self.parts.style_settings
+        painter = checkpoints.Painter(
+            network={"name": name, "args": network},
+            style={"name": style.name, "size": style.size, "strength": style.strength, **asdict(self.parts.style.facts)},
+            training={
+                "run": self.run,
+                "config": self.config,
+                "seed": settings.seed,
+                "steps": module.step,
+                "images": module.step * settings.batch_size,
+                "dataset": self.parts.source.describe(),
+                "seconds": round(module.elapsed, 1),
+                "device": self.parts.machine.name,
+                "version": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            metrics=checkpoints.finite({**self.previews.metrics, "step": float(self.previews.step)}),
+        )
+        checkpoints.save(self.path, module.ema, painter)
+        return self.path
+
+    def _free(self, path: Path) -> Path:
+        """`path` where it is free or ours, else the same with the run's name."""
+        if not path.exists() or _is_ours(path, self.run):
+            return path
+        return path.with_name(f"{self.parts.style_settings.name}-{self.run}.safetensors")
+
+
+def _is_ours(path: Path, run: str) -> bool:
+    try:
+        return bool(checkpoints.read_document(path).training.get("run") == run)
+    except UserError:
+        return False
+
+
+def _check_out(out: Path, overwrite: bool, run: str) -> None:
+    if out.suffix != ".safetensors":
+        raise UserError(f"out={out}: a style file's name ends in .safetensors")
+    if out.exists() and not overwrite and not _is_ours(out, run):
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    folder = out.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"out={out}: {folder} is a file, not a folder")
+
+
+def _warm_start(network: nn.Module, init: Path) -> None:
+    other, painter = checkpoints.load(init)
+    try:
+        network.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
+            "choose the same with network=..., or leave init out"
+        ) from error
+
+
+def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Objective:
+    layers = {layer for term in parts.terms.values() for layer in term.layers}
+    return Objective(parts.terms, VGG(layers, **vgg, dtype=dtype), parts.style, parts.style_settings.strength)
+
+
+def _announce(parts: Parts, run_dir: Path) -> None:
+    settings, machine = parts.settings, parts.machine
+    budget = f"{settings.steps} steps" + (f" or {settings.minutes:g} minutes" if settings.minutes else "")
+    log.info("training %s on %s: %s of %d at %d px", parts.style_settings.name, machine.name, budget,
+             settings.batch_size, settings.crop)  # fmt: skip
+    log.info("photos from %s; run folder %s", parts.source.describe(), run_dir)
+
+
+def _report(
+    path: Path, module: StyleTransfer, metrics: Mapping[str, float], skipped: list[str], stopped: bool, run_dir: Path
+) -> None:
+    log.info("%s after %d steps in %s", "stopped" if stopped else "done", module.step, duration(module.elapsed))
+    log.info("held-out loss: %s", "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    if module.skipped_steps:
+        log.info("%d steps were skipped, as their gradients were not finite", module.skipped_steps)
+    if skipped:
+        log.info("%d files were skipped:", len(skipped))
+        for line in skipped[:10]:
+            log.info("  %s", line)
+        if len(skipped) > 10:
+            log.info("  and %d more", len(skipped) - 10)
+    if stopped:
+        log.info("go on with   python train.py resume=%s", run_dir)
+    log.info("style file   %s (%.2f MB)", path, path.stat().st_size / 1e6)
+    log.info("paint with   python infer.py ckpt=%s input=photo.jpg", path)
+
+

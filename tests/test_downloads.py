@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onestroke import downloads
+from onestroke.downloads import fetch, verify
+from onestroke.errors import UserError
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_coco.py"
+BODY = bytes(i * i % 251 for i in range(1_000_003))
+SHA256 = hashlib.sha256(BODY).hexdigest()
+MD5 = hashlib.md5(BODY).hexdigest()
+
+
+@dataclass
+class Remote:
+    """A file on a server whose manners can be set; `log` has (Range, status, bytes sent) per request."""
+
+    body: bytes = BODY
+    etag: str | None = '"one"'
+    ranges: bool = True
+    drop_after: list[int] = field(default_factory=list)  # bytes sent before each answer breaks off
+    stall: float = 0.0  # seconds of silence before a break, where there is one
+    statuses: list[int] = field(default_factory=list)  # answers to give before the good ones
+    location: str = ""
+    length: bool = True
+    log: list[tuple[str | None, int, int]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        asked = handler.headers["Range"]
+        if self.statuses:
+            return self.refuse(handler, asked, self.statuses.pop(0))
+        start = 0
+        fresh = handler.headers["If-Range"] in (None, self.etag)
+        if asked and self.ranges and fresh:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(self.body):
+                return self.refuse(handler, asked, 416)
+        sent = self.body[start:]
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        if self.length:
+            handler.send_header("Content-Length", str(len(sent)))
+        if self.etag:
+            handler.send_header("ETag", self.etag)
+        handler.end_headers()
+        breaks = bool(self.drop_after)
+        if breaks:
+            sent = sent[: self.drop_after.pop(0)]
+        self.log.append((asked, 206 if start else 200, len(sent)))
+        handler.wfile.write(sent)
+        if breaks:
+            time.sleep(self.stall)
+
+    def refuse(self, handler: BaseHTTPRequestHandler, asked: str | None, status: int) -> None:
+        self.log.append((asked, status, 0))
+        handler.send_response(status)
+        if status == 416:
+            handler.send_header("Content-Range", f"bytes */{len(self.body)}")
+        if self.location:
+            handler.send_header("Location", self.location)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+
+@pytest.fixture(autouse=True)
+def direct_and_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(downloads, "DELAYS", (0.01, 0.01, 0.01))
+
+
+@pytest.fixture
+def remote() -> Iterator[Remote]:
+    served = Remote()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        served.url = f"http://127.0.0.1:{server.server_port}/file.bin"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+def get(remote: Remote, folder: Path, **more: str | int | None) -> Path:
+    return fetch(remote.url, folder / "new" / "file.bin", quiet=True, **more)  # type: ignore[arg-type]
+
+
+def stopped(remote: Remote, folder: Path, after: int = 400_000, **more: str | int | None) -> None:
+    """Leave a download behind that broke off for good."""
+    kept, remote.drop_after = remote.statuses, [after]
+    remote.statuses = []
+    real, downloads.DELAYS = downloads.DELAYS, ()
+    try:
+        with pytest.raises(UserError, match=r"kept breaking off .* 400,000 bytes"):
+            get(remote, folder, **more)
+    finally:
+        downloads.DELAYS, remote.statuses = real, kept
+    remote.log.clear()
+    assert not (folder / "new" / "file.bin").exists()
+
+
+def failure(remote: Remote, folder: Path, **more: str | int | None) -> str:
+    with pytest.raises(UserError) as error:
+        get(remote, folder, **more)
+    message = str(error.value)
+    assert "\n" not in message
+    assert not (folder / "new" / "file.bin").exists()
+    return message
+
+
+def whole_and_alone(path: Path) -> None:
+    assert path.read_bytes() == BODY
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_plain(remote: Remote, tmp_path: Path) -> None:
+    path = get(remote, tmp_path, sha256=SHA256, md5=MD5, size=len(BODY))
+    whole_and_alone(path)
+    assert remote.log == [(None, 200, len(BODY))]
+
+
+def test_a_server_that_does_not_tell_the_length(remote: Remote, tmp_path: Path) -> None:
+    remote.length = False
+    whole_and_alone(get(remote, tmp_path, sha256=SHA256))
+
+
+def test_goes_on_at_once_after_a_drop(remote: Remote, tmp_path: Path) -> None:
+    remote.drop_after = [500_000, 100_000]
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log == [
+        (None, 200, 500_000),
+        ("bytes=500000-", 206, 100_000),
+        ("bytes=600000-", 206, len(BODY) - 600_000),
+    ]
+
+
+def test_keeps_what_came_before_a_silence(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
+    remote.drop_after, remote.stall = [100_000], 0.6
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log[1] == ("bytes=100000-", 206, len(BODY) - 100_000)
+
+
+def test_tries_are_counted_anew_after_each_that_got_further(remote: Remote, tmp_path: Path) -> None:
+    remote.drop_after = [100_000] * 8
+    whole_and_alone(get(remote, tmp_path))
+    assert len(remote.log) == 9
+
+
+def test_goes_on_in_a_later_run(remote: Remote, tmp_path: Path) -> None:
+    stopped(remote, tmp_path)
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log == [("bytes=400000-", 206, len(BODY) - 400_000)]
+
+
+def test_starts_anew_where_the_server_ignores_ranges(remote: Remote, tmp_path: Path) -> None:
+    stopped(remote, tmp_path)
+    remote.ranges = False
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log == [("bytes=400000-", 200, len(BODY))]
+
+
+def test_starts_anew_where_the_remote_file_has_changed(remote: Remote, tmp_path: Path) -> None:
+    remote.body = bytes(len(BODY))
+    stopped(remote, tmp_path)
+    remote.body, remote.etag = BODY, '"two"'
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log == [("bytes=400000-", 200, len(BODY))]
+
+
+def test_starts_anew_without_anything_that_tells_the_state_of_the_file(
+    remote: Remote, tmp_path: Path
+) -> None:
+    remote.etag = 'W/"weak"'
+    stopped(remote, tmp_path)
+    whole_and_alone(get(remote, tmp_path))
+    assert remote.log == [(None, 200, len(BODY))]
+
+
+def test_goes_on_without_that_where_a_checksum_guards(remote: Remote, tmp_path: Path) -> None:
+    remote.etag = None
+    stopped(remote, tmp_path, sha256=SHA256)
+    whole_and_alone(get(remote, tmp_path, sha256=SHA256))
+    assert remote.log == [("bytes=400000-", 206, len(BODY) - 400_000)]
+
+
+def test_a_part_that_is_whole_already(remote: Remote, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file.bin.part").write_bytes(BODY)
+    whole_and_alone(get(remote, tmp_path, md5=MD5))
+    assert remote.log == [(f"bytes={len(BODY)}-", 416, 0)]
+
+
+def test_a_part_that_is_longer_than_the_file(remote: Remote, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file.bin.part").write_bytes(BODY + b"more")
+    whole_and_alone(get(remote, tmp_path, md5=MD5))
+    assert [status for _, status, _ in remote.log] == [416, 200]
+
+
+def test_wrong_checksum(remote: Remote, tmp_path: Path) -> None:
+    message = failure(remote, tmp_path, sha256="0123456789abcdef" * 4)
+    assert SHA256[:12] in message and "0123456789ab" in message and "deleted" in message
+    assert os.listdir(tmp_path / "new") == []
+    assert MD5[:12] in failure(remote, tmp_path, md5="0" * 32)
+
+
+def test_wrong_size_is_told_before_it_is_downloaded(remote: Remote, tmp_path: Path) -> None:
+    assert "1,000,003 bytes, not 7" in failure(remote, tmp_path, size=7)
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_a_file_that_is_there_is_not_downloaded_again(remote: Remote, tmp_path: Path) -> None:
+    get(remote, tmp_path)
+    remote.log.clear()
+    for hashes in ({}, {"sha256": SHA256}, {"sha256": SHA256[:8].upper()}, {"md5": MD5, "size": len(BODY)}):
+        get(remote, tmp_path, **hashes)
+    assert remote.log == []
+
+
+def test_a_file_that_is_there_but_wrong_is_replaced(remote: Remote, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file.bin").write_bytes(b"half a file")
+    whole_and_alone(get(remote, tmp_path, sha256=SHA256[:8]))
+
+
+@pytest.mark.parametrize("status, words", [(404, "404 (not found)"), (403, "403 (forbidden)"), (418, "418")])
+def test_refusals(remote: Remote, tmp_path: Path, status: int, words: str) -> None:
+    remote.statuses = [status]
+    message = failure(remote, tmp_path)
+    assert words in message and remote.url in message and "file.bin by other means" in message
+    assert len(remote.log) == 1
+
+
+def test_a_busy_server_is_asked_again(remote: Remote, tmp_path: Path) -> None:
+    remote.statuses = [503, 429]
+    whole_and_alone(get(remote, tmp_path))
+    remote.statuses = [503] * 9
+    (tmp_path / "new" / "file.bin").unlink()
+    assert "503" in failure(remote, tmp_path)
+    assert len(remote.log) == 3 + 4
+
+
+def test_offline(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        remote = Remote(url=f"http://127.0.0.1:{unused.getsockname()[1]}/file.bin")
+        message = failure(remote, tmp_path)
+    assert re.search(r"127\.0\.0\.1 cannot be reached \(Connection refused\), so go online", message)
+
+
+def test_a_name_that_no_server_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setenv("no_proxy", "*")
+    message = failure(Remote(url="https://photos.invalid/file.bin"), tmp_path)
+    assert "photos.invalid cannot be reached (Name or service not known)" in message
+
+
+def test_no_room(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 1000))
+        assert "0.0 GB free" in failure(remote, tmp_path)
+    assert remote.log[0][1] == 200
+
+    def full(_: object) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # As if the disk filled up while others write to it, too.
+    monkeypatch.setattr(Path, "open", lambda *_, **__: full(None))
+    monkeypatch.setattr(downloads, "_alone", lambda _: io.BytesIO())
+    assert re.search(r"no room left for .*file\.bin", failure(remote, tmp_path))
+
+
+def test_addresses_and_hashes_that_cannot_be(remote: Remote, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    for url in (f"file://{tmp_path}/secret", "ftp://127.0.0.1/x", "no address", "http://", "http://[::1/x"):
+        assert "http:// or https://" in failure(Remote(url=url), tmp_path)
+    assert "no valid address" in failure(Remote(url="http://127.0.0.1:port/x"), tmp_path)
+    for hashes in ({"sha256": "1234567"}, {"sha256": "xyz" * 5}, {"md5": "12345678"}):
+        assert "hexadecimal" in failure(remote, tmp_path, **hashes)
+    with pytest.raises(UserError, match="is a folder"):
+        fetch(remote.url, tmp_path, quiet=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot use"):
+        fetch(remote.url, tmp_path / "file" / "below", quiet=True)
+    assert remote.log == []
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/x", "file:///etc/hostname"])
+def test_redirects_lead_to_http_only(remote: Remote, tmp_path: Path, location: str) -> None:
+    remote.statuses, remote.location = [302], location
+    failure(remote, tmp_path)
+
+
+def test_a_redirect_is_followed(remote: Remote, tmp_path: Path) -> None:
+    remote.statuses, remote.location = [302], remote.url + "?elsewhere"
+    whole_and_alone(get(remote, tmp_path))
+
+
+def test_several_at_once_download_once(remote: Remote, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(lambda _: get(remote, tmp_path, sha256=SHA256), range(4)))
+    whole_and_alone(paths.pop())
+    assert len(remote.log) == 1
+
+
+def test_the_bar_is_for_those_who_are_not_quiet(
+    remote: Remote, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fetch(remote.url, tmp_path / "quiet.bin", quiet=True)
+    assert capfd.readouterr() == ("", "")
+    fetch(remote.url, tmp_path / "told.bin")
+    told = capfd.readouterr()
+    assert told.out == "" and "told.bin" in told.err and "1.0/1.0 MB" in told.err
+
+
+def test_verify(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert not verify(path)
+    path.write_bytes(BODY)
+    assert (
+        verify(path) and verify(path, SHA256) and verify(path, SHA256[:8].upper()) and verify(path, md5=MD5)
+    )
+    assert not verify(path, MD5) and not verify(path, SHA256, "0" * 32) and not verify(path, "0" * 8, MD5)
+
+
+def coco(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def zipped(names: dict[str, bytes], link: str = "") -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, content in names.items():
+            archive.writestr(name, content)
+        if link:
+            entry = zipfile.ZipInfo(link)
+            entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(entry, "/etc")
+    return memory.getvalue()
+
+
+def jpegs(count: int, split: str = "train2017") -> dict[str, bytes]:
+    photos = {f"{split}/": b""}
+    for index in range(count):
+        memory = io.BytesIO()
+        Image.new("RGB", (80, 64), (index * 20, 90, 90)).save(memory, "JPEG")
+        photos[f"{split}/{index:012d}.jpg"] = memory.getvalue()
+    return photos
+
+
+def test_fetch_coco_twice(remote: Remote, tmp_path: Path) -> None:
+    photos = jpegs(6)
+    remote.body = zipped(photos)
+    root = tmp_path / "coco"
+    given = f"root={root}", f"url={remote.url}", f"md5={hashlib.md5(remote.body).hexdigest()}"
+    first = coco(*given, "keep_zip=true")
+    assert first.returncode == 0, first.stderr
+    assert f"python train.py data=coco data.root={root}" in first.stdout
+    assert "6 photos" in first.stdout
+    assert (root / "train2017.zip").read_bytes() == remote.body
+    assert {f"train2017/{p.name}": p.read_bytes() for p in (root / "train2017").iterdir()} == {
+        name: content for name, content in photos.items() if content
+    }
+    second = coco(*given)
+    assert second.returncode == 0 and second.stdout == first.stdout
+    assert len(remote.log) == 1
+    assert not (root / "train2017.zip").exists()
+    third = coco(*given)
+    assert third.returncode == 0 and third.stdout == first.stdout
+    assert len(remote.log) == 1
+
+
+def test_fetch_coco_goes_on_with_unpacking(remote: Remote, tmp_path: Path) -> None:
+    photos = jpegs(6, "val2017")
+    remote.body = zipped(photos)
+    folder = tmp_path / "val2017"
+    folder.mkdir()
+    there, cut, *_ = (tmp_path / name for name, content in photos.items() if content)
+    there.write_bytes(bytes(len(photos[f"val2017/{there.name}"])))
+    cut.write_bytes(b"cut")
+    (tmp_path / "train2017").mkdir()
+    result = coco(f"root={tmp_path}", f"url={remote.url}", "split=val2017")
+    assert result.returncode == 0, result.stderr
+    assert set(there.read_bytes()) == {0}, "a file of the right size is not unpacked again"
+    assert cut.read_bytes() == photos[f"val2017/{cut.name}"]
+    assert len(list(folder.iterdir())) == 6
+    assert f"data.root={tmp_path} data.val={folder}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["train2017/../../slip.jpg", "/slip.jpg", "..\\slip.jpg", "C:/slip.jpg", "link"]
+)
+def test_fetch_coco_refuses_a_zip_that_leads_elsewhere(remote: Remote, tmp_path: Path, name: str) -> None:
+    link = "train2017/away" if name == "link" else ""
+    remote.body = zipped(jpegs(2) | ({} if link else {name: b"slip"}), link)
+    root = tmp_path / "a" / "b"
+    result = coco(f"root={root}", f"url={remote.url}")
+    assert result.returncode == 2
+    assert "outside of its folder" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert not (root / "train2017").exists() and not list(tmp_path.rglob("slip*"))
+
+
+def test_fetch_coco_tells_of_a_damaged_or_foreign_zip(remote: Remote, tmp_path: Path) -> None:
+    whole = zipped(jpegs(3))
+    for body, words in (
+        (whole[:-30], "cannot be unpacked"),
+        (whole.replace(b"JFIF", b"JFXX"), "Bad CRC-32"),
+        (zipped(jpegs(3, "other")), "no folder train2017/"),
+    ):
+        remote.body = body
+        root = tmp_path / str(len(remote.log))
+        result = coco(f"root={root}", f"url={remote.url}")
+        assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
+        assert not list(root.glob("train2017/*"))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["rot=/data"], "no setting 'rot': did you mean 'root'?"),
+        ([], "root is missing"),
+        (["root="], "root has no value"),
+        (["root=/data", "split=train2014"], "did you mean 'train2017'"),
+        (["root=/data", "keep_zip=maybe"], "true or false"),
+        (["root=/data", "md5=" + "0" * 32], "md5= goes with url="),
+    ],
+)
+def test_fetch_coco_names_mistakes_in_one_sentence(arguments: list[str], words: str) -> None:
+    result = coco(*arguments)
+    assert result.returncode == 2 and result.stdout == ""
+    assert words in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_fetch_coco_help() -> None:
+    result = coco("--help")
+    assert result.returncode == 0 and "keep_zip" in result.stdout and result.stderr == ""

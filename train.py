@@ -1,0 +1,8 @@
+"""Train a style: python train.py style=starry_night"""
+
+import sys
+
+from onestroke.apps.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())
