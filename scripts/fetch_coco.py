@@ -179,9 +179,7 @@ def unpack(archive: Path, root: Path, name: str) -> int:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}): delete it and run again") from error
     except OSError as error:
-        raise UserError(
-            f"cannot unpack into {root} ({error.strerror or error}): mend that and run again"
-        ) from error
+        raise UserError(f"cannot unpack into {root} ({error.strerror or error}): mend that and run again") from error
     return len(entries)
 
 

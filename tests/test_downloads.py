@@ -164,9 +164,7 @@ def test_goes_on_at_once_after_a_drop(remote: Remote, tmp_path: Path) -> None:
     ]
 
 
-def test_keeps_what_came_before_a_silence(
-    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keeps_what_came_before_a_silence(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
     remote.drop_after, remote.stall = [100_000], 0.6
     whole_and_alone(get(remote, tmp_path))
@@ -200,9 +198,7 @@ def test_starts_anew_where_the_remote_file_has_changed(remote: Remote, tmp_path:
     assert remote.log == [("bytes=400000-", 200, len(BODY))]
 
 
-def test_starts_anew_without_anything_that_tells_the_state_of_the_file(
-    remote: Remote, tmp_path: Path
-) -> None:
+def test_starts_anew_without_anything_that_tells_the_state_of_the_file(remote: Remote, tmp_path: Path) -> None:
     remote.etag = 'W/"weak"'
     stopped(remote, tmp_path)
     whole_and_alone(get(remote, tmp_path))
@@ -353,9 +349,7 @@ def test_verify(tmp_path: Path) -> None:
     path = tmp_path / "file"
     assert not verify(path)
     path.write_bytes(BODY)
-    assert (
-        verify(path) and verify(path, SHA256) and verify(path, SHA256[:8].upper()) and verify(path, md5=MD5)
-    )
+    assert verify(path) and verify(path, SHA256) and verify(path, SHA256[:8].upper()) and verify(path, md5=MD5)
     assert not verify(path, MD5) and not verify(path, SHA256, "0" * 32) and not verify(path, "0" * 8, MD5)
 
 
@@ -425,9 +419,7 @@ def test_fetch_coco_goes_on_with_unpacking(remote: Remote, tmp_path: Path) -> No
     assert f"data.root={tmp_path} data.val={folder}" in result.stdout
 
 
-@pytest.mark.parametrize(
-    "name", ["train2017/../../slip.jpg", "/slip.jpg", "..\\slip.jpg", "C:/slip.jpg", "link"]
-)
+@pytest.mark.parametrize("name", ["train2017/../../slip.jpg", "/slip.jpg", "..\\slip.jpg", "C:/slip.jpg", "link"])
 def test_fetch_coco_refuses_a_zip_that_leads_elsewhere(remote: Remote, tmp_path: Path, name: str) -> None:
     link = "train2017/away" if name == "link" else ""
     remote.body = zipped(jpegs(2) | ({} if link else {name: b"slip"}), link)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from onestroke import images
+from onestroke import decoding, images
 from onestroke.errors import UserError
 from onestroke.files import atomic
 
@@ -60,9 +60,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, extra: by
 
 # Columns: the XYZ of red, green and blue, adapted to D50, as the profiles of the ICC and of Apple have them.
 SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
-DISPLAY_P3 = np.array(
-    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
-)
+DISPLAY_P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
 
 
 def fixed(*values: float) -> bytes:
@@ -91,9 +89,7 @@ LINEAR_CURVE = b"curv\0\0\0\0\0\0\0\0"
 
 def rgb_profile(columns: npt.NDArray[np.float64]) -> bytes:
     tags = {c + b"XYZ": xyz(columns[:, i]) for i, c in enumerate((b"r", b"g", b"b"))}
-    return profile(
-        b"mntr", b"RGB ", b"XYZ ", {**tags, b"rTRC": SRGB_CURVE, b"gTRC": SRGB_CURVE, b"bTRC": SRGB_CURVE}
-    )
+    return profile(b"mntr", b"RGB ", b"XYZ ", {**tags, b"rTRC": SRGB_CURVE, b"gTRC": SRGB_CURVE, b"bTRC": SRGB_CURVE})
 
 
 def cmyk_profile() -> bytes:
@@ -319,16 +315,12 @@ def test_alpha_is_kept(mode: str) -> None:
     picture = images.from_pil(image)
     assert picture.alpha is not None and picture.alpha.shape == (1, 1, 5, 6)
     assert np.array_equal(as_bytes(picture.alpha)[..., 0], levels[..., 1])
-    assert np.abs(as_bytes(picture.rgb).astype(int) - levels[..., :1]).max() <= (
-        1 if mode.endswith("a") else 0
-    )
+    assert np.abs(as_bytes(picture.rgb).astype(int) - levels[..., :1]).max() <= (1 if mode.endswith("a") else 0)
 
 
 def test_grey_and_colour_marked_as_transparent(tmp_path: Path) -> None:
     Image.fromarray(np.array([[7, 8]], np.uint8)).save(tmp_path / "grey.png", transparency=8)
-    Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(
-        tmp_path / "c.png", transparency=(1, 2, 3)
-    )
+    Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(tmp_path / "c.png", transparency=(1, 2, 3))
     for name, alpha in (("grey.png", [1, 0]), ("c.png", [0, 1])):
         picture = images.read(tmp_path / name)
         assert picture.alpha is not None and picture.alpha.flatten().tolist() == alpha
@@ -340,9 +332,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
         options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
         path = tmp_path / f"film.{suffix}"
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
-        assert set(map(tuple, as_bytes(images.read(path).rgb).reshape(-1, 3).tolist())) == {(255, 0, 0)}, (
-            suffix
-        )
+        assert set(map(tuple, as_bytes(images.read(path).rgb).reshape(-1, 3).tolist())) == {(255, 0, 0)}, suffix
 
 
 def test_one_pixel(tmp_path: Path) -> None:
@@ -403,9 +393,7 @@ def test_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*EXIF.*:UserWarning")
-def test_truncated_is_never_half_a_picture(
-    tmp_path: Path, kind: str, options: dict[str, object], part: float
-) -> None:
+def test_truncated_is_never_half_a_picture(tmp_path: Path, kind: str, options: dict[str, object], part: float) -> None:
     data = encoded(Image.fromarray(noise(60, 80)), kind, **options)
     path = tmp_path / "cut"
     path.write_bytes(data[: int(len(data) * part)])
@@ -453,13 +441,13 @@ def test_training_decodes_a_jpeg_at_a_reduced_scale(tmp_path: Path, monkeypatch:
     path = tmp_path / "large.jpg"
     Image.fromarray(smooth(400, 600)).save(path)
     seen: list[tuple[int, int]] = []
-    load = images._load
+    load = decoding.load
 
     def spy(path: Path, image: ImageFile.ImageFile) -> None:
         load(path, image)
         seen.append(image.size)
 
-    monkeypatch.setattr(images, "_load", spy)
+    monkeypatch.setattr(decoding, "load", spy)
     images.read_training(path, 90)
     assert seen == [(150, 100)]  # a quarter; an eighth would be smaller than asked for
 
@@ -540,9 +528,7 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=words):
             images.write(tmp_path / name, rgb)
-    with pytest.raises(
-        UserError, match=r"WEBP holds at most 16383 pixels a side and the picture is 16384 x 1"
-    ):
+    with pytest.raises(UserError, match=r"WEBP holds at most 16383 pixels a side and the picture is 16384 x 1"):
         images.write(tmp_path / "out.webp", torch.zeros(3, 1, 16384))
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
 
@@ -574,9 +560,7 @@ def test_atomic_removes_its_file_whatever_happens(tmp_path: Path, error: type[Ba
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_atomic_lends_a_hidden_file_beside_and_syncs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_atomic_lends_a_hidden_file_beside_and_syncs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "style.safetensors"
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))

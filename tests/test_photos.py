@@ -136,9 +136,7 @@ def test_skips_are_the_same_in_a_run_that_starts_later(tmp_path: Path) -> None:
 def detailed(root: Path, count: int = 8) -> Path:
     root.mkdir(exist_ok=True)
     ramp = np.linspace(0, 255, 160).astype(np.uint8)
-    picture = np.stack(
-        [np.tile(ramp, (120, 1)), np.tile(ramp[:120, None], (1, 160)), np.zeros((120, 160))], -1
-    )
+    picture = np.stack([np.tile(ramp, (120, 1)), np.tile(ramp[:120, None], (1, 160)), np.zeros((120, 160))], -1)
     for index in range(count):
         Image.fromarray(picture.astype(np.uint8)).save(root / f"{index}.png")
     return root

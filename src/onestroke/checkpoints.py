@@ -48,9 +48,11 @@ class Painter:
 
 
 def network_classes() -> dict[str, type[nn.Module]]:
-    """The networks that a style file may name: the public modules' classes in onestroke.networks."""
+    """The networks that a style file may name: the classes in onestroke.networks, but for its building blocks."""
     found: dict[str, type[nn.Module]] = {}
     for info in pkgutil.iter_modules(onestroke.networks.__path__):
+        if info.name == "layers":
+            continue
         module = importlib.import_module(f"onestroke.networks.{info.name}")
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
@@ -111,8 +113,12 @@ def read_document(path: Path) -> Painter:
         painter = Painter(*(document[part] for part in ("network", "style", "training", "metrics")))
         if not isinstance(painter.network["name"], str) or not isinstance(painter.network["args"], dict):
             raise TypeError("network")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong") from error
+        if not all(isinstance(part, dict) for part in (painter.style, painter.training, painter.metrics)):
+            raise TypeError("document")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong"
+        ) from error
     return painter
 
 
@@ -128,7 +134,7 @@ def load(path: Path) -> tuple[nn.Module, Painter]:
         with safe_open(str(path), framework="pt") as file:
             expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
             # shapes first, from the header alone: what is declared is not yet loaded
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
             if found != expected:
                 wrong = sorted(n for n in expected.keys() | found.keys() if found.get(n) != expected.get(n))
                 raise UserError(

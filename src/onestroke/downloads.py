@@ -12,21 +12,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException, HTTPResponse, InvalidURL
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import NoReturn
 from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from onestroke.errors import UserError
 
@@ -35,13 +29,7 @@ if sys.platform != "win32":
 
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as dropped
-DELAYS: tuple[float, ...] = (
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-    16.0,
-)  # waits between tries; begun anew after every try that got further
+DELAYS: tuple[float, ...] = (1, 2, 4, 8, 16)  # seconds between tries; begun anew after each that got further
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers of a server that may well serve us in a moment
 MEANINGS = {401: " (login needed)", 403: " (forbidden)", 404: " (not found)", 410: " (gone)"}
 
@@ -82,22 +70,22 @@ def fetch(
     wanted = _wanted(sha256, md5)
     if path.is_dir():
         raise UserError(f"cannot download {url} to {path}: that is a folder, so name a file in it")
-    if path.is_file() and not _mismatch(path, wanted, size):
-        return path
     with _told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+        # Looked at before the lock too, since a folder with the file in it may be read-only.
         if path.is_file() and not _mismatch(path, wanted, size):
             return path
-        download = _Download(url, path, size, trusted=bool(wanted))
-        with _bar(path.name, quiet) as show:
-            download.run(show)
-        if wrong := _mismatch(download.part, wanted, size):
-            download.drop()
-            raise UserError(f"what came from {url} {wrong}, and was deleted: run again, or check the address")
-        with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            if path.is_file() and not _mismatch(path, wanted, size):
+                return path
+            download = _Download(url, path, size, trusted=bool(wanted))
+            with _bar(path.name, quiet) as show:
+                download.run(show)
+            if wrong := _mismatch(download.part, wanted, size):
+                download.drop()
+                raise UserError(f"what came from {url} {wrong}, and was deleted: run again, or check the address")
             os.replace(download.part, path)
-        download.drop()
+            download.drop()
     return path
 
 
@@ -107,8 +95,9 @@ def verify(path: Path, sha256: str | None = None, md5: str | None = None) -> boo
     Raises:
         UserError: If a hash given cannot be one, or the file cannot be read.
     """
-    wanted = _wanted(sha256, md5)
-    return Path(path).is_file() and not _mismatch(Path(path), wanted, None)
+    path, wanted = Path(path), _wanted(sha256, md5)
+    with _told(path):
+        return path.is_file() and not _mismatch(path, wanted, None)
 
 
 class _Dropped(Exception):
@@ -138,9 +127,8 @@ class _Download:
             return None
 
     def drop(self) -> None:
-        with _told(self.path):
-            self.part.unlink(missing_ok=True)
-            self.note.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
 
     def run(self, show: Show) -> None:
         """Fill the part in as many tries as it takes, as long as they get further."""
@@ -149,7 +137,7 @@ class _Download:
             try:
                 answer = self.ask()
                 if answer is not None:
-                    with answer, _told(self.path):
+                    with answer:
                         self.receive(answer, show)
                 return
             except _Dropped as drop:
@@ -171,16 +159,15 @@ class _Download:
             headers["Range"] = f"bytes={have}-"
             if validator := self.validator():
                 headers["If-Range"] = validator
+        opener = request.build_opener(_NoFtp)
         try:
-            answer: HTTPResponse = _opener().open(request.Request(self.url, headers=headers), timeout=TIMEOUT)
+            answer: HTTPResponse = opener.open(request.Request(self.url, headers=headers), timeout=TIMEOUT)
             return answer
         except HTTPError as error:
             error.close()
             if error.code == 416 and have and error.headers.get("Content-Range", "") == f"bytes */{have}":
                 return None
             raise self.refusal(error.code) from error
-        except InvalidURL as error:
-            raise UserError(f"cannot download {self.url!r}: that is no valid address, so check it") from error
         except URLError as error:
             if self.met:
                 raise _Dropped(_reason(error)) from error
@@ -263,30 +250,24 @@ def _read(answer: HTTPResponse) -> bytes:
         raise _Dropped(_reason(error)) from error
 
 
-def _opener() -> request.OpenerDirector:
-    # Built by hand because the stock opener follows redirects to ftp.
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler,
-        request.UnknownHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
-    return opener
+class _NoFtp(request.FTPHandler):
+    """In place of the stock one, to which a redirect may lead."""
+
+    def ftp_open(self, req: request.Request) -> NoReturn:
+        raise URLError("it leads to ftp")
 
 
 def _host(url: str) -> str:
+    """The host in an address, which is told to be invalid here and not by a library halfway."""
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname:
+        # `port` raises for what is no number; http.client, late, for characters beyond printable ASCII.
+        sound = parts.port != 0 and re.fullmatch(r"[!-~]+", url)
+        if sound and parts.scheme in ("http", "https") and parts.hostname:
             return parts.hostname
     except ValueError:
         pass
-    raise UserError(f"cannot download {url!r}: only addresses that begin with http:// or https:// will do")
+    raise UserError(f"cannot download {url!r}: no valid address that begins with http:// or https://")
 
 
 def _reason(error: BaseException) -> str:
@@ -307,18 +288,17 @@ def _wanted(sha256: str | None, md5: str | None) -> list[tuple[str, str]]:
 
 def _mismatch(path: Path, wanted: list[tuple[str, str]], size: int | None) -> str:
     """How the file differs from what is wanted; empty if it does not."""
-    with _told(path):
-        length = path.stat().st_size
-        if size not in (None, length):
-            return f"has {length:,} bytes, not {size:,}"
-        for kind, want in wanted:
-            # md5 guards against damage here, not malice: without the flag, FIPS systems refuse it.
-            digest = hashlib.new(kind, usedforsecurity=False)
-            with path.open("rb") as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
-            if not digest.hexdigest().startswith(want):
-                return f"has {kind} {digest.hexdigest()[:12]}…, not {want[:12]}…"
+    length = path.stat().st_size
+    if size not in (None, length):
+        return f"has {length:,} bytes, not {size:,}"
+    for kind, want in wanted:
+        # md5 guards against damage here, not malice: without the flag, FIPS systems refuse it.
+        digest = hashlib.new(kind, usedforsecurity=False)
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+        if not digest.hexdigest().startswith(want):
+            return f"has {kind} {digest.hexdigest()[:12]}…, not {want[:12]}…"
     return ""
 
 
@@ -341,8 +321,7 @@ def _alone(path: Path) -> Iterator[None]:
         return
     lock = path.with_name(path.name + ".lock")
     while True:
-        with _told(lock):
-            file = lock.open("w")
+        file = lock.open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             # Whoever had the lock has removed its name; another process may hold a new file of that name.
@@ -362,8 +341,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(name: str, quiet: bool) -> Iterator[Show]:
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    text = TextColumn("{task.description}")
-    with Progress(text, *columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task(name, total=None, visible=False)
-        yield lambda have, total: progress.update(task, completed=have, total=total, visible=True)
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task(name, total=None, visible=False)
+        yield lambda have, total: bar.update(task, completed=have, total=total, visible=True)

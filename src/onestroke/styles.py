@@ -188,7 +188,13 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
             scale[f"{size}.{layer}"] = float(gram.max())
             tensors[f"{size}.{layer}.gram"] = (gram[rows, columns] / gram.max()).half()
             tensors[f"{size}.{layer}.mean"] = style.mean(layer).clone()
-    document = {"version": CARD_VERSION, "name": name, "vgg": CARD_ARCH, "facts": asdict(facts), "scale": scale}
+    document = {
+        "version": CARD_VERSION,
+        "name": name,
+        "vgg": CARD_ARCH,
+        "facts": asdict(facts),
+        "scale": scale,
+    }
     with atomic(out) as temporary:
         temporary.write_bytes(serialize(tensors, metadata={"onestroke": json.dumps(document)}))
 
@@ -204,9 +210,9 @@ def _symmetric(triangle: Tensor, channels: int) -> Tensor:
 def main(arguments: list[str]) -> int:
     """`python -m onestroke.styles make image=FILE out=FILE`: measure a card."""
     usage = "usage: python -m onestroke.styles make image=FILE [image=FILE ...] out=FILE [name= title= artist= ...]"
-    options = [tuple(a.split("=", 1)) for a in arguments[1:] if "=" in a]
-    pictures = [value for key, value in options if key == "image"]
-    rest = dict(option for option in options if option[0] != "image")
+    options = [a.partition("=") for a in arguments[1:]]
+    pictures = [value for key, _, value in options if key == "image"]
+    rest = {key: value for key, _, value in options if key != "image"}
     known = {"out", "name", *(f.name for f in fields(Facts))}
     if arguments[:1] != ["make"] or not pictures or "out" not in rest or not set(rest) <= known:
         print(usage, file=sys.stderr)

@@ -11,6 +11,7 @@ Make the embedded weights again, from the network or from a local file:
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -167,7 +168,10 @@ class VGG(nn.Module):
         pairs = _pairs(tensors)
         for i, (name, convolution) in enumerate(self.convolutions.items()):
             assert isinstance(convolution, nn.Conv2d)
-            if i >= len(pairs) or pairs[i][0].shape != convolution.weight.shape:
+            if i >= len(pairs) or [t.shape for t in pairs[i]] != [
+                convolution.weight.shape,
+                (convolution.out_channels,),
+            ]:
                 raise UserError(
                     f"these are not {self.arch}'s weights: {name} should have the shape "
                     f"{tuple(convolution.weight.shape)}; pass the right file as vgg.weights, or leave it out"
@@ -193,7 +197,8 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
             return load_file(str(path))
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ModuleNotFoundError) as error:
-        raise UserError(f"vgg.weights: {path} can't be read as weights: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"vgg.weights: {path} can't be read as weights: {reason}") from error
     except Exception as error:  # pickle's own UnpicklingError and whatever a foreign file provokes
         raise UserError(f"vgg.weights: {path} is not a plain file of weights, and nothing else is loaded") from error
 
@@ -212,9 +217,20 @@ def _download(arch: str) -> Path:
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """(weight, bias) of the convolutions of torchvision's `features`, in order."""
-    indices = sorted(int(k.split(".")[1]) for k in tensors if k.startswith("features.") and k.endswith(".weight"))
-    return [(tensors[f"features.{i}.weight"], tensors[f"features.{i}.bias"]) for i in indices]
+    """(weight, bias) of the convolutions of torchvision's `features`, in order.
+
+    Raises:
+        UserError: where the tensors go by other names, or are none.
+    """
+    indices = sorted(int(m[1]) for m in (re.fullmatch(r"features\.(\d+)\.weight", str(k)) for k in tensors) if m)
+    pairs = [(tensors.get(f"features.{i}.weight"), tensors.get(f"features.{i}.bias")) for i in indices]
+    whole = [(w, b) for w, b in pairs if isinstance(w, Tensor) and isinstance(b, Tensor)]
+    if not whole or len(whole) < len(pairs):
+        raise UserError(
+            "these are not the weights of a VGG, which go by names such as features.0.weight and features.0.bias; "
+            "pass the right file as vgg.weights, or leave it out"
+        )
+    return whole
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
@@ -240,14 +256,16 @@ def pack(out: str, weights: str | None = None) -> str:
     # torchvision counts activations and pools as layers too, hence the gaps in the numbers
     indices = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21]
     tensors: dict[str, Tensor] = {}
-    for i, (weight, bias) in zip(indices, pairs, strict=True):
+    for i, (weight, bias) in zip(indices, pairs, strict=False):  # where there are fewer, the hash tells
         tensors[f"features.{i}.weight"] = weight.half().contiguous()
         tensors[f"features.{i}.bias"] = bias.half().contiguous()
     found = fingerprint(tensors)
     if found != EMBEDDED_SHA256:
         raise UserError(f"these are other weights than OneStroke's (sha256 {found[:12]}, not {EMBEDDED_SHA256[:12]})")
     with atomic(Path(out)) as temporary:
-        temporary.write_bytes(serialize(tensors, metadata={"source": "VGG16, Visual Geometry Group, Oxford; CC BY 4.0"}))
+        temporary.write_bytes(
+            serialize(tensors, metadata={"source": "VGG16, Visual Geometry Group, Oxford; CC BY 4.0"})
+        )
     return found
 
 

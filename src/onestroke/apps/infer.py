@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import sys
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
 
 from onestroke import images
 from onestroke.errors import UserError, near
-
-if TYPE_CHECKING:
-    from onestroke.inference.stylizer import Stylizer
+from onestroke.inference.stylizer import Stylizer
 
 USAGE = """\
 usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
@@ -44,16 +45,21 @@ def parse(arguments: list[str]) -> Options:
     """Read `key=value` arguments; any file name may follow the first `=`.
 
     Raises:
-        UserError: for unknown or missing keys and values of the wrong type.
+        UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
     """
+    known = [field.name for field in fields(Options)]
     values: dict[str, str] = {}
     inputs: list[str] = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or key == "input":  # a bare name is one more photo, as a shell's pattern gives them
-            inputs.append(value if equals else argument)
-        elif key not in Options.__dataclass_fields__:
-            raise UserError(f"there is no option '{key}': {near(key, Options.__dataclass_fields__)}")
+        if key == "input" and equals:
+            inputs.append(value)
+        elif key not in known and (not equals or os.path.lexists(argument)):
+            inputs.append(argument)  # a bare name is one more photo, as a shell's pattern gives them
+        elif key not in known:
+            raise UserError(f"there is no option '{key}': {near(key, known)}")
+        elif not value:
+            raise UserError(f"{key} has no value: write {key}=...")
         elif key in values:
             raise UserError(f"{key} is given twice")
         else:
@@ -63,19 +69,33 @@ def parse(arguments: list[str]) -> Options:
     if not inputs:
         raise UserError("input is needed: input=photo.jpg")
     side = values.get("max_side")
-    if side is not None and (not side.isascii() or not side.isdigit() or int(side) < 1):
+    if side is not None and not re.fullmatch("0*[1-9][0-9]{0,8}", side):
         raise UserError(f"max_side must be a whole number of at least 1, not '{side}'")
     overwrite = values.get("overwrite", "false").lower()
     if overwrite not in ("true", "false"):
         raise UserError(f"overwrite must be true or false, not '{values['overwrite']}'")
     return Options(
-        ckpt=values["ckpt"],
+        # no shell expands the ~ behind a =
+        ckpt=os.path.expanduser(values["ckpt"]),
         input=inputs,
-        output=values.get("output"),
+        output=os.path.expanduser(values["output"]) if "output" in values else None,
         max_side=int(side) if side else None,
         device=values.get("device", "auto"),
         overwrite=overwrite == "true",
     )
+
+
+def without_paintings(photos: list[Path], given: list[str], style: str) -> list[Path]:
+    """Leave out what an earlier call painted with this style, unless it is the one input that is named.
+
+    Raises:
+        UserError: where nothing is left.
+    """
+    only = Path(os.path.expanduser(given[0])) if len(given) == 1 else None
+    left = [photo for photo in photos if photo == only or not photo.name.endswith(f".{style}.png")]
+    if not left:
+        raise UserError("there is no photo among the input, only paintings of this style")
+    return left
 
 
 def plan(photos: list[Path], output: str | None, style: str) -> list[tuple[Path, Path]]:
@@ -84,27 +104,48 @@ def plan(photos: list[Path], output: str | None, style: str) -> list[tuple[Path,
     Raises:
         UserError: where `output` can't be what it would have to be.
     """
-    target = None if output is None else Path(output)
-    if target is not None and len(photos) == 1 and target.suffix and not target.is_dir() and output[-1:] not in "/\\":  # type: ignore[index]
+    if output is not None and _is_file_name(output, len(photos) == 1):
+        target = Path(output)
+        if len(photos) > 1:
+            raise UserError(f"output={output} names a file, but {len(photos)} photos need a folder")
         if target.suffix.lower() not in images.WRITABLE:
-            raise UserError(f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}")
+            raise UserError(
+                f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}; "
+                "the name of a new folder ends in /"
+            )
         pairs = [(photos[0], target)]
     else:
-        if target is not None and target.exists() and not target.is_dir():
-            raise UserError(f"output={output} is a file, but {len(photos)} photos need a folder")
         pairs, taken = [], set()
         for photo in photos:
-            folder = photo.parent if target is None else target
+            folder = photo.parent if output is None else Path(output)
             place, count = folder / f"{photo.stem}.{style}.png", 2
-            while place in taken:  # photo.jpg and photo.png, or two folders' photo.jpg
+            # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg where disks don't tell case
+            while (key := str(place).casefold()) in taken:
                 place, count = folder / f"{photo.stem}-{count}.{style}.png", count + 1
-            taken.add(place)
+            taken.add(key)
             pairs.append((photo, place))
-    sources = {photo.resolve() for photo in photos}
+    sources = {_identity(photo) for photo in photos} - {None}
     for _, place in pairs:
-        if place.resolve() in sources:
+        if _identity(place) in sources:
             raise UserError(f"{place} is one of the photos, which are never overwritten: choose another output")
     return pairs
+
+
+def _is_file_name(output: str, single: bool) -> bool:
+    if os.path.isdir(output) or output.endswith(("/", os.sep)):
+        return False
+    suffix = Path(output).suffix.lower()
+    # for one photo any suffix tells a file, so that painted.gif is refused and makes no folder of that name
+    return suffix in images.WRITABLE or (single and suffix != "") or os.path.exists(output)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells that two names are one file, through links and on disks that don't tell case."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def paint(stylizer: Stylizer, photo: Path, place: Path, max_side: int | None) -> None:
@@ -128,39 +169,33 @@ def paint(stylizer: Stylizer, photo: Path, place: Path, max_side: int | None) ->
 
 def run(options: Options) -> int:
     """Paint all, and say what was left out; 2 where a photo could not be painted."""
-    from onestroke.inference.stylizer import Stylizer  # torch takes a second, which a typing error need not wait for
-
     photos = images.find(options.input)
     stylizer = Stylizer(options.ckpt, options.device)
-    # what an earlier call painted into the same folder is no photo, unless it is named outright
-    named = {Path(name) for name in options.input}
-    photos = [p for p in photos if p in named or not p.name.endswith(f".{stylizer.name}.png")]
-    if not photos:
-        raise UserError("there is no photo among the input, only paintings of this style")
+    photos = without_paintings(photos, options.input, stylizer.name)
     pairs = plan(photos, options.output, stylizer.name)
+    single = len(pairs) == 1
     skipped: list[str] = []
     failed = False
-    done = 0
     console = Console(stderr=True)
-    steps = track(pairs, "painting", console=console, transient=True, disable=len(pairs) == 1 or not console.is_terminal)
-    for photo, place in steps:
-        if place.exists() and not options.overwrite:
-            if len(pairs) == 1:
-                raise UserError(f"{place} is there already: choose another output, or add overwrite=true")
-            skipped.append(f"{photo}: {place.name} is there already (overwrite=true replaces it)")
-            continue
+    hidden = single or not console.is_terminal
+    for photo, place in track(pairs, "painting", console=console, transient=True, disable=hidden):
         try:
+            # not Path.exists, which raises where a name is too long or a folder may not be searched
+            if os.path.exists(place) and not options.overwrite:
+                if single:
+                    raise UserError(f"{place} is there already: choose another output, or add overwrite=true")
+                skipped.append(f"{photo}: {place.name} is there already (overwrite=true replaces it)")
+                continue
             paint(stylizer, photo, place, options.max_side)
         except UserError as error:
-            if len(pairs) == 1:
+            if single:
                 raise
             failed = True
             skipped.append(str(error))
-            continue
-        done += 1
-        print(place)
+        else:
+            print(place)
     if skipped:
-        print(f"painted {done} of {len(pairs)} photos; skipped:", file=sys.stderr)
+        print(f"painted {len(pairs) - len(skipped)} of {len(pairs)} photos; skipped:", file=sys.stderr)
         for line in skipped:
             print(f"  {line}", file=sys.stderr)
     return 2 if failed else 0
@@ -172,14 +207,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
         print(USAGE, end="")
         return 0 if arguments else 2
-    try:
-        return run(parse(arguments))
-    except UserError as error:
-        print(f"onestroke: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a file name may hold bytes that are no text, and printing it must not fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            return run(parse(arguments))
+        except UserError as error:
+            print(f"onestroke: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a sentence, without the line of our code that gave it."""
+    print(f"onestroke: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -41,19 +42,25 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
+    mistakes: list[str] = []
+
+    def job(config: DictConfig) -> None:
+        # caught here, since Hydra would print lines of its own; in a sweep, the other runs go on
+        try:
+            _job(config)
+        except UserError as error:
+            mistakes.append(str(error))
+
     try:
-        hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(_job)()
-    except UserError as error:
-        return _fail(str(error))
+        hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(job)()
     except MissingConfigException as error:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return _fail(f"there is no {group or 'config'} '{name}': {near(name, error.options or [])}")
-    except MissingMandatoryValue as error:
-        key = str(getattr(error, "full_key", "") or error)
-        return _fail(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)")
+        mistakes.append(f"there is no {group or 'config'} '{name}': {near(name, _choices(folder / group))}")
     except (HydraException, OmegaConfBaseException) as error:
-        return _fail(_explain(error, folder))
-    return 0
+        mistakes.append(_explain(error, folder))
+    for mistake in mistakes:
+        print(f"onestroke: {mistake}", file=sys.stderr)
+    return 2 if mistakes else 0
 
 
 def _job(config: DictConfig) -> None:
@@ -74,7 +81,15 @@ def _job(config: DictConfig) -> None:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        return _container(config, resolve=True)
+    except MissingMandatoryValue as error:
+        key = str(error.full_key or error)
+        raise UserError(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)") from error
+
+
+def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -94,9 +109,17 @@ def _explain(error: Exception, folder: Path) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         return f"there is no option '{key[1]}': {near(key[1], _options(folder))}"
-    if "token recognition" in text or "mismatched input" in text or "extraneous input" in text:
-        return f"{text.split('See https')[0].strip()} (put names with special signs in quotes: 'style.image=\"a b.jpg\"')"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} can't be read as an option: put names with special signs in quotes of their own, "
+            "such as 'style.image=\"été (1).jpg\"'"
+        )
     return text
+
+
+def _choices(group: Path) -> list[str]:
+    """What a config group offers."""
+    return [path.stem for path in group.glob("*.yaml")]
 
 
 def _options(folder: Path) -> list[str]:
@@ -107,19 +130,14 @@ def _options(folder: Path) -> list[str]:
         config = compose("train")
     names: list[str] = []
 
-    def walk(node: Any, prefix: str) -> None:
-        for key, value in OmegaConf.to_container(node, resolve=False).items():  # type: ignore[union-attr]
+    def walk(node: Mapping[Any, Any], prefix: str) -> None:
+        for key, value in node.items():
             names.append(f"{prefix}{key}")
             if isinstance(value, dict):
-                walk(OmegaConf.create(value), f"{prefix}{key}.")
+                walk(value, f"{prefix}{key}.")
 
-    walk(config, "")
+    walk(_container(config, resolve=False), "")
     return [name for name in names if not name.endswith("_target_")]
-
-
-def _fail(sentence: str) -> int:
-    print(f"onestroke: {sentence}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -105,19 +105,13 @@ class Canvas:
         if x0 >= x1 or y0 >= y1:
             return
         mask = self._mask(outer, (x0, y0, x1, y1), extent, soft, rough)
-        paint = (
-            surface.paint(x0, y0, y1 - y0, x1 - x0)
-            if isinstance(surface, Material)
-            else surface[:, None, None]
-        )
+        paint = surface.paint(x0, y0, y1 - y0, x1 - x0) if isinstance(surface, Material) else surface[:, None, None]
         if bulge or shine:
             paint = paint * self._relief((x0, y0, x1, y1), low, high, bulge, shine)
         region = self.image[:, y0:y1, x0:x1]
         region += mask * (paint - region)
 
-    def _mask(
-        self, outer: Points, box: tuple[int, int, int, int], extent: float, soft: float, rough: float
-    ) -> Field:
+    def _mask(self, outer: Points, box: tuple[int, int, int, int], extent: float, soft: float, rough: float) -> Field:
         x0, y0, x1, y1 = box
         image = Image.new("L", (2 * (x1 - x0), 2 * (y1 - y0)))
         ImageDraw.Draw(image).polygon(((outer - (x0, y0)) * 2).ravel().tolist(), fill=255)
@@ -133,9 +127,7 @@ class Canvas:
             x, y = (np.arange(n, dtype=np.float32) * np.float32(step) for n in (x1 - x0, y1 - y0))
             fray = read_tile("foliage" if rough > 0.5 else "rough", x + u, y[:, None] + v, step)
             inside = mask > 0.03
-            mask = as_field(
-                np.clip((mask - 0.5 + np.float32(rough) * (fray - 128) / 160) * 4 + 0.5, 0, 1) * inside
-            )
+            mask = as_field(np.clip((mask - 0.5 + np.float32(rough) * (fray - 128) / 160) * 4 + 0.5, 0, 1) * inside)
         return mask
 
     def _shadow(self, outer: Points, extent: float, strength: float) -> None:
@@ -152,9 +144,7 @@ class Canvas:
         dark = np.asarray(image.filter(ImageFilter.BoxBlur(spread)), dtype=np.float32) / 255
         self.image[:, top:bottom, left:right] *= 1 - dark
 
-    def _relief(
-        self, box: tuple[int, int, int, int], low: Points, high: Points, bulge: float, shine: float
-    ) -> Field:
+    def _relief(self, box: tuple[int, int, int, int], low: Points, high: Points, bulge: float, shine: float) -> Field:
         x0, y0, x1, y1 = box
         centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1.0)
         x = ((np.arange(x0, x1) - centre[0]) / half[0]).astype(np.float32)
@@ -187,9 +177,7 @@ class Canvas:
         if shading:
             u, v = self.rng.uniform(0, 512, 2).astype(np.float32)
             axis = np.arange(self.size, dtype=np.float32)
-            over *= (
-                1 + np.float32(shading) * (read_tile("mottle", axis + u, axis[:, None] + v, 1.0) - 128) / 90
-            )
+            over *= 1 + np.float32(shading) * (read_tile("mottle", axis + u, axis[:, None] + v, 1.0) - 128) / 90
         self.image *= 1 - mask
         self.image += over
 

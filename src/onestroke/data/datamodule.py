@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any, Protocol, TypedDict
 
@@ -76,6 +77,11 @@ def _collate(samples: list[tuple[np.ndarray, list[str]]]) -> Batch:
     return {"photos": photos, "skipped": [line for _, lines in samples for line in lines]}
 
 
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the training decides when its workers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class PhotoBatches(LightningDataModule):
     """Batches of a source, from any step on.
 
@@ -104,6 +110,7 @@ class PhotoBatches(LightningDataModule):
             collate_fn=_collate,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
+            worker_init_fn=_leave_signals if self.workers else None,
             pin_memory=torch.cuda.is_available(),
         )
 

@@ -67,10 +67,7 @@ def ridge(c: Canvas, level: float, height: float, rough: float) -> Points:
     heights = np.zeros(129)
     for k in range(6):
         cells = 2 ** (k + 1)
-        heights += (
-            np.interp(np.linspace(0, cells, 129), np.arange(cells + 1), c.rng.normal(0, 1, cells + 1))
-            * rough**k
-        )
+        heights += np.interp(np.linspace(0, cells, 129), np.arange(cells + 1), c.rng.normal(0, 1, cells + 1)) * rough**k
     line = np.stack([np.linspace(-0.05, 1.05, 129), level - height * heights], 1)
     return np.concatenate([line, [(1.05, 1.3), (-0.05, 1.3)]])
 
@@ -138,9 +135,7 @@ def figure(c: Canvas, x: float, foot: float, height: float, soft: float = 0.0) -
         )
         c.body(arm, skin if rng.random() < 0.5 else top, 0.4, soft)
     c.body(place(outline(rng, "box"), x, foot - h * 0.66, w * 1.3, h * 0.24), top, 0.6, soft)
-    c.body(
-        place(outline(rng, "ellipse"), x, foot - h * 0.92, w * 0.62, h * 0.1), colour(rng, "fur"), 0.4, soft
-    )
+    c.body(place(outline(rng, "ellipse"), x, foot - h * 0.92, w * 0.62, h * 0.1), colour(rng, "fur"), 0.4, soft)
     c.body(place(outline(rng, "disc"), x + w * 0.06, foot - h * 0.9, w * 0.5, h * 0.07), skin, 0.7, soft)
 
 
@@ -151,9 +146,7 @@ def beast(c: Canvas, x: float, foot: float, size: float) -> None:
     rough = 0.35 if rng.random() < 0.6 else 0.0
     for leg in (-0.55, -0.35, 0.35, 0.55):
         lean = rng.normal(0, 0.1)
-        shape = np.array(
-            [(leg - 0.12, -0.6), (leg + 0.12, -0.6), (leg + lean + 0.06, 0.0), (leg + lean - 0.06, 0.0)]
-        )
+        shape = np.array([(leg - 0.12, -0.6), (leg + 0.12, -0.6), (leg + lean + 0.06, 0.0), (leg + lean - 0.06, 0.0)])
         c.body(place(shape, x, foot, size * way, size), coat, 0.4, shadow=0.35)
     c.body(
         place(outline(rng, "blob"), x, foot - size * 0.75, size * 0.85, size * 0.4),
@@ -204,8 +197,7 @@ def facade(c: Canvas, quad: Points, surface: Material, columns: int, rows: int) 
                 u = (
                     k
                     + 0.5
-                    + wide
-                    * (np.array([-0.5, 0.5, 0.5, -0.5]) * grow if grow else np.array([-0.4, 0.0, 0.2, -0.4]))
+                    + wide * (np.array([-0.5, 0.5, 0.5, -0.5]) * grow if grow else np.array([-0.4, 0.0, 0.2, -0.4]))
                 ) / columns
                 v = (r + 0.5 + tall * (np.array([-0.5, -0.5, 0.5, 0.5]) * (grow or 0.85))) / rows
                 top, bottom = a + (b - a) * u[:, None], e + (d - e) * u[:, None]
@@ -275,8 +267,7 @@ def railing(c: Canvas) -> None:
     bars = [rectangle(x, top + slant * x, x + thick, bottom + slant * x) for x in np.arange(-0.1, 1.1, gap)]
     rails = rng.uniform(top, bottom, int(rng.integers(1, 5)))
     bars += [
-        np.array([(-0.2, y), (1.2, y + slant * 1.2), (1.2, y + slant * 1.2 + thick), (-0.2, y + thick)])
-        for y in rails
+        np.array([(-0.2, y), (1.2, y + slant * 1.2), (1.2, y + slant * 1.2 + thick), (-0.2, y + thick)]) for y in rails
     ]
     tone = colour(rng, pick(rng, "dark", "pale", "wood", "stone"))
     c.many([b + thick * 0.6 for b in bars], np.stack([tone * np.float32(0.4)] * len(bars)), 0.0, 0.6)

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from onestroke.data.listing import check_folder, walk
+from onestroke.decoding import EXTENSIONS, MAX_PIXELS, opened
 from onestroke.errors import UserError
-from onestroke.images import EXTENSIONS, WRITABLE, read_training
+from onestroke.images import read_training
 
 Crop = npt.NDArray[np.uint8]
 
@@ -19,7 +21,6 @@ MAX_ZOOM = 2.2  # how much larger than the crop the shorter side of a photo is d
 COCO = "train2017"
 _LOOKED_AT = 200
 _DECODED = 16
-_FORMATS = sorted({*WRITABLE.values(), "GIF"})  # those of EXTENSIONS
 
 
 class Photos:
@@ -145,14 +146,14 @@ class Photos:
         if self._all is None:
             if not self.given:
                 raise UserError("no folder of photos is given: set data.root=/path/to/photos")
-            _check_folder(self.root, "data.root", "/path/to/photos")
+            check_folder(self.root, "data.root", "/path/to/photos")
             if self.val is not None:
-                _check_folder(self.val, "data.val", "/path/to/other/photos")
+                check_folder(self.val, "data.val", "/path/to/other/photos")
                 if os.path.samefile(self.root, self.val):
                     raise UserError(
                         f"data.val is the folder of data.root, {self.root}: use other photos, or leave it out"
                     )
-            self._all, self._unlisted = _walk(self.root, self.val)
+            self._all, self._unlisted = walk(self.root, self.val)
         if len(self._all) < MIN_PHOTOS:
             raise UserError(
                 f"{self.root} has {len(self._all)} photos ({', '.join(sorted(EXTENSIONS))}) where training "
@@ -168,15 +169,13 @@ class Photos:
                 # At least one is held out, even of the fewest photos that will do.
                 count = min(self.validation, max(1, len(files) - MIN_PHOTOS))
                 held = self._choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)])
+                files = [path for path in files if path not in held]
             else:
-                others = _walk(self.val, self.root)[0]
+                others = walk(self.val, self.root)[0]
                 held = self._choose(others, [0] * self.validation)
                 if self.validation and not held:
-                    raise UserError(
-                        f"data.val={self.val} has no readable photo: add some, or leave data.val out"
-                    )
-            apart = set(held) if self.val is None else set()
-            self._parts = [path for path in files if path not in apart], held
+                    raise UserError(f"data.val={self.val} has no readable photo: add some, or leave data.val out")
+            self._parts = files, held
         return self._parts
 
     def _choose(self, files: list[str], places: list[int]) -> list[str]:
@@ -200,19 +199,13 @@ class Photos:
 
     def _look(self, path: str) -> tuple[int, str]:
         """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is."""
-        side = _short_side(path)
-        if side >= self.min_size:
-            return side, ""
-        if side:
-            return (
-                side,
-                f"is too small: its shorter side has {side} pixels, of {self.min_size} needed",
-            )
         try:
-            read_training(path, self.min_size)  # knows the reason, or how to read it all the same
+            side = _short_side(path)
         except UserError as error:
             return 0, _reason(path, error)
-        return 0, ""
+        if side < self.min_size:
+            return side, f"is too small: its shorter side has {side} pixels, of {self.min_size} needed"
+        return side, ""
 
     def _read(self, path: str, crop: int, drawn: int, bad: dict[str, str]) -> Crop | None:
         """The photo with its shorter side `drawn`, less where it has less, `crop` at least."""
@@ -231,74 +224,18 @@ class Photos:
         return self._order[1]
 
 
-def _check_folder(folder: Path, setting: str, example: str) -> None:
-    if not os.path.exists(folder):
-        raise UserError(f"there is no folder {folder}: set {setting}={example}")
-    if not os.path.isdir(folder):
-        raise UserError(f"{folder} is no folder: set {setting}={example}")
-
-
-def _walk(root: Path, apart: Path | None) -> tuple[list[str], int]:
-    """All photos below `root` but not below `apart`, sorted, and how many folders could not be listed."""
-    found: list[str] = []
-    links: list[str] = []
-    unlisted = 0
-    # By their real names, since links lead to the same place by many names, and round in circles.
-    seen = {os.path.realpath(apart)} if apart is not None else set()
-    waiting = [str(root)]
-    while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
-        if real in seen:
-            continue
-        seen.add(real)
-        folders: list[str] = []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is(entry, folder=True):
-                        folders.append(entry.path)
-                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and _is(entry, folder=False):
-                        if entry.is_symlink():
-                            links.append(entry.path)
-                        else:
-                            found.append(entry.path)
-                            seen.add(os.path.join(real, entry.name))
-        except OSError as error:
-            if folder == str(root):
-                raise UserError(
-                    f"{root} cannot be listed ({error.strerror}): change its permissions"
-                ) from error
-            unlisted += 1
-        waiting.extend(sorted(folders, reverse=True))
-    # Last, so that a photo that is there goes by its own name and a link to it is no second photo.
-    for path in sorted(links):
-        if (real := os.path.realpath(path)) not in seen:
-            seen.add(real)
-            found.append(path)
-    return sorted(found, key=lambda path: path.replace(os.sep, "/")), unlisted
-
-
-def _is(entry: os.DirEntry[str], folder: bool) -> bool:
-    try:
-        return entry.is_dir() if folder else entry.is_file()
-    except OSError:  # a link to itself
-        return False
-
-
 def _short_side(path: str) -> int:
-    """From the header alone; 0 where Pillow will not open it."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            return min(image.size)
-    except Exception:  # decoders raise nearly anything on broken bytes
-        return 0
+    """From the header alone.
+
+    Raises:
+        UserError: As `images.read`.
+    """
+    with opened(Path(path), MAX_PIXELS) as image:
+        return min(image.size)
 
 
 def _centre(path: str, size: int) -> Crop:
-    side = _short_side(path) or size
+    side = _short_side(path)
     # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
     photo = read_training(path, size if 2 * side >= size else side)
     if (short := min(photo.shape[:2])) < size:

@@ -85,9 +85,7 @@ def landscape(c: Canvas) -> None:
         c.body(line, Material(surface.tile, misty, surface.step, surface.angle, surface.offset), 0.2)
     ground(c, horizon, c.make(pick(rng, "grass", "grass", "earth", "sand", "water", "snow", "stone")), haze)
     if rng.random() < 0.5:
-        litter(
-            c, 40, ("blob", "leaf", "polygon"), ("grass", "earth", "leafage", "stone"), 0.004, 0.0, horizon
-        )
+        litter(c, 40, ("blob", "leaf", "polygon"), ("grass", "earth", "leafage", "stone"), 0.004, 0.0, horizon)
     foliage = c.make("leafage", pick(rng, "foliage", "foliage", "mottle", "grass"), 0.8)
     feet = np.sort(horizon + (1.1 - horizon) * rng.random(int(rng.integers(0, 7))) ** 2.5)
     for foot in feet:
@@ -160,9 +158,7 @@ def portrait(c: Canvas) -> None:
         x, lean = rng.uniform(0.1, 0.9), rng.normal(1.5, 0.5)
         for _ in range(30):
             strand = rotated(outline(rng, "bar") * (1, 0.12), lean + rng.normal(0, 0.12))
-            shapes.append(
-                place(strand, x + rng.normal(0, 0.12), rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.4))
-            )
+            shapes.append(place(strand, x + rng.normal(0, 0.12), rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.4)))
         c.many(shapes, np.stack([colour(rng, "fur")] * 30), 0.4)
 
 
@@ -202,9 +198,7 @@ def macro(c: Canvas) -> None:
     c.body(core, second if petals else surface, 1.0, 0, 0.5, rng.uniform(0, 1), 0.3 * (rng.random() < 0.4))
     if rng.random() < 0.25:
         legs = [
-            place(
-                rotated(outline(rng, "bar") * (1, 0.3), rng.uniform(0, 6.3)), x, y, r * rng.uniform(0.8, 1.6)
-            )
+            place(rotated(outline(rng, "bar") * (1, 0.3), rng.uniform(0, 6.3)), x, y, r * rng.uniform(0.8, 1.6))
             for _ in range(8)
         ]
         c.many(legs, np.stack([colour(rng, "dark")] * 8))
@@ -223,9 +217,7 @@ def still(c: Canvas) -> None:
     for _ in range(int(rng.integers(0, 3))):
         w, h = rng.uniform(0.05, 0.3, 2)
         x, y = rng.uniform(0, 1), rng.uniform(-0.1, edge - 0.1)
-        c.body(
-            rectangle(x - w, y - h, x + w, y + h), colour(rng, pick(rng, "wood", "pale", "dark")), 0.1, 0, 0.4
-        )
+        c.body(rectangle(x - w, y - h, x + w, y + h), colour(rng, pick(rng, "wood", "pale", "dark")), 0.1, 0, 0.4)
         c.body(
             rectangle(x - w * 0.85, y - h * 0.85, x + w * 0.85, y + h * 0.85),
             c.make(str(rng.choice(FAMILIES))),
@@ -321,9 +313,7 @@ def closeup(c: Canvas) -> None:
             c.body(fold, c.make(str(rng.choice(FAMILIES))), 0.8, maybe(rng, 0.33, 3.0), 0.6)
     c.shade(rng.uniform(0.1, 0.7))
     for _ in range(int(rng.integers(0, 4))):
-        shape = rotated(
-            outline(rng, pick(rng, "disc", "box", "blob", "leaf", "bar", "star")), rng.uniform(0, 6.3)
-        )
+        shape = rotated(outline(rng, pick(rng, "disc", "box", "blob", "leaf", "bar", "star")), rng.uniform(0, 6.3))
         c.body(
             place(shape, *spot(rng, 0, 1), rng.uniform(0.03, 0.3)),
             c.make(str(rng.choice(FAMILIES))),
@@ -385,9 +375,7 @@ def aloft(c: Canvas) -> None:
 def interior(c: Canvas) -> None:
     """A room: back wall, floor, ceiling and side walls around a vanishing point, with furniture."""
     rng = c.rng
-    wall = c.make(
-        pick(rng, "wall", "pale", "wood", "cloth"), pick(rng, "smooth", "smooth", "mottle", "stripes")
-    )
+    wall = c.make(pick(rng, "wall", "pale", "wood", "cloth"), pick(rng, "smooth", "smooth", "mottle", "stripes"))
     c.fill(wall)
     x0, x1, y0, y1 = (
         rng.uniform(-0.1, 0.35),
@@ -404,9 +392,7 @@ def interior(c: Canvas) -> None:
         ),
     )
     c.body(rectangle(x0, y0, x1, y1), wall, 0.3)
-    shade = Material(
-        wall.tile, wall.scale * np.float32(rng.uniform(0.6, 0.9)), wall.step, wall.angle, wall.offset
-    )
+    shade = Material(wall.tile, wall.scale * np.float32(rng.uniform(0.6, 0.9)), wall.step, wall.angle, wall.offset)
     c.body(np.array([(-0.3, -0.4), (x0, y0), (x0, y1), (-0.3, 1.2)]), shade, 0.2)
     c.body(np.array([(1.3, -0.4), (x1, y0), (x1, y1), (1.3, 1.2)]), wall, 0.2)
     c.body(np.array([(-0.3, -0.4), (1.3, -0.4), (x1, y0), (x0, y0)]), colour(rng, "pale"), 0.2)
@@ -419,9 +405,7 @@ def interior(c: Canvas) -> None:
         c.body(rectangle(x - w, y - h, x + w, y), block, 0.4, 0, 0.5)
         for k in range(int(rng.integers(0, 4))):
             c.body(
-                rectangle(
-                    x - w * 0.85, y - h + h * 0.27 * k + 0.01, x + w * 0.85, y - h + h * 0.27 * k + h * 0.2
-                ),
+                rectangle(x - w * 0.85, y - h + h * 0.27 * k + 0.01, x + w * 0.85, y - h + h * 0.27 * k + h * 0.2),
                 block.scale[:, int(rng.integers(60, 200))],
                 0.2,
                 0,
@@ -451,9 +435,7 @@ def night(c: Canvas) -> None:
             maybe(rng, 0.5, 0.4),
         )
     disc = outline(rng, "disc")
-    lights = [
-        place(disc, *spot(rng, 0, 1), power_radius(rng, 0.004, 0.04)) for _ in range(int(rng.integers(3, 30)))
-    ]
+    lights = [place(disc, *spot(rng, 0, 1), power_radius(rng, 0.004, 0.04)) for _ in range(int(rng.integers(3, 30)))]
     tones = np.stack([colour(rng, pick(rng, "pale", "sand", "vivid", "haze")) for _ in lights])
     glow = c.image.copy()
     c.many(lights, tones, 0.0, rng.uniform(0, 2))
@@ -516,7 +498,7 @@ def _develop(c: Canvas) -> NDArray[np.uint8]:
     pixels = np.ascontiguousarray(np.take(table, steps).transpose(1, 2, 0))
     if rng.random() < 0.6:
         sharper = ImageFilter.UnsharpMask(rng.uniform(0.6, 1.4), int(rng.integers(40, 180)), 1)
-        pixels = np.asarray(Image.fromarray(pixels).filter(sharper))
+        pixels = np.array(Image.fromarray(pixels).filter(sharper))
     return pixels
 
 

@@ -162,9 +162,7 @@ def _masonry(rng: Rng, rows: int, columns: int, gap: float, joint: int) -> Field
         for c in range(columns):
             x, y = (c + 0.5 * (r % 2)) * w, r * h
             box = np.array([(x, y), (x + w - gap, y), (x + w - gap, y + h - gap), (x, y + h - gap)])
-            shapes.append(
-                (box + rng.normal(0, gap * 0.12, (4, 2)), int(np.clip(rng.normal(135, 24), 0, 255)))
-            )
+            shapes.append((box + rng.normal(0, gap * 0.12, (4, 2)), int(np.clip(rng.normal(135, 24), 0, 255))))
     return _draw(shapes, joint) + 0.5 * fractal(rng, 1.6)
 
 

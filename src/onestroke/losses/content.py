@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views, batch_mean
+from onestroke.losses.objective import Term, Views
 
 
 class Content(Term):
@@ -28,5 +28,5 @@ class Content(Term):
         for layer in self.layers:
             content = views.content[layer].float()
             error = (views.output[layer].float() - content).square().mean()
-            errors.append(error / batch_mean(content.square().mean()).clamp_min(1e-12))
+            errors.append(error / self.over_batch(content.square().mean()).clamp_min(1e-12))
         return torch.stack(errors).mean()

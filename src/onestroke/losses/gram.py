@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from onestroke.errors import UserError
 from onestroke.losses.objective import Term, Views
 from onestroke.styles import gram_matrix
 
@@ -24,6 +25,8 @@ class Gram(Term):
         self, layers: Sequence[str] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), weight: float = 1.0
     ) -> None:
         super().__init__(layers, weight)
+        if "image" in self.layers:
+            raise UserError("Gram: layers must be layers of the VGG; a style has no statistics of the image itself")
 
     def forward(self, views: Views) -> Tensor:
         errors = []

@@ -55,13 +55,18 @@ class Term(nn.Module):
         super().__init__()
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
             raise UserError(f"{type(self).__name__}: weight must be a number of at least 0, not {weight!r}")
-        if isinstance(layers, str) or not layers:
+        named = isinstance(layers, Sequence) and not isinstance(layers, str) and all(isinstance(x, str) for x in layers)
+        if not named or not layers:
             raise UserError(f"{type(self).__name__}: layers must be a list of layer names, not {layers!r}")
         self.layers = tuple(layers)
         self.weight = float(weight)
 
     def forward(self, views: Views) -> Tensor:
         raise NotImplementedError
+
+    def over_batch(self, mean: Tensor) -> Tensor:
+        """A mean over this process's share of the batch, made one over the whole batch while training."""
+        return batch_mean(mean) if self.training else mean.detach()
 
     def extra_repr(self) -> str:
         return f"layers={self.layers}, weight={self.weight}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views, batch_mean
+from onestroke.losses.objective import Term, Views
 
 
 class TotalVariation(Term):
@@ -25,7 +25,7 @@ class TotalVariation(Term):
     def forward(self, views: Views) -> Tensor:
         total = views.output[self.layers[0]].new_zeros(())
         for layer in self.layers:
-            own = batch_mean(roughness(views.content[layer].float()))
+            own = self.over_batch(roughness(views.content[layer].float()))
             total = total + roughness(views.output[layer].float()) / own.clamp_min(2 / 255**2)
         return total / len(self.layers)
 

@@ -25,9 +25,8 @@ class InstanceNorm(nn.Module):
         if features.device.type == "cpu":
             # batch norm over a batch of one is instance norm, and its kernels know the layout and bf16: three times
             # as fast, forward and backward, as the lines below
-            return torch.cat(
-                [F.batch_norm(f, None, None, self.weight, self.bias, True, 0.0, self.eps) for f in features.split(1)]
-            )
+            ones = (features[i : i + 1] for i in range(len(features)))
+            return torch.cat([F.batch_norm(f, None, None, self.weight, self.bias, True, 0.0, self.eps) for f in ones])
         with torch.autocast(features.device.type, enabled=False):
             x = features.float()
             variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)

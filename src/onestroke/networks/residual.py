@@ -63,4 +63,5 @@ class ResidualNetwork(nn.Module):
         bottom, right = (max(_SMALLEST, -(-side // 4) * 4) - side for side in (height, width))
         padded = F.pad(image, [0, right, 0, bottom], mode="replicate") if bottom or right else image
         painted = padded + self.paint(self.decoder(self.middle(self.encoder(padded * 2 - 1))))
-        return painted[:, :, :height, :width]
+        result: Tensor = painted[:, :, :height, :width]
+        return result

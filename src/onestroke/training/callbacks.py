@@ -23,6 +23,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
 from onestroke.files import atomic
+from onestroke.losses.objective import batch_mean
 from onestroke.training.module import StyleTransfer
 
 log = logging.getLogger(__name__)
@@ -38,15 +39,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-class _MainProcess(Callback):
-    """A callback that acts in the first process only."""
-
-    def module(self, trainer: Trainer, module: LightningModule) -> StyleTransfer | None:
-        assert isinstance(module, StyleTransfer)
-        return module if trainer.is_global_zero else None
-
-
-class Meter(_MainProcess):
+class Meter(Callback):
     """Scalars in TensorBoard, a progress bar on a terminal, and a line now and then elsewhere.
 
     Args:
@@ -67,8 +60,12 @@ class Meter(_MainProcess):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = self._ended = self._printed = time.monotonic()
-        if self.module(trainer, pl_module) and sys.stderr.isatty():
-            columns = (BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+        if trainer.is_global_zero and sys.stderr.isatty():
+            columns = (
+                BarColumn(bar_width=None),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.description}"),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.add_task("the first steps are the slowest", total=1.0)
             self._bar.start()
@@ -84,14 +81,16 @@ class Meter(_MainProcess):
             if line not in self.skipped:
                 self.skipped.append(line)
                 log.debug("skipped %s", line)
-        module = self.module(trainer, pl_module)
-        if module is None:
-            return
-        for name, loss in module.losses.items():
+        assert isinstance(pl_module, StyleTransfer)
+        for name, loss in pl_module.losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._steps += 1
-        if self._steps >= self.every or module.step == 1:
-            self._publish(trainer, module)
+        if self._steps >= self.every or pl_module.step == 1:
+            means = {name: float(batch_mean(total / self._steps)) for name, total in self._sums.items()}
+            if trainer.is_global_zero:
+                self._publish(trainer, pl_module, means)
+            self._sums, self._steps, self._waited = {}, 0, 0.0
+            self._since = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
@@ -105,12 +104,11 @@ class Meter(_MainProcess):
             self._bar.stop()
             self._bar = None
 
-    def _publish(self, trainer: Trainer, module: StyleTransfer) -> None:
+    def _publish(self, trainer: Trainer, module: StyleTransfer, means: dict[str, float]) -> None:
         span = max(self._ended - self._since, 1e-9)
         rate = self._steps * self.batch_size / span
         # the first step warms everything up and says little about those to come
         self.images_per_second = rate if module.step <= self.every else 0.9 * self.images_per_second + 0.1 * rate
-        means = {name: float(total) / self._steps for name, total in self._sums.items()}
         scalars = {f"train/{name}": value for name, value in means.items()}
         scalars["train/total"] = sum(means.values())
         scalars["speed/images_per_second"] = rate
@@ -121,8 +119,6 @@ class Meter(_MainProcess):
                 self.writer.add_scalar(tag, value, module.step)
         self._smooth = {name: 0.8 * self._smooth.get(name, v) + 0.2 * v for name, v in means.items()}
         self._say(module)
-        self._sums, self._steps, self._waited = {}, 0, 0.0
-        self._since = time.monotonic()
 
     def _say(self, module: StyleTransfer) -> None:
         left = remaining(module, self.batch_size / max(self.images_per_second, 1e-9))
@@ -141,7 +137,7 @@ def remaining(module: StyleTransfer, seconds_per_step: float) -> float:
     return min(by_steps, 60 * module.minutes - module.elapsed) if module.minutes else by_steps
 
 
-class Previews(_MainProcess):
+class Previews(Callback):
     """Held-out photos, painted and judged: soon after the start, then at growing distances, and at the end.
 
     Args:
@@ -156,23 +152,22 @@ class Previews(_MainProcess):
         self.shown = shown
         self.metrics: dict[str, float] = {}
         self.step = -1
-        self._next = 0.0
+        self._next = 5.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        module = self.module(trainer, pl_module)
-        # the second step, since the first one's time says nothing
-        if module is not None and module.step >= 2 and module.elapsed >= self._next:
+        assert isinstance(pl_module, StyleTransfer)
+        if trainer.is_global_zero and pl_module.elapsed >= self._next:
             started = time.monotonic()
-            self.show(module)
+            self.show(pl_module)
             # at most a twentieth of the time goes into looking
-            self._next = module.elapsed + max(10.0, 0.15 * module.elapsed, 20 * (time.monotonic() - started))
+            self._next = pl_module.elapsed + max(15.0, 0.15 * pl_module.elapsed, 20 * (time.monotonic() - started))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = self.module(trainer, pl_module)
-        if module is not None and module.step != self.step:
-            self.show(module)
+        assert isinstance(pl_module, StyleTransfer)
+        if trainer.is_global_zero and pl_module.step != self.step:
+            self.show(pl_module)
 
     def show(self, module: StyleTransfer) -> None:
         """Paint and judge now, and send both to TensorBoard."""
@@ -187,7 +182,7 @@ class Previews(_MainProcess):
         self.writer.flush()
 
 
-class Files(_MainProcess):
+class Files(Callback):
     """The style file and the resume file, every so many steps and at the end, each whole or not at all.
 
     Args:
@@ -203,9 +198,12 @@ class Files(_MainProcess):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, StyleTransfer)
-        if pl_module.step % self.every == 0 and pl_module.remember():
+        # here and not after the last step, where Lightning's loop would count as finished and could not be resumed
+        if trainer.should_stop:
             self.keep(trainer)
-            if self.module(trainer, pl_module):
+        elif pl_module.step % self.every == 0 and pl_module.remember():
+            self.keep(trainer)
+            if trainer.is_global_zero:
                 try:
                     self.export(pl_module)
                 except UserError as error:  # the training is worth more than this copy, and the next may succeed
@@ -235,11 +233,18 @@ class StopOnSignal(Callback):
             if self.stopped:
                 raise KeyboardInterrupt
             self.stopped = True
-            trainer.should_stop = True
             log.warning("stopping after this step, and writing the style file (again to stop at once)")
 
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, stop)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # a signal may reach one process of several, and all must stop after the same step
+        self.stopped = float(batch_mean(torch.tensor(float(self.stopped), device=pl_module.device))) > 0
+        if self.stopped:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for number, handler in self._before.items():

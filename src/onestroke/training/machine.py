@@ -74,7 +74,8 @@ class Machine:
     def trainer(self, callbacks: Sequence[pl.Callback], run_dir: Path) -> pl.Trainer:
         """A Lightning Trainer that leaves files, progress and stopping to the callbacks."""
         # what it announces about devices is said by us in one line
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")

@@ -61,7 +61,7 @@ class StyleTransfer(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # out of the module's sight: frozen, large, and no part of a resume file
         self._frozen = (objective, judge)
@@ -99,12 +99,12 @@ class StyleTransfer(LightningModule):
     def on_fit_start(self) -> None:
         for part in self._frozen:
             part.to(self.device)
-        for network in (self.network, self.ema):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def on_train_start(self) -> None:
         self._clock = time.monotonic()
         self._snapshot = self._state()
+        if self.progress >= 1:  # a finished run was resumed: there is nothing left but to export
+            self.trainer.should_stop = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Paint, judge, and improve; a step without a finite gradient changes nothing."""
@@ -180,9 +180,7 @@ class StyleTransfer(LightningModule):
 
     def _average(self) -> None:
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.ema.parameters()), list(self.network.parameters()), 1 - ema_decay(self.step)
-            )
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - ema_decay(self.step))
 
     def _tick(self) -> None:
         now = time.monotonic()

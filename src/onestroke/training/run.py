@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import platform
@@ -67,7 +68,9 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     if settings.init is not None:
         _warm_start(network, Path(settings.init))
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
-    objective, judge = (_objective(parts, config["vgg"], t) for t in (dtype, torch.float32))
+    objective = _objective(parts, config["vgg"], dtype)
+    # in evaluation mode, as only the first process judges
+    judge = _objective(parts, config["vgg"], torch.float32).eval()
     module = StyleTransfer(network, objective, judge, settings.lr, settings.steps, settings.minutes)
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -79,7 +82,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     export = _Export(config, parts, previews, run_dir.name)
     files = Files(run_dir / RESUME_FILE, export, settings.save_every)
     stop = StopOnSignal()
-    trainer = parts.machine.trainer([meter, previews, files, stop], run_dir)
+    trainer = parts.machine.trainer([meter, previews, stop, files], run_dir)
     if writer is not None:
         text = json.dumps(config, indent=2)
         (run_dir / "config.json").write_text(text, encoding="utf-8")
@@ -87,10 +90,14 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         _announce(parts, run_dir)
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
 
-    files.keep(trainer)
     if writer is not None:
         writer.close()
-        export(module)
+        try:
+            export(module)
+        except UserError as error:
+            raise UserError(
+                f"{error}; the training itself is safe, and  python train.py resume={run_dir}  exports it"
+            ) from error
         _report(export.path, module, previews.metrics, meter.skipped, stop.stopped, run_dir)
     return export.path
 
@@ -111,7 +118,7 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         chosen = StyleSettings.of(config["style"], styles.card_names())
         balance(chosen.strength)
         found["style_settings"] = chosen
-        loss = config["loss"]
+        loss = config.get("loss") or {}  # the group is absent where no term is chosen
         terms = make_terms({name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()})
         found["terms"] = make_terms(terms, str(config["vgg"]["arch"]))
         layers = {layer for term in terms.values() for layer in term.layers}
@@ -201,7 +208,12 @@ class _Export:
         settings, style = self.parts.settings, self.parts.style_settings
         painter = checkpoints.Painter(
             network={"name": name, "args": network},
-            style={"name": style.name, "size": style.size, "strength": style.strength, **asdict(self.parts.style.facts)},
+            style={
+                "name": style.name,
+                "size": style.size,
+                "strength": style.strength,
+                **asdict(self.parts.style.facts),
+            },
             training={
                 "run": self.run,
                 "config": self.config,
@@ -259,7 +271,12 @@ def _warm_start(network: nn.Module, init: Path) -> None:
 
 def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Objective:
     layers = {layer for term in parts.terms.values() for layer in term.layers}
-    return Objective(parts.terms, VGG(layers, **vgg, dtype=dtype), parts.style, parts.style_settings.strength)
+    return Objective(
+        copy.deepcopy(parts.terms),
+        VGG(layers, **vgg, dtype=dtype),
+        parts.style,
+        parts.style_settings.strength,
+    )
 
 
 def _announce(parts: Parts, run_dir: Path) -> None:
@@ -271,7 +288,12 @@ def _announce(parts: Parts, run_dir: Path) -> None:
 
 
 def _report(
-    path: Path, module: StyleTransfer, metrics: Mapping[str, float], skipped: list[str], stopped: bool, run_dir: Path
+    path: Path,
+    module: StyleTransfer,
+    metrics: Mapping[str, float],
+    skipped: list[str],
+    stopped: bool,
+    run_dir: Path,
 ) -> None:
     log.info("%s after %d steps in %s", "stopped" if stopped else "done", module.step, duration(module.elapsed))
     log.info("held-out loss: %s", "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
@@ -287,5 +309,3 @@ def _report(
         log.info("go on with   python train.py resume=%s", run_dir)
     log.info("style file   %s (%.2f MB)", path, path.stat().st_size / 1e6)
     log.info("paint with   python infer.py ckpt=%s input=photo.jpg", path)
-
-

@@ -1,0 +1,58 @@
+"""What the tests share for running the product as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).parents[1]
+
+# A training that takes a second or two and still goes through everything; fp32, so that it is the same everywhere.
+TINY = (
+    "trainer=cpu",
+    "trainer.precision=32-true",
+    "trainer.workers=0",
+    "network.channels=[4,8,8]",
+    "network.blocks=1",
+    "network.ends=3",
+    "crop=32",
+    "batch_size=2",
+    "data.validation=1",
+)
+
+
+def environment() -> dict[str, str]:
+    """This process's, with one thread, so that sums are taken in one order."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "COLUMNS": "200"}
+
+
+def command(
+    script: str, *arguments: str, cwd: Path, root: Path = ROOT, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project's root in a folder of the test's own."""
+    return subprocess.run(
+        [sys.executable, str(root / script), *arguments],
+        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`python train.py` on the tiny settings; fails the test with what it printed where it fails."""
+    done = command("train.py", *arguments[:1], *TINY, *arguments[1:], cwd=cwd)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done
+
+
+def runs(cwd: Path) -> list[Path]:
+    """The run folders of a folder's trainings, oldest first."""
+    return sorted((path.parent for path in (cwd / "runs").rglob("last.ckpt")), key=lambda p: p.stat().st_mtime_ns)
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard itself reads from a run's events: tag -> (step, value)."""
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}

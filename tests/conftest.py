@@ -1,0 +1,52 @@
+"""What several rooms' tests need."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+class _Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.marker), "w")
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[[Path], Path]:
+    """Write a pickle that runs code when it is loaded; what it returns is the file that would then be there."""
+
+    def write(path: Path, zipped: bool = False) -> Path:
+        marker = tmp_path / "executed"
+        if zipped:
+            torch.save({"features.0.weight": _Bomb(marker)}, path)
+            torch.load(path, weights_only=False)
+        else:
+            path.write_bytes(pickle.dumps(_Bomb(marker), protocol=2))
+            pickle.loads(path.read_bytes())
+        assert marker.exists(), "the bomb is a dud"
+        marker.unlink()
+        return marker
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def painting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture with edges, slopes and noise, 76 x 72, that no one owns."""
+    y, x = np.mgrid[0:72, 0:76]
+    waves = np.stack([np.sin(x / 3 + y / 9), np.cos(y / 4), np.sign(np.sin((x + y) / 11))], -1)
+    noise = np.random.default_rng(3).normal(0, 20, waves.shape)
+    path = tmp_path_factory.mktemp("painting") / "painting.png"
+    Image.fromarray(np.clip(128 + 90 * waves + noise, 0, 255).astype(np.uint8)).save(path)
+    return path

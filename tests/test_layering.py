@@ -1,0 +1,164 @@
+"""The one direction of imports, what may be imported at all, and that importing does nothing else."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import onestroke
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(onestroke.__file__).parent
+
+# a file imports only from its own room and from those before it; rooms on one line never import each other
+ORDER = (
+    ("errors",),
+    ("files",),
+    ("downloads",),
+    ("decoding",),
+    ("images",),
+    ("vgg",),
+    ("styles",),
+    ("losses",),
+    ("networks",),
+    ("data",),
+    ("checkpoints",),
+    ("training", "inference", "evaluation"),
+    ("apps",),
+)
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+
+
+def imported(node: ast.AST) -> list[str]:
+    """Every dotted name that an import statement may refer to."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"line {node.lineno}: imports are absolute here"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def violations(package: Path) -> Iterator[str]:
+    for path in sorted(package.rglob("*.py")):
+        inside = path.relative_to(package)
+        if inside == Path("__init__.py"):
+            continue  # the front door: it lends names from many rooms, each when it is asked for
+        room = inside.with_suffix("").parts[0]
+        if room not in RANK:
+            yield f"{inside}: the room {room} has no place in ORDER"
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in imported(node):
+                parts = name.split(".")
+                if parts[0] != "onestroke" or len(parts) == 1:
+                    continue
+                other = parts[1]
+                if not (package / other).is_dir() and not (package / f"{other}.py").is_file():
+                    continue  # a name of the package itself, such as __version__
+                if other != room and RANK.get(other, len(ORDER)) >= RANK[room]:
+                    yield f"{inside}:{getattr(node, 'lineno', '?')} imports {other}"
+
+
+def test_imports_go_one_way() -> None:
+    assert list(violations(PACKAGE)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "found"),
+    [
+        ("errors.py", "import onestroke.vgg", ["errors.py:1 imports vgg"]),
+        ("training/run.py", "from onestroke import inference", ["training/run.py:1 imports inference"]),
+        ("inference/a.py", "from onestroke.training.run import train", ["inference/a.py:1 imports training"]),
+        ("styles.py", "def f():\n    from onestroke.losses import gram", ["styles.py:2 imports losses"]),
+        ("utils.py", "import os", ["utils.py: the room utils has no place in ORDER"]),
+        ("losses/a.py", "from onestroke import vgg, __version__\nimport onestroke.losses.b", []),
+    ],
+)
+def test_the_check_itself_sees(tmp_path: Path, file: str, line: str, found: list[str]) -> None:
+    for room in ("errors", "vgg", "styles"):
+        (tmp_path / f"{room}.py").touch()
+    for room in ("losses", "training", "inference"):
+        (tmp_path / room).mkdir()
+    (tmp_path / file).write_text(line)
+    assert [v.replace(os.sep, "/") for v in violations(tmp_path)] == found
+
+
+def test_the_front_door_imports_nothing_until_asked() -> None:
+    code = "import sys, onestroke; print(*(m for m in sys.modules if m.split('.')[0] in ('torch', 'onestroke')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["onestroke"]
+    assert onestroke.UserError.__module__ == "onestroke.errors"
+    assert onestroke.Stylizer.__module__ == "onestroke.inference.stylizer"
+    with pytest.raises(AttributeError, match="has no attribute 'Stylist'"):
+        _ = onestroke.Stylist
+
+
+MODULES = {
+    "pytorch-lightning": "pytorch_lightning",
+    "hydra-core": "hydra",
+    "pillow": "PIL",
+}  # where the names differ
+
+
+def at_top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements that run on import: all but the bodies of functions."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield statement
+        for part in ("body", "orelse", "finalbody"):
+            yield from at_top(getattr(statement, part, []))
+        for handler in getattr(statement, "handlers", []):
+            yield from at_top(handler.body)
+
+
+def test_only_core_dependencies_are_imported_at_the_top() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.split(r"[ <>=!~\[;]", requirement)[0] for requirement in project["dependencies"]]
+    core = {MODULES.get(name, name) for name in names}
+    core.add("omegaconf")  # what Hydra hands out: hydra-core brings it, at the version that it needs
+    foreign = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in PACKAGE.rglob("*.py")
+        for statement in at_top(ast.parse(path.read_text(encoding="utf-8")).body)
+        for name in imported(statement)
+        if name.split(".")[0] not in core | sys.stdlib_module_names | {"onestroke"}
+    }
+    assert "torch" in core
+    assert foreign == set()
+
+
+def test_importing_every_module_leaves_nothing_behind(tmp_path: Path) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    code = (
+        "import importlib, pkgutil, onestroke\n"
+        "for module in pkgutil.walk_packages(onestroke.__path__, 'onestroke.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "import sys; sys.stderr.write(' '.join(m for m in sys.modules if m.startswith('onestroke.')))"
+    )
+    gone = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME")
+    env = {key: value for key, value in os.environ.items() if key not in gone}
+    env |= {"HOME": str(home), "USERPROFILE": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    env["MPLCONFIGDIR"] = str(
+        tmp_path / "matplotlib"
+    )  # Lightning imports it where it is installed, and it keeps a cache
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=True)
+    files = {path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+    modules = {
+        ".".join(("onestroke", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        for path in files
+    }
+    assert modules <= set(done.stderr.split()), "a module was not imported, or something else was said"
+    assert done.stdout == ""
+    assert list(home.rglob("*")) == list(here.rglob("*")) == []

@@ -1,0 +1,259 @@
+"""Every network in configs/network, and the blocks that they are built from."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from onestroke.errors import UserError
+from onestroke.networks.layers import Conv, InstanceNorm, Residual, Upsample
+from onestroke.networks.residual import ResidualNetwork
+
+NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs" / "network").glob("*.yaml"))
+SIZES = [(1, 1), (1, 7), (2, 3), (5, 5), (16, 16), (17, 31), (64, 48), (129, 65)]
+LAST = torch.channels_last
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=NAMES)
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    config = OmegaConf.load(Path(__file__).parents[1] / "configs" / "network" / f"{request.param}.yaml")
+    torch.manual_seed(0)
+    built = instantiate(config, _convert_="all")
+    assert isinstance(built, nn.Module)
+    return built
+
+
+@pytest.fixture
+def painter(network: nn.Module) -> nn.Module:
+    """Trained for a moment, so that it paints something: bright where the photo is dark."""
+    network.to(memory_format=LAST)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    photo = noise(2, 3, 24, 24, seed=5)
+    for _ in range(8):
+        optimizer.zero_grad()
+        (network(photo) - (1 - photo)).square().mean().backward()
+        optimizer.step()
+    return network.requires_grad_(False).eval()
+
+
+# --- networks -------------------------------------------------------------------------------------------
+
+
+def test_the_networks_that_ship_are_tested() -> None:
+    assert {"default", "classic"} <= set(NAMES)
+
+
+def test_gives_any_size_back_and_starts_near_the_identity(network: nn.Module) -> None:
+    with torch.no_grad():
+        for height, width in SIZES:
+            image = noise(2, 3, height, width)
+            output = network(image)
+            assert output.shape == image.shape
+            assert output.dtype == torch.float32
+            # measured over several seeds: 0.022 at most
+            assert float((output - image).abs().max()) < 0.05, (height, width)
+            # but a norm takes all out of what is flat, and an untrained network puts nothing in its place
+            assert torch.equal(output, image) == (height * width == 1)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("default", 0.42), ("classic", 1.68)])
+def test_has_as_many_weights_as_it_says(name: str, millions: float) -> None:
+    config: Any = OmegaConf.load(Path(__file__).parents[1] / "configs" / "network" / f"{name}.yaml")
+    count = sum(p.numel() for p in instantiate(config, _convert_="all").parameters())
+    assert round(count / 1e6, 2) == millions
+    a, b, c = config.channels  # kernel, inputs, outputs of each convolution; all but the last have a norm of 2 each
+    convolutions = [(9, 3, a), (3, a, b), (3, b, c), *[(3, c, c)] * 10, (3, c, b), (3, b, a), (9, a, 3)]
+    assert count == sum(k * k * i * o + o for k, i, o in convolutions) + 2 * sum(o for *_, o in convolutions[:-1])
+
+
+def test_gradients_reach_every_weight_and_the_photo(network: nn.Module) -> None:
+    image = noise(2, 3, 20, 28).requires_grad_()
+    (network(image) * noise(2, 3, 20, 28, seed=1)).sum().backward()
+    assert image.grad is not None
+    assert bool((image.grad != 0).any(1).all())
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        # most biases are taken out again by the norm behind them
+        assert name.endswith("bias") or float(parameter.grad.abs().max()) > 1e-6, name
+
+
+def test_pictures_of_a_batch_do_not_see_each_other(painter: nn.Module) -> None:
+    image = noise(3, 3, 21, 34)
+    together = painter(image)
+    for i in range(3):
+        assert torch.allclose(painter(image[i : i + 1])[0], together[i], atol=1e-5)
+
+
+def test_paints_the_same_in_either_memory_layout_and_keeps_channels_last(painter: nn.Module) -> None:
+    """No block converts: what leaves each of them lies as what came in."""
+    image = noise(2, 3, 32, 44)
+    strides: dict[str, tuple[bool, bool]] = {}
+    for name, module in painter.named_modules():
+        if name.split(".")[0] in ("encoder", "middle", "decoder") and not isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, i, out, name=name: strides.update(
+                    {name: (out.is_contiguous(memory_format=LAST), out.is_contiguous())}
+                )
+            )
+    last = painter(image.contiguous(memory_format=LAST))
+    assert len(strides) > 20
+    assert {name: lies for name, lies in strides.items() if lies != (True, False)} == {}
+    assert last.is_contiguous(memory_format=LAST)
+    painter.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    assert float((painter(image) - last).abs().max()) < 1e-4
+
+
+def test_weights_rounded_to_fp16_paint_nearly_the_same(painter: nn.Module) -> None:
+    rounded = copy.deepcopy(painter)
+    rounded.load_state_dict({name: t.half().float() for name, t in painter.state_dict().items()})
+    image = noise(1, 3, 48, 40)
+    with torch.no_grad():
+        full, half = painter(image), rounded(image)
+    assert float((full - image).abs().mean()) > 0.1  # it does paint
+    assert 0 < float((full - half).abs().max()) < 2 / 255
+
+
+def test_a_flat_photo_stays_flat(painter: nn.Module) -> None:
+    """Reflection leaves no frame: the border is painted as the middle is."""
+    output = painter(torch.full((1, 3, 40, 40), 0.4))
+    assert float((output.amax((2, 3)) - output.amin((2, 3))).max()) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"channels": [16, 32]},
+        {"channels": [16, 32, 64, 128]},
+        {"channels": 16},
+        {"channels": "abc"},
+        {"channels": None},
+        {"channels": [16, 32, 0]},
+        {"channels": [16, 32, 64.0]},
+        {"channels": [16, 32, 1025]},
+        {"channels": [16, True, 64]},
+        {"blocks": 0},
+        {"blocks": "5"},
+        {"blocks": 10**9},
+        {"ends": 8},
+        {"ends": -1},
+        {"ends": 3.0},
+    ],
+)
+def test_arguments_that_make_no_network_are_told(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="a ResidualNetwork takes channels=") as raised:
+        ResidualNetwork(**arguments)
+    (name, value), *_ = arguments.items()
+    assert f"{name}={value!r}" in str(raised.value)
+
+
+# --- instance norm --------------------------------------------------------------------------------------
+
+
+class Elsewhere(Tensor):
+    """A tensor that says it is on a GPU, so that the lines for other devices than the CPU run here."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda")
+
+
+def norm(channels: int) -> InstanceNorm:
+    layer = InstanceNorm(channels)
+    nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
+    nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(2))
+    return layer
+
+
+def expected_norm(layer: InstanceNorm, features: Tensor) -> Tensor:
+    return F.instance_norm(features.double(), weight=layer.weight.double(), bias=layer.bias.double(), eps=layer.eps)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("shape", [(1, 5, 4, 6), (3, 8, 1, 2), (2, 16, 17, 9)])
+def test_instance_norm_and_its_gradients_are_torch_s(shape: tuple[int, ...], elsewhere: bool) -> None:
+    layer = norm(shape[1])
+    features = (3 + 2 * noise(*shape)).requires_grad_()
+    weights = noise(*shape, seed=3)
+    output = layer(features.as_subclass(Elsewhere) if elsewhere else features).as_subclass(Tensor)
+    (output * weights).sum().backward()
+    found = [features.grad, layer.weight.grad, layer.bias.grad]
+    features.grad = layer.weight.grad = layer.bias.grad = None
+    exact = expected_norm(layer, features)
+    (exact * weights).sum().backward()
+    assert float((output - exact).detach().abs().max()) < 1e-5
+    for one, two in zip(found, [features.grad, layer.weight.grad, layer.bias.grad], strict=True):
+        assert one is not None
+        assert two is not None
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_instance_norm_in_float64_is_torch_s_and_passes_gradcheck() -> None:
+    layer = norm(3).double()
+    features = (10 * noise(2, 3, 4, 5)).double().requires_grad_()
+    assert float((layer(features) - expected_norm(layer, features)).detach().abs().max()) < 1e-12
+
+    def run(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (features,))
+        return output
+
+    weight, bias = (p.detach().clone().requires_grad_() for p in (layer.weight, layer.bias))
+    assert torch.autograd.gradcheck(run, (features, weight, bias))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_instance_norm_keeps_layout_and_dtype_and_takes_statistics_in_fp32(dtype: torch.dtype, elsewhere: bool) -> None:
+    layer = norm(8)
+    # far from zero, where the statistics of bf16 would be lost
+    features = (100 + 4 * noise(3, 8, 24, 32)).to(dtype)
+    for layout in (torch.contiguous_format, LAST):
+        given = features.contiguous(memory_format=layout)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = layer(given.as_subclass(Elsewhere) if elsewhere else given).as_subclass(Tensor)
+        assert output.dtype == dtype
+        assert output.stride() == given.stride()
+        tolerance = 0.01 if dtype == torch.bfloat16 else 1e-4
+        assert torch.allclose(output.double(), expected_norm(layer, given), rtol=tolerance, atol=tolerance)
+
+
+# --- other blocks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (9, 1)])
+def test_a_convolution_reflects_at_the_border(kernel: int, stride: int) -> None:
+    layer = Conv(2, 3, kernel, stride)
+    features = noise(1, 2, 10, 13)
+    output = layer(features)
+    assert output.shape == (1, 3, -(-10 // stride), -(-13 // stride))
+    side = kernel // 2
+    rows = [abs(y) if y < 10 else 18 - y for y in range(-side, side + 1)]  # around pixel (0, 0)
+    columns = [abs(x) for x in range(-side, side + 1)]
+    window = features[0][:, rows][:, :, columns]
+    corner = (layer.convolution.weight * window).sum((1, 2, 3)) + layer.convolution.bias
+    assert torch.allclose(output[0, :, 0, 0], corner, atol=1e-5)
+
+
+def test_a_residual_block_adds_to_what_came_in() -> None:
+    block, features = Residual(4), noise(1, 4, 6, 6)
+    nn.init.zeros_(block.body[-1].weight)  # type: ignore[arg-type]
+    assert torch.equal(block(features), features)
+
+
+def test_upsampling_doubles_each_pixel() -> None:
+    block, features = Upsample(2, 2), noise(1, 2, 4, 5)
+    doubled = block[0](features)
+    assert torch.equal(doubled, features.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert block(features).shape == (1, 2, 8, 10)

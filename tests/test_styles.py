@@ -1,0 +1,299 @@
+"""Styles against Gram matrices found by numpy in float64."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from onestroke import images, styles
+from onestroke.errors import UserError
+from onestroke.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
+from onestroke.vgg import VGG
+
+FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
+SHIPPED = {
+    "cafe_terrace",
+    "composition_vii",
+    "great_wave",
+    "starry_night",
+    "the_scream",
+    "udnie",
+    "wheat_field",
+}
+
+
+def features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def independent_gram(f: Tensor) -> npt.NDArray[np.float64]:
+    x = f.double().numpy()
+    return np.stack([np.einsum("chw,dhw->cd", one, one, optimize=True) / one.size for one in x])
+
+
+def apart(found: Tensor, expected: npt.NDArray[np.float64]) -> float:
+    assert found.shape == expected.shape
+    return float(np.linalg.norm(found.double().numpy() - expected) / np.linalg.norm(expected))
+
+
+# --- Gram matrices --------------------------------------------------------------------------------------
+
+
+def test_gram_matrix_is_numpys() -> None:
+    f = features(3, 5, 7, 11)
+    assert apart(gram_matrix(f), independent_gram(f)) < 1e-6
+
+
+def test_gram_matrix_is_symmetric_and_has_no_negative_direction() -> None:
+    gram = gram_matrix(features(2, 16, 3, 3))  # of fewer pixels than channels
+    assert torch.equal(gram, gram.mT)
+    assert float(torch.linalg.eigvalsh(gram.double()).min()) > -1e-7
+
+
+def test_gram_matrix_does_not_depend_on_the_memory_layout() -> None:
+    f = features(2, 24, 9, 13)
+    last = f.contiguous(memory_format=torch.channels_last)
+    assert last.stride() != f.stride()
+    assert apart(gram_matrix(last), gram_matrix(f).double().numpy()) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gram_matrix_of_half_precision_does_not_overflow(dtype: torch.dtype, autocast: bool) -> None:
+    f = (features(1, 8, 32, 32) * 3e3).to(dtype)  # fp16 ends at 65504, and their squares are at 9e6
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        gram = gram_matrix(f)
+    assert gram.dtype == torch.float32
+    assert apart(gram, independent_gram(f)) < 1e-5
+
+
+def test_a_style_s_statistics_are_buffers_in_fp32_that_no_checkpoint_holds() -> None:
+    style = Style("s", {"relu1_1": torch.eye(3).double()}, {"relu1_1": torch.ones(3).half()}, Facts(), 256)
+    assert {name: b.dtype for name, b in style.named_buffers()} == {
+        "gram_relu1_1": torch.float32,
+        "mean_relu1_1": torch.float32,
+    }
+    assert style.to("meta").gram("relu1_1").device.type == "meta"
+    assert style.state_dict() == {}
+
+
+# --- pictures -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG:
+    return VGG(CARD_LAYERS)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    path = tmp_path / "other.png"
+    Image.fromarray(np.random.default_rng(5).integers(0, 256, (64, 90, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def independent(path: Path, size: int, vgg: VGG) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+    """Gram matrix and mean of each layer of one picture."""
+    picture = images.read(path).rgb
+    height, width = picture.shape[-2:]
+    scale = size / min(height, width)
+    resized = images.resize(picture, round(height * scale), round(width * scale))
+    assert min(resized.shape[-2:]) == size
+    with torch.no_grad():
+        found = vgg(resized)
+    return {layer: (independent_gram(f)[0], f.double().numpy().mean((0, 2, 3))) for layer, f in found.items()}
+
+
+def test_a_style_from_a_picture_is_its_statistics_at_that_size(painting: Path, vgg: VGG) -> None:
+    style = styles.from_pictures("waves", [str(painting)], 96, ["image", "relu1_1", "relu3_3"], vgg)
+    expected = independent(painting, 96, vgg)
+    for layer in ("relu1_1", "relu3_3"):
+        assert apart(style.gram(layer), expected[layer][0]) < 1e-5
+        assert apart(style.mean(layer), expected[layer][1]) < 1e-5
+    assert (style.name, style.size, style.facts) == ("waves", 96, Facts(source="painting.png"))
+    assert len(list(style.buffers())) == 4
+
+
+def test_two_pictures_count_alike_in_any_order(painting: Path, other: Path, vgg: VGG) -> None:
+    paths = [str(painting), str(other)]
+    both = styles.from_pictures("both", paths, 64, CARD_LAYERS, vgg)
+    turned = styles.from_pictures("both", paths[::-1], 64, CARD_LAYERS, vgg)
+    one, two = independent(painting, 64, vgg), independent(other, 64, vgg)
+    for layer in CARD_LAYERS:
+        assert apart(both.gram(layer), (one[layer][0] + two[layer][0]) / 2) < 1e-5
+        assert apart(both.mean(layer), (one[layer][1] + two[layer][1]) / 2) < 1e-5
+        assert apart(turned.gram(layer), both.gram(layer).double().numpy()) < 1e-6
+        assert apart(both.gram(layer), one[layer][0]) > 0.01
+    assert both.facts.source == "painting.png, other.png"
+
+
+@pytest.mark.parametrize(("size", "fits"), [((63, 200), False), ((64, 200), True)])
+def test_a_picture_too_small_to_show_strokes_is_named(
+    size: tuple[int, int], fits: bool, tmp_path: Path, vgg: VGG
+) -> None:
+    path = tmp_path / "small.png"
+    Image.new("RGB", size, "red").save(path)
+    if fits:
+        assert styles.from_pictures("s", [str(path)], 64, ["relu1_1"], vgg).gram("relu1_1").shape == (64, 64)
+        return
+    with pytest.raises(UserError, match=r"small\.png is only 63 x 200; its shorter side must be at least 64"):
+        styles.from_pictures("s", [str(path)], 64, ["relu1_1"], vgg)
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, vgg: VGG) -> None:
+    with pytest.raises(UserError, match=r"lost\.png"):
+        styles.from_pictures("s", [str(tmp_path / "lost.png")], 64, ["relu1_1"], vgg)
+
+
+# --- cards ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A card made by the command line."""
+    out = tmp_path_factory.mktemp("card") / "waves.safetensors"
+    facts = [f"{key}={value}" for key, value in asdict(FACTS).items()]
+    command = [sys.executable, "-m", "onestroke.styles", "make", f"image={painting}", f"out={out}", *facts]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {out}\n", "")
+    assert list(out.parent.iterdir()) == [out]
+    return out
+
+
+@pytest.mark.parametrize("size", CARD_SIZES)
+def test_a_card_gives_back_what_was_measured(size: int, card: Path, painting: Path, vgg: VGG) -> None:
+    style = styles.read_card(card, size, CARD_LAYERS)
+    expected = independent(painting, size, vgg)
+    for layer in CARD_LAYERS:
+        assert apart(style.gram(layer), expected[layer][0]) < 2e-3
+        assert apart(style.mean(layer), expected[layer][1]) < 1e-5
+        assert torch.equal(style.gram(layer), style.gram(layer).T)
+    assert (style.name, style.size) == ("waves", size)
+
+
+def test_a_card_keeps_its_facts(card: Path) -> None:
+    assert styles.read_card(card, 256, ["relu1_1"]).facts == FACTS
+
+
+def test_a_card_is_read_only_as_far_as_asked(card: Path) -> None:
+    assert len(list(styles.read_card(card, 384, ["relu2_2"]).buffers())) == 2
+
+
+def test_a_card_is_small_and_holds_no_picture(card: Path) -> None:
+    assert card.stat().st_size < 1.5e6
+    with safe_open(str(card), framework="np") as file:
+        names = set(file.keys())
+        assert names == {f"{s}.{la}.{part}" for s in CARD_SIZES for la in CARD_LAYERS for part in ("gram", "mean")}
+        assert all(file.get_tensor(name).ndim == 1 for name in names)
+        assert set(json.loads(file.metadata()["onestroke"])) == {"version", "name", "vgg", "facts", "scale"}
+
+
+@pytest.mark.parametrize("kind", ["foreign", "truncated", "newer", "missing"])
+def test_what_is_no_card_is_one_sentence(kind: str, card: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    if kind == "foreign":
+        save_file({"weight": torch.ones(2)}, path)
+    elif kind == "truncated":
+        path.write_bytes(card.read_bytes()[:-1])
+    elif kind == "newer":
+        save_file({"weight": torch.ones(2)}, path, metadata={"onestroke": '{"version": 2}'})
+    with pytest.raises(UserError, match="version 2" if kind == "newer" else "is not a style card") as raised:
+        styles.read_card(path, 256, ["relu1_1"])
+    assert "bad.safetensors" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["make"], ["make", "image=a.jpg"], ["make", "out=b"], ["make", "image=a", "out=b", "titel=c"]],
+)
+def test_make_without_what_it_needs_tells_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert styles.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: python -m onestroke.styles make image=FILE")
+
+
+def test_make_tells_a_mistake_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "card.safetensors"
+    assert styles.main(["make", f"image={tmp_path / 'lost.jpg'}", f"out={out}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("onestroke: ")
+    assert error.count("\n") == 1
+    assert "lost.jpg" in error
+    assert not out.exists()
+
+
+# --- the cards that ship --------------------------------------------------------------------------------
+
+
+def test_the_shipped_styles_are_all_there() -> None:
+    assert styles.card_names() == sorted(SHIPPED)
+    configs = Path(__file__).parents[1] / "configs" / "style"
+    assert {path.stem for path in configs.glob("*.yaml")} == SHIPPED
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_shipped_card_is_whole_at_every_size(name: str) -> None:
+    for size in CARD_SIZES:
+        style = styles.from_card(name, size, ["image", *CARD_LAYERS])
+        assert (style.name, style.size) == (name, size)
+        for layer, channels in zip(CARD_LAYERS, (64, 64, 128, 128, 256, 256, 512), strict=True):
+            gram, mean = style.gram(layer), style.mean(layer)
+            assert gram.shape == (channels, channels)
+            assert mean.shape == (channels,)
+            assert torch.isfinite(gram).all()
+            assert bool((gram >= 0).all() & (mean >= 0).all())  # behind ReLUs
+            square = gram.diagonal()
+            silent = square == 0  # a channel may see nothing of itself in a painting
+            assert int(silent.sum()) <= 2
+            assert bool((mean[silent] < 1e-3).all())
+            # E[x^2] >= E[x]^2, but for what fp16 rounds: 1 in 2048, and 6e-8 of the largest
+            assert bool((channels * (square * 1.0005 + 6e-8 * gram.max()) >= mean.square()).all())
+        facts = style.facts
+        assert all((facts.title, facts.artist, facts.year, facts.licence))
+
+
+def test_no_two_shipped_cards_are_alike() -> None:
+    found = {name: styles.from_card(name, 256, ["relu3_3"]) for name in styles.card_names()}
+    for one, two in combinations(found.values(), 2):
+        assert apart(one.gram("relu3_3"), two.gram("relu3_3").double().numpy()) > 0.1
+        assert one.facts.title != two.facts.title
+    for name in found:
+        small, large = (styles.from_card(name, size, ["relu3_3"]) for size in (256, 512))
+        assert apart(small.gram("relu3_3"), large.gram("relu3_3").double().numpy()) > 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layers", "arch", "message"),
+    [
+        (
+            "stary_night",
+            256,
+            ["relu1_1"],
+            "vgg16",
+            "no style card 'stary_night': did you mean 'starry_night'",
+        ),
+        ("../vgg16", 256, ["relu1_1"], "vgg16", r"no style card '\.\./vgg16'"),
+        ("udnie", 300, ["relu1_1"], "vgg16", r"style\.size=300: .* at 256, 384, 512; .*style\.image="),
+        ("udnie", 256, ["relu1_1", "relu4_1"], "vgg16", r"no statistics of relu4_1 .*style\.image="),
+        ("udnie", 256, ["relu1_1"], "vgg19", r"measured with vgg16; with vgg19, .*style\.image="),
+    ],
+)
+def test_what_a_card_does_not_hold_is_told_with_a_way_out(
+    name: str, size: int, layers: list[str], arch: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        styles.from_card(name, size, layers, arch)
+    assert "\n" not in str(raised.value)
