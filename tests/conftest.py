@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def plant(tmp_path: Path) -> Callable[[Path], Path]:
         marker = tmp_path / "executed"
         if zipped:
             torch.save({"features.0.weight": _Bomb(marker)}, path)
-            torch.load(path, weights_only=False)
+            torch.load(BytesIO(path.read_bytes()), weights_only=False)
         else:
             path.write_bytes(pickle.dumps(_Bomb(marker), protocol=2))
             pickle.loads(path.read_bytes())

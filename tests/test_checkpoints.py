@@ -113,7 +113,7 @@ def test_in_float32_nothing_is_lost(tmp_path: Path) -> None:
 def test_is_a_plain_safetensors_file_under_a_megabyte(tmp_path: Path) -> None:
     path = tmp_path / "waves.safetensors"
     trained = network(DEFAULT)
-    save(path, trained.to(memory_format=torch.channels_last), painter(DEFAULT))  # type: ignore[call-overload]
+    save(path, trained.to(memory_format=torch.channels_last), painter(DEFAULT))
     assert path.stat().st_size < 2**20
     with safe_open(str(path), framework="np") as file:
         assert set(file.metadata()) == {"onestroke"}
@@ -133,7 +133,9 @@ def test_is_a_plain_safetensors_file_under_a_megabyte(tmp_path: Path) -> None:
 def test_a_file_by_safetensors_itself_is_as_good(tmp_path: Path) -> None:
     loaded, read = load(written(tmp_path / "foreign.safetensors"))
     assert read == painter(SMALL)
-    assert torch.equal(loaded.state_dict()["paint.convolution.bias"], network(SMALL).paint.convolution.bias.half())
+    assert torch.equal(
+        loaded.state_dict()["paint.convolution.bias"], network(SMALL).get_parameter("paint.convolution.bias").half()
+    )
 
 
 def test_the_document_alone_is_read_without_the_weights(small: Path, tmp_path: Path) -> None:
@@ -194,10 +196,10 @@ def test_a_damaged_header_gives_a_sentence_or_a_whole_network(small: Path) -> No
     whole, chance = small.read_bytes(), random.Random(0)
     header = 8 + struct.unpack("<Q", whole[:8])[0]
     outcomes = {"refused": 0, "loaded": 0}
-    for _ in range(200):
+    for _ in range(300):
         damaged = bytearray(whole)
         for _ in range(chance.choice([1, 1, 2, 10])):
-            damaged[chance.randrange(header)] = chance.randrange(256)
+            damaged[chance.randrange(header)] = chance.choice([chance.randrange(256), chance.randrange(97, 123)])
         small.write_bytes(damaged)
         try:
             loaded, _ = load(small)
@@ -206,8 +208,7 @@ def test_a_damaged_header_gives_a_sentence_or_a_whole_network(small: Path) -> No
         except UserError as error:
             assert "\n" not in str(error)
             outcomes["refused"] += 1
-    assert outcomes["refused"] > 50
-    assert outcomes["loaded"] > 5
+    assert min(outcomes.values()) > 0
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -438,8 +439,7 @@ def test_places_that_cannot_be_written_are_told(small: Path, tmp_path: Path) -> 
         save(tmp_path / "folder.safetensors", network(SMALL), painter(SMALL))
 
 
-def test_a_compiled_network_is_saved_by_its_own_names(tmp_path: Path) -> None:
-    """What holds weights twice or not in one piece is written all the same."""
+def test_weights_that_do_not_lie_in_one_piece_are_saved_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     built = network(SMALL)
     weight = built.paint.convolution.weight

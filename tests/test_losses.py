@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,11 @@ def test_a_term_and_its_gradient_are_those_of_float64(
 @pytest.mark.parametrize("kind", [Content, Gram, TotalVariation])
 def test_a_term_takes_features_in_bf16_and_answers_in_fp32(kind: type[Term]) -> None:
     output, content = (scaled(features(seed), 300) for seed in (0, 1))
-    half = [{layer: f.bfloat16() for layer, f in part.items()} for part in (output, content)]
-    found = kind(layers=list(SHAPES))(Views(*half, style(content)))
+    rough_output, rough_content = ({k: f.bfloat16() for k, f in part.items()} for part in (output, content))
+    found = kind(layers=list(SHAPES))(Views(rough_output, rough_content, style(content)))
     assert found.dtype == torch.float32
-    exact = kind(layers=list(SHAPES))(
-        Views(*({k: f.float() for k, f in part.items()} for part in half), style(content))
-    )
+    same_output, same_content = ({k: f.float() for k, f in part.items()} for part in (rough_output, rough_content))
+    exact = kind(layers=list(SHAPES))(Views(same_output, same_content, style(content)))
     assert float(found) == pytest.approx(float(exact), rel=1e-6)
 
 
@@ -170,7 +170,7 @@ def test_layers_that_are_none_are_refused(kind: type[Any], layers: object) -> No
 
 
 def test_gram_has_no_statistics_of_the_pixels() -> None:
-    with pytest.raises(UserError, match="Gram: .* no statistics of the image"):
+    with pytest.raises(UserError, match=r"Gram: .* no statistics of the image"):
         Gram(["relu1_2", "image"])
 
 
@@ -183,7 +183,7 @@ def test_the_dial_goes_from_the_photo_to_the_painting() -> None:
     assert balance(0.5)["content"] == 1
     dial = np.linspace(0.01, 0.99, 99)
     ratios = [balance(float(s))["style"] / balance(float(s))["content"] for s in dial]
-    assert all(a < b for a, b in zip(ratios, ratios[1:], strict=False))
+    assert all(a < b for a, b in pairwise(ratios))
     middle = ratios[49]
     assert ratios[24] == pytest.approx(middle / 4)
     assert ratios[74] == pytest.approx(middle * 4)
@@ -223,13 +223,13 @@ def test_the_objective_is_its_weighted_terms_by_name(strength: float, eye: VGG, 
     }
     output, content = pixels(0), pixels(1)
     found = Objective(terms, eye, painted, strength)(output, content)
-    seen = [{**eye(image), "image": image} for image in (output, content)]
+    seen, kept = ({**eye(image), "image": image} for image in (output, content))
     dial = balance(strength)
     assert list(found) == list(terms)
     expected = {
-        "mine": 3 * dial["content"] * float(content_in_float64(["relu2_2"], *seen, painted)),
-        "gram": 0.5 * dial["style"] * float(gram_in_float64(["relu1_2", "relu4_3"], *seen, painted)),
-        "tv": 2 * dial["content"] * float(tv_in_float64(["image"], *seen, painted)),
+        "mine": 3 * dial["content"] * float(content_in_float64(["relu2_2"], seen, kept, painted)),
+        "gram": 0.5 * dial["style"] * float(gram_in_float64(["relu1_2", "relu4_3"], seen, kept, painted)),
+        "tv": 2 * dial["content"] * float(tv_in_float64(["image"], seen, kept, painted)),
     }
     for name, value in expected.items():
         assert float(found[name]) == pytest.approx(value, rel=1e-4)
@@ -286,14 +286,14 @@ def test_make_terms_takes_terms_and_names_all_else() -> None:
         make_terms({"content": content, "tv": {"weight": 2}})
     with pytest.raises(UserError, match="loss is empty"):
         make_terms({})
-    with pytest.raises(UserError, match="vgg16 has no layer 'relu3_4': did you mean .*'relu3_3'"):
+    with pytest.raises(UserError, match=r"vgg16 has no layer 'relu3_4': did you mean .*'relu3_3'"):
         make_terms({"content": Content(["relu3_4"])})
     assert list(make_terms({"content": Content(["relu3_4"])}, "vgg19")) == ["content"]
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "loss").glob("*.yaml")), ids=lambda path: str(path.stem))
 def test_a_loss_config_has_one_key_its_file_s_name_and_makes_a_term(path: Path) -> None:
-    config = OmegaConf.load(path)
+    config: Any = OmegaConf.load(path)
     assert list(config) == [path.stem]
     term = instantiate(config[path.stem], _convert_="all")
     assert isinstance(term, Term)

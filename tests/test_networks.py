@@ -38,7 +38,7 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 @pytest.fixture
 def painter(network: nn.Module) -> nn.Module:
     """Trained for a moment, so that it paints something: bright where the photo is dark."""
-    network.to(memory_format=LAST)  # type: ignore[call-overload]
+    network.to(memory_format=LAST)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     photo = noise(2, 3, 24, 24, seed=5)
     for _ in range(8):
@@ -112,7 +112,7 @@ def test_paints_the_same_in_either_memory_layout_and_keeps_channels_last(painter
     assert len(strides) > 20
     assert {name: lies for name, lies in strides.items() if lies != (True, False)} == {}
     assert last.is_contiguous(memory_format=LAST)
-    painter.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    painter.to(memory_format=torch.contiguous_format)
     assert float((painter(image) - last).abs().max()) < 1e-4
 
 
@@ -189,12 +189,13 @@ def test_instance_norm_and_its_gradients_are_torch_s(shape: tuple[int, ...], els
     weights = noise(*shape, seed=3)
     output = layer(features.as_subclass(Elsewhere) if elsewhere else features).as_subclass(Tensor)
     (output * weights).sum().backward()
-    found = [features.grad, layer.weight.grad, layer.bias.grad]
-    features.grad = layer.weight.grad = layer.bias.grad = None
+    found = [leaf.grad for leaf in (features, layer.weight, layer.bias)]
+    for leaf in (features, layer.weight, layer.bias):
+        leaf.grad = None
     exact = expected_norm(layer, features)
     (exact * weights).sum().backward()
     assert float((output - exact).detach().abs().max()) < 1e-5
-    for one, two in zip(found, [features.grad, layer.weight.grad, layer.bias.grad], strict=True):
+    for one, two in zip(found, (leaf.grad for leaf in (features, layer.weight, layer.bias)), strict=True):
         assert one is not None
         assert two is not None
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-4)
@@ -242,7 +243,7 @@ def test_a_convolution_reflects_at_the_border(kernel: int, stride: int) -> None:
     rows = [abs(y) if y < 10 else 18 - y for y in range(-side, side + 1)]  # around pixel (0, 0)
     columns = [abs(x) for x in range(-side, side + 1)]
     window = features[0][:, rows][:, :, columns]
-    corner = (layer.convolution.weight * window).sum((1, 2, 3)) + layer.convolution.bias
+    corner = (layer.convolution.weight * window).sum((1, 2, 3)) + layer.convolution.get_parameter("bias")
     assert torch.allclose(output[0, :, 0, 0], corner, atol=1e-5)
 
 

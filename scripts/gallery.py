@@ -1,0 +1,83 @@
+#!/usr/bin/env python
+"""Contact sheet for the README: photos that anyone may publish, painted in several styles.
+
+    python scripts/gallery.py out=docs/gallery.jpg [ckpt=checkpoints/starry_night.safetensors ...] [photo=my.jpg ...]
+
+Without photo= it takes a public-domain NASA photo that scikit-image ships (extra `demo`) and scenes of our own;
+without ckpt=, every style in checkpoints/.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onestroke import Stylizer, UserError, images
+from onestroke.data.datamodule import to_image
+from onestroke.data.scenes import render
+from onestroke.errors import near
+
+SIDE = 384
+SCENES = ((6, 11), (6, 40))  # (seed, index) of scenes that show different things
+
+
+def photos(paths: list[str]) -> list[Tensor]:
+    """The pictures to paint, each (1, 3, SIDE, SIDE) in [0, 1], cut from the middle."""
+    pictures = [images.read(Path(path)).rgb for path in paths]
+    if not pictures:
+        try:
+            from skimage import data
+        except ImportError as error:
+            raise UserError("the NASA photo comes with the extra demo: pip install -e '.[demo]', or name photo=") from error
+        pictures = [to_image(torch.from_numpy(data.astronaut().copy())[None])]
+        pictures += [to_image(torch.from_numpy(render(*scene, SIDE).copy())[None]) for scene in SCENES]
+    return [square(picture) for picture in pictures]
+
+
+def square(picture: Tensor) -> Tensor:
+    """The middle of a picture, at the size of the sheet's cells."""
+    small = images.fit(picture, short_side=SIDE)
+    top, left = (small.shape[2] - SIDE) // 2, (small.shape[3] - SIDE) // 2
+    return small[:, :, top : top + SIDE, left : left + SIDE]
+
+
+def sheet(originals: list[Tensor], stylizers: list[Stylizer], gap: int = 6) -> Tensor:
+    """A row for each photo: the photo, then its paintings. (1, 3, H, W) in [0, 1]."""
+    rows = []
+    for photo in originals:
+        cells = [photo, *(stylizer.paint(photo) for stylizer in stylizers)]
+        space = torch.ones(1, 3, SIDE, gap)
+        rows.append(torch.cat([part for cell in cells for part in (cell, space)][:-1], dim=3))
+    space = torch.ones(1, 3, gap, rows[0].shape[3])
+    return torch.cat([part for row in rows for part in (row, space)][:-1], dim=2)
+
+
+def main(arguments: list[str]) -> int:
+    """The command line: 2 and one sentence for a user's mistake."""
+    options: dict[str, list[str]] = {"out": [], "ckpt": [], "photo": []}
+    try:
+        for argument in arguments:
+            key, _, value = argument.partition("=")
+            if key not in options or not value:
+                raise UserError(f"there is no option '{argument}': {near(key, options)}")
+            options[key].append(value)
+        if len(options["out"]) != 1:
+            raise UserError("out is needed, once: out=docs/gallery.jpg")
+        styles = options["ckpt"] or sorted(str(path) for path in Path("checkpoints").glob("*.safetensors"))
+        if not styles:
+            raise UserError("there is no style in checkpoints/: name one with ckpt=")
+        out = Path(options["out"][0])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        images.write(out, sheet(photos(options["photo"]), [Stylizer(style) for style in styles]))
+    except UserError as error:
+        print(f"onestroke: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {out}: {', '.join(Path(style).stem for style in styles)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

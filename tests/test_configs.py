@@ -1,0 +1,84 @@
+"""Every config composes, and says what the code says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from onestroke import styles
+from onestroke.losses.objective import Term
+from onestroke.training.run import instantiate_part
+from onestroke.training.settings import Settings, StyleSettings
+from tests.commands import ROOT
+
+CONFIGS = ROOT / "configs"
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", list(overrides))
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@pytest.mark.parametrize("name", choices("style"))
+def test_each_style_has_its_card(name: str) -> None:
+    config = composed(f"style={name}")
+    chosen = StyleSettings.of(config["style"], styles.card_names())
+    assert chosen.name == name
+    assert styles.from_card(name, chosen.size, ["relu1_2"]).name == name
+
+
+def test_each_card_has_its_style() -> None:
+    assert styles.card_names() == choices("style")
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_each_experiment_composes(name: str) -> None:
+    config = composed(f"experiment={name}", "data.root=/photos")
+    settings = Settings.of(config)
+    assert settings != Settings.of(composed())
+
+
+@pytest.mark.parametrize("name", choices("loss"))
+def test_each_loss_has_its_name_as_its_only_key(name: str) -> None:
+    config = composed(f"loss=[{name}]")
+    assert list(config["loss"]) == [name]
+    assert isinstance(instantiate_part(f"loss.{name}", config["loss"][name], object), Term)
+
+
+@pytest.mark.parametrize("name", choices("network"))
+def test_each_network_is_what_its_yaml_says(name: str) -> None:
+    config = composed(f"network={name}")["network"]
+    network = instantiate_part("network", config, object)
+    assert type(network).__name__ == config["_target_"].rsplit(".", 1)[1]
+
+
+@pytest.mark.parametrize("name", choices("data"))
+def test_each_dataset_is_a_source(name: str, tmp_path: Path) -> None:
+    source = instantiate_part("data", composed(f"data={name}", *_root(name, tmp_path))["data"], object)
+    for method in ("preflight", "sample", "held_out", "describe"):
+        assert callable(getattr(source, method)), method
+
+
+@pytest.mark.parametrize("name", choices("trainer"))
+def test_each_trainer_has_the_same_options(name: str) -> None:
+    assert composed(f"trainer={name}")["trainer"].keys() == composed()["trainer"].keys()
+
+
+def test_total_variation_is_off_unless_asked_for() -> None:
+    assert sorted(composed()["loss"]) == ["content", "gram"]
+    assert "tv" in composed("loss=[content,gram,tv]")["loss"]
+
+
+def _root(name: str, tmp_path: Path) -> list[str]:
+    return [] if name == "scenes" else [f"data.root={tmp_path}"]
