@@ -31,8 +31,11 @@ def photos(paths: list[str]) -> list[Tensor]:
         try:
             from skimage import data
         except ImportError as error:
-            raise UserError("the NASA photo comes with the extra demo: pip install -e '.[demo]', or name photo=") from error
-        pictures = [to_image(torch.from_numpy(data.astronaut().copy())[None])]
+            raise UserError(
+                "the NASA photo comes with the extra demo: pip install -e '.[demo]', or name photo="
+            ) from error
+        astronaut = data.astronaut()  # type: ignore[no-untyped-call]
+        pictures = [to_image(torch.from_numpy(astronaut.copy())[None])]
         pictures += [to_image(torch.from_numpy(render(*scene, SIDE).copy())[None]) for scene in SCENES]
     return [square(picture) for picture in pictures]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from tests.commands import ROOT, command, environment, scalars, runs
+from tests.commands import ROOT, command, environment, runs, scalars
 
 FILES = {
     "src/onestroke/losses/brightness.py": """

@@ -72,8 +72,9 @@ def gram_in_float64(layers: Sequence[str], output: Features, _: Features, style:
         o, target = output[layer].double(), style.gram(layer).double()
         for one in o:
             rows = one.flatten(1)
-            distance = (rows @ rows.T / rows.numel() - target).norm() ** 2
-            total = total + distance / target.norm() ** 2 / len(o) / len(layers)
+            gram = rows @ rows.T / rows.numel()
+            relative = (gram - target).norm() ** 2 / ((gram.norm() ** 2 + target.norm() ** 2) / 2)
+            total = total + relative / len(o) / len(layers)
     return total
 
 

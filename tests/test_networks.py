@@ -75,7 +75,9 @@ def test_has_as_many_weights_as_it_says(name: str, millions: float) -> None:
     assert round(count / 1e6, 2) == millions
     a, b, c = config.channels  # kernel, inputs, outputs of each convolution; all but the last have a norm of 2 each
     convolutions = [(9, 3, a), (3, a, b), (3, b, c), *[(3, c, c)] * 10, (3, c, b), (3, b, a), (9, a, 3)]
-    assert count == sum(k * k * i * o + o for k, i, o in convolutions) + 2 * sum(o for *_, o in convolutions[:-1])
+    colour = 3 * 3 + 3
+    norms = 2 * sum(o for *_, o in convolutions[:-1])
+    assert count == sum(k * k * i * o + o for k, i, o in convolutions) + norms + colour
 
 
 def test_gradients_reach_every_weight_and_the_photo(network: nn.Module) -> None:

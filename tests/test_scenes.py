@@ -138,3 +138,8 @@ def test_held_out_scenes_are_fixed_and_apart_from_training() -> None:
     trained = {render(seed, k, 40).tobytes() for seed in seeds for k in range(40)}
     assert not trained & {p.tobytes() for p in held}
     assert Scenes(validation=0).held_out(40) == []
+
+
+def test_a_railing_may_stand_at_any_height() -> None:
+    # its upper end was drawn below its lower one here, which once ended a training
+    assert render(0, 199, 128).shape == (128, 128, 3)

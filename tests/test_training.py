@@ -85,7 +85,7 @@ def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
     fit(module, tmp_path)
 
     network, average, judge = tiny(), tiny(), objective()
-    optimizer = torch.optim.Adam(network.parameters())
+    optimizer = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99))
     for step in range(4):
         cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * step / 4)) / 2
         optimizer.param_groups[0]["lr"] = 1e-3 * (step + 1) / 20 * cosine
@@ -176,7 +176,9 @@ def test_bf16_judges_as_fp32_does() -> None:
     output = (photos * 0.7 + 0.1).clone()
     found: list[dict[str, Tensor]] = []
     for dtype in (torch.float32, torch.bfloat16):
-        judge = Objective({"content": Content(["relu2_2"]), "gram": Gram(sorted(LAYERS))}, VGG(LAYERS, dtype=dtype), style)
+        judge = Objective(
+            {"content": Content(["relu2_2"]), "gram": Gram(sorted(LAYERS))}, VGG(LAYERS, dtype=dtype), style
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             found.append(judge(output, photos))
     for name, expected in found[0].items():
@@ -254,7 +256,10 @@ def test_a_disk_that_stays_full_ends_in_one_sentence(tmp_path: Path, monkeypatch
     assert f"resume={tmp_path / 'run'}" in str(caught.value)
     # and so it does
     monkeypatch.setattr(checkpoints, "save", real)
-    assert load(train({**CONFIG, "resume": str(tmp_path / "run" / "last.ckpt")}, tmp_path / "run"))[1].training["steps"] == 4
+    assert (
+        load(train({**CONFIG, "resume": str(tmp_path / "run" / "last.ckpt")}, tmp_path / "run"))[1].training["steps"]
+        == 4
+    )
 
 
 def test_weights_that_are_not_finite_are_never_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

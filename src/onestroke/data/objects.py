@@ -265,7 +265,7 @@ def railing(c: Canvas) -> None:
     gap, thick = rng.uniform(0.03, 0.15), rng.uniform(0.002, 0.02)
     slant, top, bottom = rng.normal(0, 0.15), rng.uniform(-0.1, 0.6), rng.uniform(0.5, 1.1)
     bars = [rectangle(x, top + slant * x, x + thick, bottom + slant * x) for x in np.arange(-0.1, 1.1, gap)]
-    rails = rng.uniform(top, bottom, int(rng.integers(1, 5)))
+    rails = rng.uniform(min(top, bottom), max(top, bottom), int(rng.integers(1, 5)))
     bars += [
         np.array([(-0.2, y), (1.2, y + slant * 1.2), (1.2, y + slant * 1.2 + thick), (-0.2, y + thick)]) for y in rails
     ]

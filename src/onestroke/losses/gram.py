@@ -13,10 +13,11 @@ from onestroke.styles import gram_matrix
 
 
 class Gram(Term):
-    """Relative squared distance of Gram matrices: `||G(output) - G(style)||^2 / ||G(style)||^2`.
+    """Relative squared distance of Gram matrices: `2 ||G(output) - G(style)||^2 / (||G(output)||^2 + ||G(style)||^2)`.
 
-    The mean over the batch and over layers. Gatys et al. leave out the division, and losses of two paintings then
-    differ by more than a thousand times.
+    The mean over the batch and over layers. Near the goal this is `||G(output) - G(style)||^2 / ||G(style)||^2`, but it
+    never exceeds 2, so that no photo with strong contrasts outweighs the others. Gatys et al. leave out the division,
+    and losses of two paintings then differ by more than a thousand times.
     """
 
     side = "style"
@@ -32,6 +33,8 @@ class Gram(Term):
         errors = []
         for layer in self.layers:
             style = views.style.gram(layer)
-            error = (gram_matrix(views.output[layer]) - style).square().sum(dim=(1, 2)).mean()
-            errors.append(error / style.square().sum())
+            output = gram_matrix(views.output[layer])
+            error = (output - style).square().sum(dim=(1, 2))
+            size = output.square().sum(dim=(1, 2)) + style.square().sum()
+            errors.append((2 * error / size).mean())
         return torch.stack(errors).mean()
