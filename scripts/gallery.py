@@ -3,7 +3,7 @@
 
     python scripts/gallery.py out=docs/gallery.jpg [ckpt=checkpoints/starry_night.safetensors ...] [photo=my.jpg ...]
 
-Without photo= it takes a public-domain NASA photo that scikit-image ships (extra `demo`) and scenes of our own;
+Without photo= it takes a public-domain NASA photo that scikit-image ships (extra `demo`) and a scene of our own;
 without ckpt=, every style in checkpoints/.
 """
 
@@ -21,7 +21,7 @@ from onestroke.data.scenes import render
 from onestroke.errors import near
 
 SIDE = 384
-SCENES = ((6, 11), (6, 40))  # (seed, index) of scenes that show different things
+SCENES = ((6, 11),)  # (seed, index)
 
 
 def photos(paths: list[str]) -> list[Tensor]:
