@@ -291,6 +291,9 @@ def test_no_room(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 1000))
         assert "0.0 GB free" in failure(remote, tmp_path)
+    deadline = time.monotonic() + 10
+    while not remote.log and time.monotonic() < deadline:  # the server writes its log after we have hung up
+        time.sleep(0.01)
     assert remote.log[0][1] == 200
 
     def full(_: object) -> bytes:
