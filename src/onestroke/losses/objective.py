@@ -18,7 +18,8 @@ from onestroke.styles import Style
 from onestroke.vgg import VGG, check_layers
 
 # How much the style term counts against the content term with the dial in the middle, the same for every style.
-# By direct optimisation of photos towards The Starry Night, 2 paints timidly, 6 well, 16 loses the photo.
+# Direct optimisation of three photos towards The Starry Night ends at a content error of 0.2 to 0.4 with 2, of 0.3 to
+# 1.0 with 6 and of 0.5 to 2.0 with 16, where two unrelated pictures are about 2 apart.
 MIDDLE = 5.0
 
 
