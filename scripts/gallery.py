@@ -18,7 +18,7 @@ from torch import Tensor
 from onestroke import Stylizer, UserError, images
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
-from onestroke.errors import near
+from onestroke.errors import near, told
 
 SIDE = 384
 SCENES = ((6, 11),)  # (seed, index)
@@ -58,29 +58,24 @@ def sheet(originals: list[Tensor], stylizers: list[Stylizer], gap: int = 6) -> T
     return torch.cat([part for row in rows for part in (row, space)][:-1], dim=2)
 
 
-def main(arguments: list[str]) -> int:
-    """The command line: 2 and one sentence for a user's mistake."""
+def make(arguments: list[str]) -> None:
+    """Read the options, paint, and write the sheet."""
     options: dict[str, list[str]] = {"out": [], "ckpt": [], "photo": []}
-    try:
-        for argument in arguments:
-            key, _, value = argument.partition("=")
-            if key not in options or not value:
-                raise UserError(f"there is no option '{argument}': {near(key, options)}")
-            options[key].append(value)
-        if len(options["out"]) != 1:
-            raise UserError("out is needed, once: out=docs/gallery.jpg")
-        styles = options["ckpt"] or sorted(str(path) for path in Path("checkpoints").glob("*.safetensors"))
-        if not styles:
-            raise UserError("there is no style in checkpoints/: name one with ckpt=")
-        out = Path(options["out"][0])
-        out.parent.mkdir(parents=True, exist_ok=True)
-        images.write(out, sheet(photos(options["photo"]), [Stylizer(style) for style in styles]))
-    except UserError as error:
-        print(f"onestroke: {error}", file=sys.stderr)
-        return 2
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in options or not value:
+            raise UserError(f"there is no option '{argument}': {near(key, options)}")
+        options[key].append(value)
+    if len(options["out"]) != 1:
+        raise UserError("out is needed, once: out=docs/gallery.jpg")
+    styles = options["ckpt"] or sorted(str(path) for path in Path("checkpoints").glob("*.safetensors"))
+    if not styles:
+        raise UserError("there is no style in checkpoints/: name one with ckpt=")
+    out = Path(options["out"][0])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    images.write(out, sheet(photos(options["photo"]), [Stylizer(style) for style in styles]))
     print(f"wrote {out}: {', '.join(Path(style).stem for style in styles)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(told(lambda: make(sys.argv[1:])))

@@ -237,6 +237,7 @@ BAD = [
     (["resume=gone"], "gone"),
     (["vgg=vgg19", "style=starry_night"], "vgg19"),
     (["vgg.weights=gone.pth"], "gone.pth"),
+    (["vgg.arch=vgg61"], "vgg16"),
     (["style.image=été.jpg", "style.name=mine"], "quotes"),
     (["style.image=photo (1).jpg", "style.name=mine"], "quotes"),
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 import onestroke.networks
-from onestroke.errors import UserError, near
+from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
 
 FORMAT = 1
@@ -182,12 +182,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "show":
         print("usage: python -m onestroke.checkpoints show FILE", file=sys.stderr)
         return 2
-    try:
-        print(json.dumps(asdict(read_document(Path(arguments[1]))), indent=2, ensure_ascii=False))
-    except UserError as error:
-        print(f"onestroke: {error}", file=sys.stderr)
-        return 2
-    return 0
+    path = Path(arguments[1])
+    return told(lambda: print(json.dumps(asdict(read_document(path)), indent=2, ensure_ascii=False)))
 
 
 if __name__ == "__main__":

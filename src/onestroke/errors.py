@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -39,3 +40,13 @@ def gather(checks: Iterable[Callable[[], object]]) -> None:
         raise UserError(problems[0])
     if problems:
         raise UserError(f"{len(problems)} things need mending first:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+def told(job: Callable[[], object]) -> int:
+    """Run a command's job; the exit code is 0, or 2 where a UserError was told on stderr."""
+    try:
+        job()
+    except UserError as error:
+        print(f"onestroke: {error}", file=sys.stderr)
+        return 2
+    return 0

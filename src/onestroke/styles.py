@@ -21,7 +21,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from onestroke import images
-from onestroke.errors import UserError, near
+from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
 from onestroke.vgg import VGG
 
@@ -219,13 +219,12 @@ def main(arguments: list[str]) -> int:
         return 2
     out = Path(rest.pop("out"))
     name = rest.pop("name", out.stem)
-    try:
+
+    def make() -> None:
         make_card(name, pictures, out, Facts(**rest))
-    except UserError as error:
-        print(f"onestroke: {error}", file=sys.stderr)
-        return 2
-    print(f"wrote {out}")
-    return 0
+        print(f"wrote {out}")
+
+    return told(make)
 
 
 if __name__ == "__main__":

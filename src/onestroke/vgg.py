@@ -26,7 +26,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from onestroke.downloads import fetch
-from onestroke.errors import UserError, near
+from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB, of 0..255
@@ -64,7 +64,9 @@ def layer_names(arch: str = "vgg16") -> tuple[str, ...]:
 
 
 def check_layers(layers: Collection[str], arch: str = "vgg16") -> None:
-    """Raise a UserError for the first name that is no layer of `arch` (`image` is one everywhere)."""
+    """Raise a UserError for an unknown `arch`, or the first name that is no layer of it (`image` is one everywhere)."""
+    if arch not in ARCHS:
+        raise UserError(f"vgg.arch: there is no '{arch}': {near(arch, ARCHS)}")
     known = ("image", *layer_names(arch))
     for layer in layers:
         if layer not in known:
@@ -97,8 +99,6 @@ class VGG(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if arch not in ARCHS:
-            raise UserError(f"vgg.arch: there is no '{arch}': {near(arch, ARCHS)}")
         check_layers(layers, arch)
         self.arch = arch
         self.compute_dtype = dtype
@@ -275,12 +275,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] != ["pack"] or "out" not in options or not set(options) <= {"out", "weights"}:
         print("usage: python -m onestroke.vgg pack out=FILE [weights=FILE]", file=sys.stderr)
         return 2
-    try:
-        print(f"wrote {options['out']}: sha256 of its numbers {pack(**options)}, as it should be")
-    except UserError as error:
-        print(f"onestroke: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: print(f"wrote {options['out']}: sha256 of its numbers {pack(**options)}, as it should be"))
 
 
 if __name__ == "__main__":

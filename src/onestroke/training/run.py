@@ -63,15 +63,13 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     """
     parts = build(config, run_dir)
     settings = parts.settings
-    pl.seed_everything(settings.seed, verbose=False)  # the network's start; data has its own streams
-    network = instantiate_part("network", config["network"], nn.Module)
     if settings.init is not None:
-        _warm_start(network, Path(settings.init))
+        _warm_start(parts.network, Path(settings.init))
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
     objective = _objective(parts, config["vgg"], dtype)
     # in evaluation mode, as only the first process judges
     judge = _objective(parts, config["vgg"], torch.float32).eval()
-    module = StyleTransfer(network, objective, judge, settings.lr, settings.steps, settings.minutes)
+    module = StyleTransfer(parts.network, objective, judge, settings.lr, settings.steps, settings.minutes)
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
 
@@ -119,8 +117,8 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         balance(chosen.strength)
         found["style_settings"] = chosen
         loss = config.get("loss") or {}  # the group is absent where no term is chosen
-        terms = make_terms({name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()})
-        found["terms"] = make_terms(terms, str(config["vgg"]["arch"]))
+        built = {name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()}
+        found["terms"] = terms = make_terms(built, str(config["vgg"]["arch"]))
         layers = {layer for term in terms.values() for layer in term.layers}
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
@@ -129,6 +127,8 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
             found["style"] = styles.from_card(chosen.name, chosen.size, layers, config["vgg"]["arch"])
 
     def network() -> None:
+        if "settings" in found:
+            pl.seed_everything(found["settings"].seed, verbose=False)  # the network's start; data has its own streams
         found["network"] = instantiate_part("network", config["network"], nn.Module)
 
     def source() -> None:
