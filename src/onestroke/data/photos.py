@@ -19,6 +19,7 @@ Crop = npt.NDArray[np.uint8]
 MIN_PHOTOS = 5
 MAX_ZOOM = 2.2  # how much larger than the crop the shorter side of a photo is drawn at most
 COCO = "train2017"
+VAL_EXAMPLE = "/path/to/other/photos"
 _LOOKED_AT = 200
 _DECODED = 16
 
@@ -59,7 +60,7 @@ class Photos:
         if self.validation < 0:
             raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
         looked_at = _spaced(self._listed(), _LOOKED_AT)
-        reasons = [self._look(path)[1] for path in looked_at]
+        reasons = [_look(path, self.min_size)[1] for path in looked_at]
         fit = [path for path, reason in zip(looked_at, reasons, strict=True) if not reason]
         why = next(filter(None, reasons), "")
         decoded = 0
@@ -130,7 +131,7 @@ class Photos:
         Raises:
             UserError: If a folder is missing or has no readable photo, or a photo has become unreadable.
         """
-        return [_centre(path, size) for path in self._split()[1]]
+        return [centre(path, size) for path in self._split()[1]]
 
     def describe(self) -> str:
         """How many photos there are and where, in a line.
@@ -148,7 +149,7 @@ class Photos:
                 raise UserError("no folder of photos is given: set data.root=/path/to/photos")
             check_folder(self.root, "data.root", "/path/to/photos")
             if self.val is not None:
-                check_folder(self.val, "data.val", "/path/to/other/photos")
+                check_folder(self.val, "data.val", VAL_EXAMPLE)
                 if os.path.samefile(self.root, self.val):
                     raise UserError(
                         f"data.val is the folder of data.root, {self.root}: use other photos, or leave it out"
@@ -168,48 +169,16 @@ class Photos:
             if self.val is None:
                 # At least one is held out, even of the fewest photos that will do.
                 count = min(self.validation, max(1, len(files) - MIN_PHOTOS))
-                held = self._choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)])
+                held = _choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)], self.min_size)
                 files = [path for path in files if path not in held]
             else:
-                others = walk(self.val, self.root)[0]
-                held = self._choose(others, [0] * self.validation)
-                if self.validation and not held:
-                    raise UserError(f"data.val={self.val} has no readable photo: add some, or leave data.val out")
+                held = validation_photos(self.val, self.validation, self.min_size, self.root)
             self._parts = files, held
         return self._parts
 
-    def _choose(self, files: list[str], places: list[int]) -> list[str]:
-        """For each place the first photo from there on that reads well and is not chosen yet."""
-        chosen: list[str] = []
-        tried: set[int] = set()
-        for place in places:
-            for index in (i % len(files) for i in range(place, place + len(files))):
-                if index not in tried:
-                    tried.add(index)
-                    if self._reads(files[index]):
-                        chosen.append(files[index])
-                        break
-        return chosen
-
-    def _reads(self, path: str) -> bool:
-        try:
-            return not self._look(path)[1] and bool(read_training(path, self.min_size).size)
-        except UserError:
-            return False
-
-    def _look(self, path: str) -> tuple[int, str]:
-        """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is."""
-        try:
-            side = _short_side(path)
-        except UserError as error:
-            return 0, _reason(path, error)
-        if side < self.min_size:
-            return side, f"is too small: its shorter side has {side} pixels, of {self.min_size} needed"
-        return side, ""
-
     def _read(self, path: str, crop: int, drawn: int, bad: dict[str, str]) -> Crop | None:
         """The photo with its shorter side `drawn`, less where it has less, `crop` at least."""
-        side, reason = self._look(path)
+        side, reason = _look(path, self.min_size)
         if not reason:
             try:
                 return read_training(path, max(crop, min(drawn, side)))
@@ -224,6 +193,57 @@ class Photos:
         return self._order[1]
 
 
+def validation_photos(folder: Path, count: int, min_size: int, apart: Path | None = None) -> list[str]:
+    """The first `count` photos of a folder that read well; fewer where it has fewer.
+
+    Args:
+        folder: What `data.val` names.
+        count: How many.
+        min_size: Photos whose shorter side has fewer pixels are passed over.
+        apart: A folder inside it that does not count.
+
+    Raises:
+        UserError: If the folder is missing, or has none although some are wanted.
+    """
+    check_folder(folder, "data.val", VAL_EXAMPLE)
+    held = _choose(walk(folder, apart)[0], [0] * count, min_size)
+    if count and not held:
+        raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out")
+    return held
+
+
+def _choose(files: list[str], places: list[int], min_size: int) -> list[str]:
+    """For each place the first photo from there on that reads well and is not chosen yet."""
+    chosen: list[str] = []
+    tried: set[int] = set()
+    for place in places:
+        for index in (i % len(files) for i in range(place, place + len(files))):
+            if index not in tried:
+                tried.add(index)
+                if _reads(files[index], min_size):
+                    chosen.append(files[index])
+                    break
+    return chosen
+
+
+def _reads(path: str, min_size: int) -> bool:
+    try:
+        return not _look(path, min_size)[1] and bool(read_training(path, min_size).size)
+    except UserError:
+        return False
+
+
+def _look(path: str, min_size: int) -> tuple[int, str]:
+    """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is."""
+    try:
+        side = _short_side(path)
+    except UserError as error:
+        return 0, _reason(path, error)
+    if side < min_size:
+        return side, f"is too small: its shorter side has {side} pixels, of {min_size} needed"
+    return side, ""
+
+
 def _short_side(path: str) -> int:
     """From the header alone.
 
@@ -234,7 +254,12 @@ def _short_side(path: str) -> int:
         return min(image.size)
 
 
-def _centre(path: str, size: int) -> Crop:
+def centre(path: str, size: int) -> Crop:
+    """The middle square of a photo brought to one size, uint8 sRGB (size, size, 3).
+
+    Raises:
+        UserError: As `images.read_training`.
+    """
     side = _short_side(path)
     # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
     photo = read_training(path, size if 2 * side >= size else side)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from onestroke.data.objects import (
     things,
     tree,
 )
+from onestroke.data.photos import centre, validation_photos
 from onestroke.data.textures import (
     FAMILIES,
     Material,
@@ -41,7 +43,9 @@ from onestroke.data.textures import (
     power_radius,
     rotated,
 )
+from onestroke.errors import UserError
 
+_MIN_SIZE = 64
 _HELD_OUT_SEED = 0x5CE7E
 
 
@@ -520,20 +524,35 @@ def render(seed: int, index: int, size: int) -> NDArray[np.uint8]:
 
 
 class Scenes:
-    """Endless made-up photos as a training source."""
+    """Endless made-up photos as a training source.
 
-    def __init__(self, validation: int = 4) -> None:
+    Args:
+        val: Folder of held-out photos; None holds out scenes that are never trained on.
+        validation: How many pictures to hold out.
+    """
+
+    def __init__(self, val: str | None = None, validation: int = 4) -> None:
+        self.val = None if val is None else Path(val).expanduser()
         self.validation = validation
 
     def preflight(self) -> None:
-        """Nothing can be missing or unreadable here; every source has this check."""
+        """See that there are held-out pictures; of the scenes themselves none can be missing.
+
+        Raises:
+            UserError: If validation is no count, or the val folder is missing or has no readable photo.
+        """
+        if self.validation < 0:
+            raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
+        self._photos()
 
     def sample(self, n: int, seed: int, crop: int) -> tuple[NDArray[np.uint8], list[str]]:
         """The n-th training picture, uint8 (crop, crop, 3), and the names of what was skipped: none."""
         return render(seed, n, crop), []
 
     def held_out(self, size: int) -> list[NDArray[np.uint8]]:
-        """Fixed scenes that no seed of training draws, each uint8 (size, size, 3)."""
+        """The photos of `val`, or fixed scenes that no seed of training draws, each uint8 (size, size, 3)."""
+        if self.val is not None:
+            return [centre(path, size) for path in self._photos()]
         streams = [
             # A spawn key sets these apart from every default_rng([seed, index]).
             np.random.SeedSequence([_HELD_OUT_SEED, k], spawn_key=(1,))
@@ -544,3 +563,6 @@ class Scenes:
     def describe(self) -> str:
         """One line for the log."""
         return "scenes: made up, endless"
+
+    def _photos(self) -> list[str]:
+        return [] if self.val is None else validation_photos(self.val, self.validation, _MIN_SIZE)
