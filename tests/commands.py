@@ -22,6 +22,7 @@ TINY = (
     "crop=32",
     "batch_size=2",
     "data.validation=1",
+    "measure=false",
 )
 
 

@@ -58,7 +58,7 @@ def test_train_then_infer(trained: Path) -> None:
 def test_the_style_file_says_how_it_was_made(trained: Path) -> None:
     with safe_open(str(trained / "checkpoints" / "great_wave.safetensors"), framework="np") as file:
         document = json.loads(file.metadata()["onestroke"])
-    assert document["style"]["title"] == "The Great Wave off Kanagawa"
+    assert document["style"]["styles"][0]["title"] == "The Great Wave off Kanagawa"
     assert document["training"]["steps"] == 12
     assert document["training"]["images"] == 24
     assert document["training"]["config"]["crop"] == 32
@@ -115,7 +115,7 @@ def test_own_pictures(tmp_path: Path) -> None:
     with safe_open(str(tmp_path / "checkpoints" / "mine.safetensors"), framework="np") as file:
         style = json.loads(file.metadata()["onestroke"])["style"]
     assert style["name"] == "mine"
-    assert style["source"] == "a b.png, c.png"
+    assert style["styles"][0]["source"] == "a b.png, c.png"
 
 
 def test_a_sweep_trains_each(tmp_path: Path) -> None:

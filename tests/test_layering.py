@@ -29,8 +29,10 @@ ORDER = (
     ("losses",),
     ("networks",),
     ("data",),
+    ("foreign",),
     ("checkpoints",),
-    ("training", "inference", "evaluation"),
+    ("evaluation",),
+    ("training", "inference"),
     ("apps",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -180,7 +180,9 @@ def norm(channels: int) -> InstanceNorm:
 
 
 def expected_norm(layer: InstanceNorm, features: Tensor) -> Tensor:
-    return F.instance_norm(features.double(), weight=layer.weight.double(), bias=layer.bias.double(), eps=layer.eps)
+    return F.instance_norm(
+        features.double(), weight=layer.weight[0].double(), bias=layer.bias[0].double(), eps=layer.eps
+    )
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -230,6 +232,75 @@ def test_instance_norm_keeps_layout_and_dtype_and_takes_statistics_in_fp32(dtype
         assert output.stride() == given.stride()
         tolerance = 0.01 if dtype == torch.bfloat16 else 1e-4
         assert torch.allclose(output.double(), expected_norm(layer, given), rtol=tolerance, atol=tolerance)
+
+
+# --- several styles -----------------------------------------------------------------------------------
+
+
+def many(styles: int = 3) -> ResidualNetwork:
+    """A network whose styles differ."""
+    torch.manual_seed(0)
+    network = ResidualNetwork([4, 8, 8], blocks=1, ends=3, styles=styles)
+    for module in network.modules():
+        if isinstance(module, InstanceNorm):
+            nn.init.normal_(module.weight, 1, 0.5)
+            nn.init.normal_(module.bias, 0, 0.5)
+    nn.init.normal_(network.paint.convolution.weight, 0, 0.1)
+    return network.requires_grad_(False).eval()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_each_picture_of_a_batch_gets_the_norm_of_its_own_style(elsewhere: bool) -> None:
+    layer = InstanceNorm(5, styles=3)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    features = noise(2, 5, 6, 7)
+    mix = torch.tensor([[0.0, 0.0, 1.0], [0.25, 0.75, 0.0]])
+    output = layer(features.as_subclass(Elsewhere) if elsewhere else features, mix).as_subclass(Tensor)
+    for i, (weight, bias) in enumerate(
+        [
+            (layer.weight[2], layer.bias[2]),
+            (0.25 * layer.weight[0] + 0.75 * layer.weight[1], 0.25 * layer.bias[0] + 0.75 * layer.bias[1]),
+        ]
+    ):
+        expected = F.instance_norm(features[i : i + 1], weight=weight, bias=bias)
+        assert torch.allclose(output[i : i + 1], expected, atol=1e-5)
+    with pytest.raises(ValueError, match="3 styles needs their mix"):
+        layer(features)
+
+
+def test_a_mix_keeps_its_weights_in_fp32_under_autocast() -> None:
+    layer = InstanceNorm(4, styles=2)
+    nn.init.normal_(layer.weight)
+    features, mix = noise(1, 4, 8, 8), torch.tensor([[0.3, 0.7]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(features, mix)
+    assert torch.equal(output, layer(features, mix))
+
+
+def test_a_blended_network_paints_as_the_mix_does() -> None:
+    network, photo = many(), noise(1, 3, 20, 27)
+    mix = torch.tensor([0.5, 0.2, 0.3])
+    one = network.blended(mix)
+    assert torch.allclose(one(photo), network(photo, mix[None]), atol=1e-5)
+    assert float((one(photo) - network(photo, torch.eye(3)[:1])).abs().max()) > 0.01
+    alone = ResidualNetwork([4, 8, 8], blocks=1, ends=3)
+    assert {k: v.shape for k, v in one.state_dict().items()} == {k: v.shape for k, v in alone.state_dict().items()}
+
+
+def test_a_mix_over_the_picture_is_the_mix_where_it_is_even_and_changes_where_it_does() -> None:
+    network, photo = many(2), noise(1, 3, 33, 64)
+    even = torch.tensor([0.4, 0.6])[None, :, None, None].expand(1, 2, 33, 64)
+    assert torch.allclose(network(photo, even), network(photo, even[:, :, 0, 0]), atol=1e-4)
+    layer, features = InstanceNorm(5, styles=2), noise(1, 5, 16, 32)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    halves = torch.zeros(1, 2, 64, 128)  # four times as large as the features, as a picture is
+    halves[:, 0, :, :64] = halves[:, 1, :, 64:] = 1
+    both, first, second = (layer(features, mix) for mix in (halves, torch.eye(2)[:1], torch.eye(2)[1:]))
+    assert torch.allclose(both[..., :14], first[..., :14], atol=1e-5)
+    assert torch.allclose(both[..., 18:], second[..., 18:], atol=1e-5)
+    assert float((first - second).abs().mean()) > 0.1
 
 
 # --- other blocks ---------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from onestroke.losses.objective import Objective, Term, Views
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.callbacks import Files, duration
 from onestroke.training.machine import Machine
-from onestroke.training.module import PATIENCE, ROLLBACKS, StyleTransfer, ema_decay, learning_rate
+from onestroke.training.module import PATIENCE, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
 from onestroke.training.run import train
 from onestroke.vgg import VGG
 
@@ -81,7 +81,7 @@ def fit(module: StyleTransfer, tmp_path: Path, callbacks: list[Any] | None = Non
 
 
 def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), lr=1e-3, steps=4)
+    module = StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), steps=4)
     fit(module, tmp_path)
 
     network, average, judge = tiny(), tiny(), objective()
@@ -106,14 +106,14 @@ def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), lr=5e-3, steps=40)
+    module = StyleTransfer(tiny(), objective(), objective(), Recipe(5e-3), steps=40)
     photos = [to_image(torch.from_numpy(p)[None]) for p in Noise().held_out(64)]
     before, _ = module.evaluate(photos)
     fit(module, tmp_path)
     after, paintings = module.evaluate(photos)
     assert after["total"] < 0.8 * before["total"]
     assert after["total"] == pytest.approx(after["content"] + after["gram"], rel=1e-6)
-    assert all(0 <= float(p.min()) and float(p.max()) <= 1 for p in paintings)
+    assert all(0 <= float(p.min()) and float(p.max()) <= 1 for (p,) in paintings)
 
 
 def test_the_schedule_warms_up_and_ends_low() -> None:
@@ -128,7 +128,7 @@ def test_the_average_spans_the_same_share_of_short_and_long_runs() -> None:
     for steps in (400, 4000):
         weight, age = 1.0, 0.0
         for step in reversed(range(steps)):  # how much each step's weights count in the end
-            share = weight * (1 - ema_decay(step))
+            share = weight * (1 - ema_decay(step, 0.05))
             age += share * (steps - 1 - step)
             weight -= share
         assert weight == pytest.approx(0, abs=1e-9)
@@ -187,7 +187,7 @@ def test_bf16_judges_as_fp32_does() -> None:
 
 
 CONFIG: dict[str, Any] = {
-    "style": {"name": "starry_night", "image": None, "size": 256, "strength": 0.5},
+    "style": {"name": "starry_night", "image": None, "size": 256, "strength": 0.5, "cards": {"starry_night": None}},
     "network": {
         "_target_": "onestroke.networks.residual.ResidualNetwork", "channels": [4, 4, 8], "blocks": 1, "ends": 3,
     },
@@ -195,8 +195,10 @@ CONFIG: dict[str, Any] = {
     "vgg": {"arch": "vgg16", "weights": None},
     "data": {"_target_": "onestroke.data.scenes.Scenes", "validation": 1},
     "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "workers": 0},
-    "steps": 4, "minutes": None, "batch_size": 1, "crop": 32, "lr": 1e-3, "seed": 0, "init": None, "out": None,
-    "overwrite": False, "resume": None, "save_every": 2,
+    "steps": 4, "minutes": None, "batch_size": 1, "crop": 32, "lr": 1e-3,
+    "optimizer": "muon", "schedule": "cosine", "betas": [0.9, 0.99], "ema": 0.05, "clip": 1.0,
+    "seed": 0, "init": None, "adapt": "all", "out": None,
+    "overwrite": False, "resume": None, "save_every": 2, "measure": False,
 }  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -51,6 +52,18 @@ def gram_matrix(features: Tensor) -> Tensor:
         return rows.transpose(1, 2) @ rows / (c * h * w)
 
 
+class Statistics(Protocol):
+    """What a term may ask of a style, or of the styles of a batch."""
+
+    def gram(self, layer: str) -> Tensor:
+        """The Gram matrix of a layer, fp32: (C, C), or (N, C, C), one for each."""
+        ...
+
+    def mean(self, layer: str) -> Tensor:
+        """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
+        ...
+
+
 class Style(nn.Module):
     """Statistics of one style, as buffers, so that they follow the objective to its device.
 
@@ -79,6 +92,27 @@ class Style(nn.Module):
     def mean(self, layer: str) -> Tensor:
         """The mean of each channel of a layer, (C,), fp32."""
         return self.get_buffer(f"mean_{layer}")
+
+
+class StyleOfEach:
+    """The statistics of a batch in which each has its own style.
+
+    Args:
+        styles: the styles to choose from.
+        which: (N,), a number of a style for each.
+    """
+
+    def __init__(self, styles: Iterable[nn.Module], which: Tensor) -> None:
+        self.styles = [style for style in styles if isinstance(style, Style)]
+        self.which = which.tolist()
+
+    def gram(self, layer: str) -> Tensor:
+        """(N, C, C), fp32."""
+        return torch.stack([self.styles[i].gram(layer) for i in self.which])
+
+    def mean(self, layer: str) -> Tensor:
+        """(N, C), fp32."""
+        return torch.stack([self.styles[i].mean(layer) for i in self.which])
 
 
 def measure(

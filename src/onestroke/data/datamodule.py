@@ -38,9 +38,10 @@ class Source(Protocol):
 
 
 class Batch(TypedDict):
-    """photos: uint8 (N, H, W, 3). skipped: what could not be read on the way."""
+    """photos: uint8 (N, H, W, 3). numbers: which samples these are. skipped: what could not be read on the way."""
 
     photos: Tensor
+    numbers: list[int]
     skipped: list[str]
 
 
@@ -49,12 +50,12 @@ def to_image(photos: Tensor) -> Tensor:
     return photos.permute(0, 3, 1, 2).float() / 255
 
 
-class _Samples(Dataset[tuple[np.ndarray, list[str]]]):
+class _Samples(Dataset[tuple[int, np.ndarray, list[str]]]):
     def __init__(self, source: Source, seed: int, crop: int) -> None:
         self.source, self.seed, self.crop = source, seed, crop
 
-    def __getitem__(self, n: int) -> tuple[np.ndarray, list[str]]:
-        return self.source.sample(n, self.seed, self.crop)
+    def __getitem__(self, n: int) -> tuple[int, np.ndarray, list[str]]:
+        return n, *self.source.sample(n, self.seed, self.crop)
 
 
 class _Steps(Sampler[list[int]]):
@@ -72,9 +73,12 @@ class _Steps(Sampler[list[int]]):
             step += 1
 
 
-def _collate(samples: list[tuple[np.ndarray, list[str]]]) -> Batch:
-    photos = torch.from_numpy(np.stack([picture for picture, _ in samples]))
-    return {"photos": photos, "skipped": [line for _, lines in samples for line in lines]}
+def _collate(samples: list[tuple[int, np.ndarray, list[str]]]) -> Batch:
+    return {
+        "photos": torch.from_numpy(np.stack([picture for _, picture, _ in samples])),
+        "numbers": [n for n, _, _ in samples],
+        "skipped": [line for _, _, lines in samples for line in lines],
+    }
 
 
 def _leave_signals(worker: int) -> None:

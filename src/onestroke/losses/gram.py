@@ -23,9 +23,13 @@ class Gram(Term):
     side = "style"
 
     def __init__(
-        self, layers: Sequence[str] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), weight: float = 1.0
+        self,
+        layers: Sequence[str] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+        weight: float = 1.0,
+        centred: bool = False,
     ) -> None:
         super().__init__(layers, weight)
+        self.centred = centred
         if "image" in self.layers:
             raise UserError("Gram: layers must be layers of the VGG; a style has no statistics of the image itself")
 
@@ -34,7 +38,14 @@ class Gram(Term):
         for layer in self.layers:
             style = views.style.gram(layer)
             output = gram_matrix(views.output[layer])
+            if self.centred:
+                style = style - _outer(views.style.mean(layer))
+                output = output - _outer(views.output[layer].float().mean(dim=(2, 3)))
             error = (output - style).square().sum(dim=(1, 2))
-            size = output.square().sum(dim=(1, 2)) + style.square().sum()
+            size = output.square().sum(dim=(1, 2)) + style.square().sum(dim=(-2, -1))
             errors.append((2 * error / size).mean())
         return torch.stack(errors).mean()
+
+
+def _outer(mean: Tensor) -> Tensor:
+    return mean[..., :, None] * mean[..., None, :] / mean.shape[-1]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.styles import Style
+from onestroke.styles import Statistics, Style, StyleOfEach
 from onestroke.vgg import VGG, check_layers
 
 # How much the style term counts against the content term with the dial in the middle, the same for every style.
@@ -28,12 +28,12 @@ class Views:
     """What a term may look at.
 
     output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
-    pixels, in [0, 1]. style: the statistics to be imitated.
+    pixels, in [0, 1]. style: the statistics to be imitated, of one style for all or of one for each.
     """
 
     output: Mapping[str, Tensor]
     content: Mapping[str, Tensor]
-    style: Style
+    style: Statistics
 
 
 class Term(nn.Module):
@@ -95,30 +95,41 @@ class Objective(nn.Module):
     Args:
         terms: the terms by the name that each is logged under.
         vgg: a frozen VGG, which knows at least the layers that the terms name.
-        style: the statistics to be imitated.
+        style: the statistics to be imitated, of one style or of several.
         strength: the dial, 0 to 1.
     """
 
-    def __init__(self, terms: Mapping[str, Term], vgg: VGG, style: Style, strength: float = 0.5) -> None:
+    def __init__(
+        self, terms: Mapping[str, Term], vgg: VGG, style: Style | Sequence[Style], strength: float = 0.5
+    ) -> None:
         super().__init__()
         self.terms = nn.ModuleDict(terms)
         self.vgg = vgg
-        self.style = style
+        self.styles = nn.ModuleList([style] if isinstance(style, Style) else style)
         factors = balance(strength)
         self.factors = {name: term.weight * factors[term.side] for name, term in terms.items()}
         self.output_layers = {layer for term in terms.values() for layer in term.layers}
         self.content_layers = {layer for term in terms.values() if term.reads_content for layer in term.layers}
 
-    def forward(self, output: Tensor, content: Tensor) -> dict[str, Tensor]:
+    @property
+    def style(self) -> Style:
+        """The style, or the first of several."""
+        style = self.styles[0]
+        assert isinstance(style, Style)
+        return style
+
+    def forward(self, output: Tensor, content: Tensor, which: Tensor | None = None) -> dict[str, Tensor]:
         """The weighted terms by name; the loss is their sum.
 
         Args:
             output: the painted batch, (N, 3, H, W), about [0, 1].
             content: the photos it was painted from, the same shape, in [0, 1].
+            which: the number of each one's style, (N,); None: all have the first.
         """
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
-        views = Views(self.vgg(output, self.output_layers), content_features, self.style)
+        style = self.style if which is None else StyleOfEach(self.styles, which)
+        views = Views(self.vgg(output, self.output_layers), content_features, style)
         return {name: self.factors[name] * term(views) for name, term in self.terms.items()}
 
 

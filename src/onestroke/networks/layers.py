@@ -7,35 +7,72 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class InstanceNorm(nn.Module):
-    """Instance normalisation with a learned scale and shift for each channel (Ulyanov et al., 2017).
+class Styled(nn.Module):
+    """A layer that paints in one of several styles: `forward(features, mix)`.
+
+    mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where there is one style.
+    """
+
+
+class Chain(Styled, nn.Sequential):
+    """Layers one after the other; those that are Styled get the mix too."""
+
+    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+        """As its layers do."""
+        for layer in self:
+            features = layer(features, mix) if isinstance(layer, Styled) else layer(features)
+        return features
+
+
+class InstanceNorm(Styled):
+    """Instance normalisation with a learned scale and shift for each channel (Ulyanov et al., 2017) and style.
+
+    With more than one style this is the conditional instance norm of Dumoulin et al. (2017): styles share all else.
 
     `nn.InstanceNorm2d` returns contiguous pictures whatever came in, so that each convolution of a channels_last
     network converts twice. Here the layout survives. Statistics are taken in fp32, also under autocast.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, styles: int = 1, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(styles, channels))
+        self.bias = nn.Parameter(torch.zeros(styles, channels))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
         """(N, C, H, W), of more than one pixel -> the same shape, dtype and memory layout."""
+        if mix is None:
+            if len(self.weight) > 1:
+                raise ValueError(f"a network of {len(self.weight)} styles needs their mix")
+            weight, bias = (table.expand(len(features), -1) for table in (self.weight, self.bias))
+        elif mix.ndim == 4:
+            return self._over_the_picture(features, mix)
+        else:
+            with torch.autocast(features.device.type, enabled=False):
+                weight, bias = mix.to(self.weight.dtype) @ self.weight, mix.to(self.bias.dtype) @ self.bias
         if features.device.type == "cpu":
             # batch norm over a batch of one is instance norm, and its kernels know the layout and bf16: three times
             # as fast, forward and backward, as the lines below
-            ones = (features[i : i + 1] for i in range(len(features)))
-            return torch.cat([F.batch_norm(f, None, None, self.weight, self.bias, True, 0.0, self.eps) for f in ones])
+            ones = zip(torch.split(features, 1), weight, bias, strict=True)
+            return torch.cat([F.batch_norm(f, None, None, w, b, True, 0.0, self.eps) for f, w, b in ones])
+        return self._scaled(features, weight[:, :, None, None], bias[:, :, None, None])
+
+    def _over_the_picture(self, features: Tensor, mix: Tensor) -> Tensor:
+        shares = F.interpolate(mix, features.shape[-2:], mode="bilinear", antialias=True)
+        with torch.autocast(features.device.type, enabled=False):
+            weight, bias = (torch.einsum("nshw,sc->nchw", shares, table) for table in (self.weight, self.bias))
+        return self._scaled(features, weight, bias)
+
+    def _scaled(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             x = features.float()
             variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
-            scale = self.weight.float().view(1, -1, 1, 1) * torch.rsqrt(variance + self.eps)
-            shift = self.bias.float().view(1, -1, 1, 1) - mean * scale
-            return torch.addcmul(shift, x, scale).to(features.dtype)
+            scale = weight.float() * torch.rsqrt(variance + self.eps)
+            return torch.addcmul(bias.float() - mean * scale, x, scale).to(features.dtype)
 
     def extra_repr(self) -> str:
-        return f"{self.weight.numel()}, eps={self.eps}"
+        styles, channels = self.weight.shape
+        return f"{channels}, styles={styles}, eps={self.eps}"
 
 
 class Conv(nn.Module):
@@ -55,29 +92,30 @@ class Conv(nn.Module):
         return result
 
 
-class ConvNormReLU(nn.Sequential):
+class ConvNormReLU(Chain):
     """Convolution, instance norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(Conv(inputs, outputs, kernel, stride), InstanceNorm(outputs), nn.ReLU(inplace=True))
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, styles: int = 1) -> None:
+        norm = InstanceNorm(outputs, styles)
+        super().__init__(Conv(inputs, outputs, kernel, stride), norm, nn.ReLU(inplace=True))
 
 
-class Residual(nn.Module):
+class Residual(Styled):
     """Two 3x3 convolutions around a skip, with no activation behind the sum (Johnson et al., 2016, appendix)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, styles: int = 1) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            ConvNormReLU(channels, channels, 3), Conv(channels, channels, 3), InstanceNorm(channels)
-        )
+        first = ConvNormReLU(channels, channels, 3, styles=styles)
+        self.body = Chain(first, Conv(channels, channels, 3), InstanceNorm(channels, styles))
 
-    def forward(self, features: Tensor) -> Tensor:
-        result: Tensor = features + self.body(features)
+    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        result: Tensor = features + self.body(features, mix)
         return result
 
 
-class Upsample(nn.Sequential):
+class Upsample(Chain):
     """Nearest neighbour to twice the size, then convolution, norm, ReLU: no checkerboard (Odena et al., 2016)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.UpsamplingNearest2d(scale_factor=2), ConvNormReLU(inputs, outputs, 3))
+    def __init__(self, inputs: int, outputs: int, styles: int = 1) -> None:
+        super().__init__(nn.UpsamplingNearest2d(scale_factor=2), ConvNormReLU(inputs, outputs, 3, styles=styles))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +22,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
+from onestroke.evaluation.measure import Measure, means
 from onestroke.files import atomic
 from onestroke.losses.objective import batch_mean
 from onestroke.training.module import StyleTransfer
@@ -143,16 +144,22 @@ class Previews(Callback):
     Args:
         writer: of the run's TensorBoard events.
         photos: uint8 (H, W, 3), the same all the time.
+        measures: of each style, for the numbers that mean the same for every run; they take their time, and so are
+            taken seldom, but always at the end.
         shown: how many of them go into the picture.
     """
 
-    def __init__(self, writer: SummaryWriter | None, photos: list[np.ndarray], shown: int = 4) -> None:
+    def __init__(
+        self, writer: SummaryWriter | None, photos: list[np.ndarray], measures: Sequence[Measure] = (), shown: int = 4
+    ) -> None:
         self.writer = writer
+        self.measures = measures
         self.photos = [to_image(torch.from_numpy(photo)[None]) for photo in photos]
         self.shown = shown
         self.metrics: dict[str, float] = {}
         self.step = -1
         self._next = 5.0
+        self._next_measure = 60.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -160,26 +167,41 @@ class Previews(Callback):
         assert isinstance(pl_module, StyleTransfer)
         if trainer.is_global_zero and pl_module.elapsed >= self._next:
             started = time.monotonic()
-            self.show(pl_module)
+            self.show(pl_module, measured=pl_module.elapsed >= self._next_measure)
             # at most a twentieth of the time goes into looking
             self._next = pl_module.elapsed + max(15.0, 0.15 * pl_module.elapsed, 20 * (time.monotonic() - started))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)
         if trainer.is_global_zero and pl_module.step != self.step:
-            self.show(pl_module)
+            self.show(pl_module, measured=True)
 
-    def show(self, module: StyleTransfer) -> None:
-        """Paint and judge now, and send both to TensorBoard."""
+    def show(self, module: StyleTransfer, measured: bool = False) -> None:
+        """Paint and judge now, and send both to TensorBoard; where `measured`, with all numbers."""
         self.metrics, paintings = module.evaluate(self.photos)
+        if measured and self.measures:
+            started = time.monotonic()
+            self.metrics |= {f"measured/{name}": value for name, value in self._measured(paintings).items()}
+            self._next_measure = module.elapsed + max(60.0, 40 * (time.monotonic() - started))
         self.step = module.step
         if self.writer is None:
             return
         for name, value in self.metrics.items():
             self.writer.add_scalar(f"held_out/{name}", value, module.step)
-        rows = [torch.cat(pair, dim=3) for pair in zip(self.photos[: self.shown], paintings, strict=False)]
+        shown = zip(self.photos[: self.shown], paintings, strict=False)
+        rows = [torch.cat([photo, *painted], dim=3) for photo, painted in shown]
         self.writer.add_image("content | output", torch.cat(rows, dim=2)[0], module.step)
         self.writer.flush()
+
+    def _measured(self, paintings: Sequence[Sequence[Tensor]]) -> dict[str, float]:
+        """The mean of each number over photos and styles."""
+        return means(
+            [
+                measure.all(painting, photo)
+                for photo, row in zip(self.photos, paintings, strict=True)
+                for measure, painting in zip(self.measures, row, strict=True)
+            ]
+        )
 
 
 class Files(Callback):

@@ -6,21 +6,22 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.training.muon import Muon, split
 
 log = logging.getLogger(__name__)
 
-BETAS = (0.9, 0.99)
-CLIP = 1.0  # gradient norm; single photos now and then give a hundred times the usual one
 PATIENCE = 3  # steps without a finite gradient in a row before the weights are rolled back
 ROLLBACKS = 3  # before giving up
 
@@ -31,22 +32,42 @@ def learning_rate(progress: float, step: int, peak: float, warmup: int = 20) -> 
     return peak * min(1.0, (step + 1) / warmup) * (0.01 + 0.99 * cosine)
 
 
-def ema_decay(step: int, share: float = 0.05) -> float:
-    """Decay of the weights' moving average that spans about the last `share` of all steps so far.
+def ema_decay(step: int, share: float | None) -> float:
+    """Decay of the weights' moving average that spans about the last `share` of all steps so far; None: no average.
 
     A power function of the step (Karras et al., 2024), so that short and long runs need no other number.
     """
-    return 1 - min(1.0, 1 / (share * (step + 1)))
+    return 1 - min(1.0, 1 / (share * (step + 1))) if share else 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights are moved.
+
+    lr: the schedule's peak, of Adam; Muon's is ten times that. optimizer: `muon` or `adam`. schedule: `cosine` down to
+    a hundredth of the peak, or `constant`. betas: of Adam; the second moment forgets within a hundred steps, as runs
+    are short. ema: share of the steps over which the exported weights are averaged, None for the last weights. clip:
+    norm of the gradient at most, None for any; single photos now and then give a hundred times the usual one.
+    """
+
+    lr: float = 2e-3
+    optimizer: Literal["muon", "adam"] = "muon"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    betas: tuple[float, float] = (0.9, 0.99)
+    ema: float | None = 0.05
+    clip: float | None = 1.0
 
 
 class StyleTransfer(LightningModule):
     """A network, the moving average of its weights (which is what gets exported), and one step of training.
 
+    Where the objective has several styles, each photo of a batch is painted in one of them, all in turn.
+
     Args:
         network: image in, image out.
         objective: judges the training's batches, in the training's precision.
         judge: the same terms in fp32, for held-out pictures.
-        lr: the schedule's peak.
+        recipe: how the weights are moved.
         steps: how many at most.
         minutes: how long at most; the schedule ends with whichever comes first.
     """
@@ -56,7 +77,7 @@ class StyleTransfer(LightningModule):
         network: nn.Module,
         objective: Objective,
         judge: Objective,
-        lr: float = 2e-3,
+        recipe: Recipe = Recipe(),
         steps: int = 8000,
         minutes: float | None = None,
     ) -> None:
@@ -66,7 +87,7 @@ class StyleTransfer(LightningModule):
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # out of the module's sight: frozen, large, and no part of a resume file
         self._frozen = (objective, judge)
-        self.lr, self.steps, self.minutes = lr, steps, minutes
+        self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
         self.elapsed = 0.0  # seconds of training, over all resumes
@@ -94,8 +115,12 @@ class StyleTransfer(LightningModule):
         return max(self.step / self.steps, by_time)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, with a second moment that forgets within a hundred steps, as runs are short."""
-        return torch.optim.Adam(self.network.parameters(), lr=self.lr, betas=BETAS, fused=True)
+        """Muon or Adam, on what is to be trained."""
+        lr, betas = self.recipe.lr, self.recipe.betas
+        matrices, others = split(self.network)
+        if self.recipe.optimizer == "muon":
+            return Muon(matrices, others, lr, betas)
+        return torch.optim.Adam([*matrices, *others], lr=lr, betas=betas, fused=True)
 
     def on_fit_start(self) -> None:
         for part in self._frozen:
@@ -110,14 +135,18 @@ class StyleTransfer(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Paint, judge, and improve; a step without a finite gradient changes nothing."""
         optimizer: Any = self.optimizers()  # Lightning's wrapper, which counts the steps
-        rate = learning_rate(self.progress, self.step, self.lr) * self._lr_factor
+        rate = self.recipe.lr * self._lr_factor
+        if self.recipe.schedule == "cosine":
+            rate = learning_rate(self.progress, self.step, rate)
         for group in optimizer.param_groups:
             group["lr"] = rate
         photos = to_image(batch["photos"])
-        losses = self.objective(self.network(photos).float(), photos)
+        which = self._turns(batch["numbers"])
+        losses = self.objective(self._paint(self.network, photos, which).float(), photos, which)
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP, foreach=True)
+        clip = math.inf if self.recipe.clip is None else self.recipe.clip
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
         self.losses = {name: loss.detach() for name, loss in losses.items()}
         if torch.isfinite(norm):
             self._bad = 0
@@ -131,26 +160,44 @@ class StyleTransfer(LightningModule):
             self.trainer.should_stop = True
 
     @torch.no_grad()
-    def evaluate(self, photos: Iterable[Tensor]) -> tuple[dict[str, float], list[Tensor]]:
-        """Judge the averaged weights on held-out photos, one at a time, in fp32.
+    def evaluate(self, photos: Sequence[Tensor]) -> tuple[dict[str, float], list[list[Tensor]]]:
+        """Judge the averaged weights on held-out photos, one at a time in each style, in fp32.
 
         Args:
             photos: each (1, 3, H, W) in [0, 1], on the CPU.
 
         Returns:
-            The mean of each weighted term and `total`, and the paintings, clamped to [0, 1], on the CPU.
+            The mean of each weighted term and `total`, and for several styles also `total_<name>` of each; and for
+            each photo its painting in each style, clamped to [0, 1], on the CPU.
         """
-        sums: dict[str, float] = {}
-        paintings = []
+        found: dict[str, list[float]] = {}
+        names = [str(style.name) for style in self.judge.styles]
+        paintings: list[list[Tensor]] = [[] for _ in photos]
         with torch.autocast(self.device.type, enabled=False):
-            for photo in photos:
+            for row, photo in zip(paintings, photos, strict=True):
                 photo = photo.to(self.device, memory_format=torch.channels_last)
-                painting = self.ema(photo).clamp(0, 1)
-                terms = {name: float(loss) for name, loss in self.judge(painting, photo).items()}
-                for name, value in {**terms, "total": sum(terms.values())}.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                paintings.append(painting.cpu())
-        return {name: value / len(paintings) for name, value in sums.items()}, paintings
+                for i, name in enumerate(names):
+                    which = self._turns([i])
+                    painting = self._paint(self.ema, photo, which).clamp(0, 1)
+                    terms = {term: float(loss) for term, loss in self.judge(painting, photo, which).items()}
+                    terms["total"] = sum(terms.values())
+                    if len(names) > 1:
+                        terms[f"total_{name}"] = terms["total"]
+                    for term, value in terms.items():
+                        found.setdefault(term, []).append(value)
+                    row.append(painting.cpu())
+        return {term: sum(values) / len(values) for term, values in found.items()}, paintings
+
+    def _turns(self, numbers: Sequence[int]) -> Tensor | None:
+        """The style that falls to each of these samples, (N,) on the CPU; None where there is but one."""
+        styles = len(self.objective.styles)
+        return torch.tensor([n % styles for n in numbers]) if styles > 1 else None
+
+    def _paint(self, network: nn.Module, photos: Tensor, which: Tensor | None) -> Tensor:
+        if which is None:
+            return cast(Tensor, network(photos))
+        mix = F.one_hot(which, len(self.objective.styles)).to(photos.device, torch.float32)
+        return cast(Tensor, network(photos, mix))
 
     def remember(self) -> bool:
         """Keep the present state to roll back to, if all of it is finite; whether it was."""
@@ -179,8 +226,9 @@ class StyleTransfer(LightningModule):
         )
 
     def _average(self) -> None:
+        decay = ema_decay(self.step, self.recipe.ema)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - ema_decay(self.step))
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
 
     def _tick(self) -> None:
         now = time.monotonic()

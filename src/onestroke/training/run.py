@@ -6,26 +6,30 @@ import copy
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke import __version__, checkpoints, styles
-from onestroke.data.datamodule import PhotoBatches, Source
+from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.errors import UserError, gather
+from onestroke.evaluation.measure import Measure, style_at
 from onestroke.losses.objective import Objective, Term, balance, make_terms
+from onestroke.styles import CARD_LAYERS
 from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from onestroke.training.settings import Settings, StyleSettings
+from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
 from onestroke.vgg import VGG
 
 log = logging.getLogger(__name__)
@@ -41,7 +45,7 @@ class Parts:
 
     settings: Settings
     style_settings: StyleSettings
-    style: styles.Style
+    styles: list[styles.Style]
     network: nn.Module
     terms: dict[str, Term]
     source: Source
@@ -63,19 +67,26 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     """
     parts = build(config, run_dir)
     settings = parts.settings
-    if settings.init is not None:
-        _warm_start(parts.network, Path(settings.init))
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
     objective = _objective(parts, config["vgg"], dtype)
     # in evaluation mode, as only the first process judges
     judge = _objective(parts, config["vgg"], torch.float32).eval()
-    module = StyleTransfer(parts.network, objective, judge, settings.lr, settings.steps, settings.minutes)
+    photos = parts.source.held_out(max(256, settings.crop))
+    init = choose(settings.init, _network_document(config, parts.styles))
+    if init is not None and settings.resume is None:
+        small = [F.avg_pool2d(to_image(torch.from_numpy(photo)[None]), 2) for photo in photos[:2]]
+        warm_start(parts.network, init, judge, small)
+    if settings.adapt == "norms":
+        if init is None:
+            raise UserError("adapt=norms needs a style file to adapt, with the same network: init=...")
+        adapt_norms_only(parts.network)
+    module = StyleTransfer(parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes)
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
 
     first = parts.machine.is_first_process
     writer = SummaryWriter(str(run_dir)) if first else None
-    previews = Previews(writer, parts.source.held_out(max(256, settings.crop)))
+    previews = Previews(writer, photos, _measures(parts) if first and settings.measure else [])
     meter = Meter(writer, settings.batch_size)
     export = _Export(config, parts, previews, run_dir.name)
     files = Files(run_dir / RESUME_FILE, export, settings.save_every)
@@ -106,7 +117,7 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
 
     def settings() -> None:
         found["settings"] = chosen = Settings.of(config)
-        if chosen.init is not None:
+        if chosen.init not in (None, AUTO):
             checkpoints.read_document(Path(chosen.init))
         found["machine"] = Machine.of(config["trainer"], chosen.batch_size)
         if chosen.out is not None:
@@ -122,14 +133,15 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         layers = {layer for term in terms.values() for layer in term.layers}
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
-            found["style"] = styles.from_pictures(chosen.name, chosen.image, chosen.size, layers, vgg)
+            found["styles"] = [styles.from_pictures(chosen.name, chosen.image, chosen.size, layers, vgg)]
         else:
-            found["style"] = styles.from_card(chosen.name, chosen.size, layers, config["vgg"]["arch"])
+            arch = config["vgg"]["arch"]
+            found["styles"] = [styles.from_card(name, chosen.size, layers, arch) for name in chosen.cards]
 
     def network() -> None:
         if "settings" in found:
             pl.seed_everything(found["settings"].seed, verbose=False)  # the network's start; data has its own streams
-        found["network"] = instantiate_part("network", config["network"], nn.Module)
+        found["network"] = instantiate_part("network", _network(config, found.get("styles", [])), nn.Module)
 
     def source() -> None:
         found["source"] = instantiate_part("data", config["data"], object)
@@ -137,6 +149,18 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
 
     gather([settings, style, network, source])
     return Parts(**found)
+
+
+def _network(config: Mapping[str, Any], several: Sequence[styles.Style]) -> dict[str, Any]:
+    """The network group; only a run of several styles asks that a network knows of them."""
+    network = dict(config["network"])
+    return {**network, "styles": len(several)} if len(several) > 1 else network
+
+
+def _network_document(config: Mapping[str, Any], several: Sequence[styles.Style]) -> dict[str, Any]:
+    """The network as a style file names it."""
+    network = _network(config, several)
+    return {"name": str(network.pop("_target_")).rsplit(".", 1)[-1], "args": network}
 
 
 def instantiate_part(name: str, part: Any, kind: type) -> Any:
@@ -203,16 +227,14 @@ class _Export:
     def __call__(self, module: StyleTransfer) -> Path:
         if self.parts.settings.out is None:
             self.path = self._free(self.path)  # another run may have finished meanwhile
-        network = dict(self.config["network"])
-        name = str(network.pop("_target_")).rsplit(".", 1)[-1]
         settings, style = self.parts.settings, self.parts.style_settings
         painter = checkpoints.Painter(
-            network={"name": name, "args": network},
+            network=_network_document(self.config, self.parts.styles),
             style={
                 "name": style.name,
                 "size": style.size,
                 "strength": style.strength,
-                **asdict(self.parts.style.facts),
+                "styles": [{"name": part.name, **asdict(part.facts)} for part in self.parts.styles],
             },
             training={
                 "run": self.run,
@@ -258,25 +280,21 @@ def _check_out(out: Path, overwrite: bool, run: str) -> None:
         raise UserError(f"out={out}: {folder} is a file, not a folder")
 
 
-def _warm_start(network: nn.Module, init: Path) -> None:
-    other, painter = checkpoints.load(init)
-    try:
-        network.load_state_dict(other.state_dict())
-    except RuntimeError as error:
-        raise UserError(
-            f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
-            "choose the same with network=..., or leave init out"
-        ) from error
-
-
 def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Objective:
     layers = {layer for term in parts.terms.values() for layer in term.layers}
     return Objective(
         copy.deepcopy(parts.terms),
         VGG(layers, **vgg, dtype=dtype),
-        parts.style,
+        parts.styles,
         parts.style_settings.strength,
     )
+
+
+def _measures(parts: Parts) -> list[Measure]:
+    """By the embedded VGG, whatever the run is trained with, so that numbers compare across runs."""
+    vgg = VGG(CARD_LAYERS)
+    chosen = parts.style_settings
+    return [Measure(style_at(style.name, list(chosen.image), vgg), vgg, chosen.size) for style in parts.styles]
 
 
 def _announce(parts: Parts, run_dir: Path) -> None:

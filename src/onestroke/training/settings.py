@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from onestroke.errors import UserError
+from onestroke.training.module import Recipe
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,19 @@ class Settings:
     batch_size: int
     crop: int
     lr: float
+    optimizer: str
+    schedule: str
+    betas: list[float]
+    ema: float | None
+    clip: float | None
     seed: int
     init: str | None
+    adapt: str
     out: str | None
     overwrite: bool
     resume: str | None
     save_every: int
+    measure: bool
 
     def __post_init__(self) -> None:
         """Raise one UserError that names every knob that is off."""
@@ -32,8 +40,13 @@ class Settings:
             *(_whole(name, getattr(self, name), least) for name, least in _LEAST.items()),
             *(_text(name, getattr(self, name)) for name in ("init", "out", "resume")),
             _positive("lr", self.lr),
+            _betas(self.betas),
+            *(_positive(name, getattr(self, name)) for name in ("ema", "clip") if getattr(self, name) is not None),
+            None if self.optimizer in ("muon", "adam") else f"optimizer must be muon or adam, not {self.optimizer!r}",
+            None if self.schedule in _SCHEDULES else f"schedule must be cosine or constant, not {self.schedule!r}",
             None if self.minutes is None else _positive("minutes", self.minutes),
-            None if isinstance(self.overwrite, bool) else f"overwrite must be true or false, not {self.overwrite!r}",
+            None if self.adapt in ("all", "norms") else f"adapt must be all or norms, not {self.adapt!r}",
+            *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
         if found:
@@ -44,7 +57,16 @@ class Settings:
         """The knobs of a whole config."""
         return cls(**{f.name: config[f.name] for f in fields(cls)})
 
+    @property
+    def recipe(self) -> Recipe:
+        """How the weights are moved."""
+        first, second = self.betas
+        schedule: Literal["cosine", "constant"] = "constant" if self.schedule == "constant" else "cosine"
+        optimizer: Literal["muon", "adam"] = "adam" if self.optimizer == "adam" else "muon"
+        return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip)
 
+
+_SCHEDULES = ("cosine", "constant")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
 _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
 
@@ -53,12 +75,14 @@ _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
 class StyleSettings:
     """What the run is to imitate: the `style` group.
 
-    image: pictures of the style, or empty for the card of that name. size: shorter side in pixels at which it is
-    measured, so how large its strokes are. strength: 0 (the photo) to 1 (the painting).
+    image: pictures of the style, or empty for `cards`: the cards of one style, or of several in one network. size:
+    shorter side in pixels at which it is measured, so how large its strokes are. strength: 0 (the photo) to 1 (the
+    painting).
     """
 
     name: str
     image: tuple[str, ...]
+    cards: tuple[str, ...]
     size: int
     strength: float
 
@@ -77,10 +101,18 @@ class StyleSettings:
             raise UserError(f"style.image must be a picture's path or a list of them, not {image!r}")
         if pictures and name in cards:
             raise UserError(f"style.image needs a name of its own (not {name}): add style.name=my_style")
+        chosen = style["cards"]
+        if not isinstance(chosen, Mapping) or not all(isinstance(card, str) for card in chosen):
+            raise UserError(f"style.cards must be names of style cards, each with nothing behind it, not {chosen!r}")
+        if not pictures and len(chosen) > 1 and name in cards:
+            raise UserError(
+                f"{len(chosen)} styles in one network need a name for it (not {name}): add style.name=my_gallery, or "
+                "experiment=many"
+            )
         problem = _whole("style.size", style["size"], 32)
         if problem:
             raise UserError(problem)
-        return cls(name, tuple(pictures), style["size"], style["strength"])
+        return cls(name, tuple(pictures), () if pictures else tuple(chosen), style["size"], style["strength"])
 
 
 def _whole(name: str, value: object, least: int) -> str | None:
@@ -93,6 +125,16 @@ def _positive(name: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         return f"{name} must be a number above 0, not {value!r}"
     return None
+
+
+def _betas(value: object) -> str | None:
+    numbers = value if isinstance(value, list) else []
+    sound = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 1 for n in numbers)
+    return None if len(numbers) == 2 and sound else f"betas must be two numbers from 0 to below 1, not {value!r}"
+
+
+def _switch(name: str, value: object) -> str | None:
+    return None if isinstance(value, bool) else f"{name} must be true or false, not {value!r}"
 
 
 def _text(name: str, value: object) -> str | None:

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Measure painters: python evaluate.py ckpt=checkpoints/starry_night.safetensors photos=folder."""
+
+import sys
+
+from onestroke.apps.evaluate import main
+
+if __name__ == "__main__":
+    sys.exit(main())

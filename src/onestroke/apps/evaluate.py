@@ -1,0 +1,313 @@
+"""`python evaluate.py`: numbers that mean the same for every style, network and tool."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from onestroke import checkpoints, images
+from onestroke.data.datamodule import to_image
+from onestroke.data.scenes import Scenes
+from onestroke.errors import UserError, near, told
+from onestroke.evaluation import artefacts
+from onestroke.evaluation.measure import Measure, fired, from_reference, means
+from onestroke.evaluation.reference import Trace, cached, default_folder, iterations_to
+from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
+from onestroke.evaluation.stability import stability
+from onestroke.inference.stylizer import Stylizer
+from onestroke.styles import CARD_LAYERS
+from onestroke.vgg import VGG
+
+USAGE = """\
+usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [options]
+       python evaluate.py outputs=FOLDER style=NAME photos=FOLDER [options]
+
+  ckpt=FILE        a style file; as often as you like
+  outputs=FOLDER   finished pictures of any other tool, named as their photos (photo.jpg: photo.png, photo_anything.png)
+  photos=FOLDER    photos that no painter was trained on; default: made-up scenes that are held out
+  style=NAME       the style that is imitated: one that ships, or a picture; default: as the style file says
+  count=4          how many photos, the first ones of the folder
+  size=256         shorter side in pixels at which all is painted and measured
+  strength=0.5     the dial of the objective, the same for all that are compared
+  iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
+  stability=true   paint moving pictures too (a minute or so more)
+  out=FOLDER       where report.json and report.html go; default: reports/<time>
+  cache=FOLDER     where the direct optimisations are kept, to be used again
+  keep=true        write the mean numbers into the style files, too
+  device=NAME      auto, cpu, cuda or mps
+"""
+_WHOLE = {"count": (1, 10_000), "size": (64, 4096), "iterations": (0, 100_000)}
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    ckpt: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    photos: str | None = None
+    style: str | None = None
+    count: int = 4
+    size: int = 256
+    strength: float = 0.5
+    iterations: int = 150
+    stability: bool = True
+    out: str | None = None
+    cache: str | None = None
+    keep: bool = False
+    device: str = "auto"
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read `key=value` arguments.
+
+    Raises:
+        UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
+    """
+    known = [f.name for f in fields(Options)]
+    options = Options()
+    seen: set[str] = set()
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key not in known:
+            raise UserError(f"there is no option '{key}': {near(key, known)}")
+        if not equals or not value:
+            raise UserError(f"{key} has no value: write {key}=...")
+        if key in ("ckpt", "outputs"):
+            getattr(options, key).append(os.path.expanduser(value))
+            continue
+        if key in seen:
+            raise UserError(f"{key} is given twice")
+        seen.add(key)
+        setattr(options, key, _value(key, value))
+    if not options.ckpt and not options.outputs:
+        raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
+    if options.outputs and options.style is None:
+        raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
+    if options.outputs and options.photos is None:
+        raise UserError("outputs needs photos=, the folder of the photos that its pictures were made from")
+    return options
+
+
+def _value(key: str, value: str) -> Any:
+    if key in _WHOLE:
+        low, high = _WHOLE[key]
+        if not value.isdecimal() or not low <= int(value) <= high:
+            raise UserError(f"{key} must be a whole number from {low} to {high}, not '{value}'")
+        return int(value)
+    if key in ("stability", "keep"):
+        if value.lower() not in ("true", "false"):
+            raise UserError(f"{key} must be true or false, not '{value}'")
+        return value.lower() == "true"
+    if key == "strength":
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number <= 1:
+            raise UserError(f"strength must be a number above 0, up to 1, not '{value}'")
+        return number
+    return os.path.expanduser(value) if key in ("photos", "out", "cache") else value
+
+
+Pictures = dict[str, Tensor]
+
+
+def read_photos(options: Options) -> Pictures:
+    """The photos by name, each (1, 3, H, W) in [0, 1] with `size` as its shorter side.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if options.photos is None:
+        scenes = Scenes(validation=options.count).held_out(options.size)
+        return {f"scene {i + 1}": to_image(torch.from_numpy(scene)[None]) for i, scene in enumerate(scenes)}
+    paths = images.find([options.photos])[: options.count]
+    return {path.stem: images.fit(images.read(path).rgb, short_side=options.size) for path in paths}
+
+
+def match(folder: str, photos: Pictures) -> Pictures:
+    """The finished picture of each photo, brought to its size.
+
+    Raises:
+        UserError: for a photo that has none, or several.
+    """
+    pictures = images.find([folder])
+    found: Pictures = {}
+    for name, photo in photos.items():
+        fitting = [p for p in pictures if p.stem == name] or [
+            p for p in pictures if p.stem.startswith(name) and not p.stem[len(name)].isalnum()
+        ]
+        if len(fitting) != 1:
+            what = "no picture" if not fitting else f"{len(fitting)} pictures"
+            raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
+        found[name] = images.resize(images.read(fitting[0]).rgb, *photo.shape[-2:])
+    return found
+
+
+@dataclass
+class Job:
+    """One painter to be measured: its name, style and pictures, and how it paints where it is a style file."""
+
+    name: str
+    measure: Measure
+    style: str
+    facts: dict[str, Any]
+    outputs: Pictures
+    paint: Callable[[Tensor], Tensor] | None = None
+
+
+def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
+    """All that is to be measured, painted already.
+
+    Raises:
+        UserError: for style files, folders and styles that can't be used.
+    """
+    measures: dict[tuple[str, int], Measure] = {}
+
+    def measure(style: str, size: int) -> Measure:
+        if (style, size) not in measures:
+            measures[style, size] = from_reference(style, size, vgg, options.strength)
+        return measures[style, size]
+
+    found = []
+    for path in options.ckpt:
+        stylizer = Stylizer(path, options.device)
+        painter = stylizer.painter
+        size = painter.style.get("size", 256)
+        size = size if isinstance(size, int) and 64 <= size <= 4096 else 256
+        name = options.style or str(painter.style.get("name"))
+        try:
+            eye = measure(name, size)
+        except UserError as error:
+            if options.style is not None:
+                raise
+            raise UserError(f"{path} imitates '{name}', which is no style that ships: add style=picture.jpg") from error
+        outputs = {photo: stylizer.paint(image) for photo, image in photos.items()}
+        facts = {"file": path, **{k: painter.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
+        found.append(Job(Path(path).stem, eye, name, facts, outputs, stylizer.paint))
+    for folder in options.outputs:
+        assert options.style is not None
+        eye = measure(options.style, 256)
+        found.append(Job(Path(folder).name, eye, options.style, {"folder": folder}, match(folder, photos)))
+    return found
+
+
+def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[Entry]:
+    """Measure all.
+
+    Args:
+        options: the command line.
+        tell: told what is being done, and how much of all is done.
+
+    Raises:
+        UserError: where something that was given can't be used.
+    """
+    photos = read_photos(options)
+    vgg = VGG(CARD_LAYERS)
+    entries = []
+    found = jobs(options, photos, vgg)
+    total = sum(len(job.outputs) + (job.paint is not None and options.stability) for job in found)
+    done = 0
+    folder = Path(options.cache) if options.cache else default_folder()
+    for job in found:
+        rows = []
+        for name, output in job.outputs.items():
+            tell(f"{job.name}: {name}", done, total)
+            metrics = job.measure.all(output, photos[name])
+            trace = reference(job.measure, photos[name], metrics["total"], options.iterations, folder)
+            if trace is not None:
+                metrics["iterations"] = min(iterations_to(trace, metrics["total"]), float(trace.iterations))
+                metrics["reference_loss"] = trace.loss
+            picture = None if trace is None else trace.picture.clamp(0, 1)
+            rows.append(Row(name, photos[name], output, picture, metrics))
+            done += 1
+        own = {}
+        if job.paint is not None and options.stability:
+            tell(f"{job.name}: stability", done, total)
+            own = {f"stability/{k}": v for k, v in stability(job.paint, list(photos.values())[:2]).items()}
+            own["artefact/flat_noise"] = artefacts.flat_noise_of(job.paint)
+            done += 1
+        everything = {**means([row.metrics for row in rows]), **own}
+        entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))
+    tell("done", total, total)
+    return entries
+
+
+def reference(measure: Measure, photo: Tensor, loss: float, iterations: int, folder: Path) -> Trace | None:
+    """The direct optimisation of a photo, as far as it takes to reach a loss; None where it isn't wanted."""
+    if not iterations:
+        return None
+    return cached(measure.objective, photo, iterations=iterations, until=loss, folder=folder)
+
+
+def keep(path: Path, metrics: Mapping[str, float]) -> None:
+    """Write numbers into a style file; its weights stay what they are.
+
+    Raises:
+        UserError: where it can't be read or written.
+    """
+    network, painter = checkpoints.load(path)
+    painter.metrics = checkpoints.finite({**painter.metrics, **metrics})
+    checkpoints.save(path, network, painter)
+
+
+def run(options: Options) -> None:
+    """Measure, print the table, write the report."""
+    out = Path(options.out or Path("reports") / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file: name a folder")
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+            if not console.is_terminal:
+                print(f"{done} of {total}: {what}", file=sys.stderr)
+
+        entries = evaluate(options, tell)
+    settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"can't make the folder {out}: {error.strerror}") from error
+    write_json(out / "report.json", entries, settings)
+    write_html(out / "report.html", entries, settings)
+    Console(width=None if sys.stdout.isatty() else 200).print(table(entries))
+    for path, entry in zip(options.ckpt, entries, strict=False) if options.keep else ():
+        keep(Path(path), {f"evaluated/{name}": value for name, value in entry.metrics.items()})
+    print(f"report   {out / 'report.html'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
+        print(USAGE, end="")
+        return 0 if arguments else 2
+    try:
+        return told(functools.partial(_run, arguments))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> None:
+    run(parse(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

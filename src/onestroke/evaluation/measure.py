@@ -1,0 +1,118 @@
+"""All numbers of a painting in one style, by name: what evaluate.py reports, and what a training keeps of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onestroke import styles
+from onestroke.errors import UserError
+from onestroke.evaluation import artefacts, metrics
+from onestroke.losses.content import Content
+from onestroke.losses.gram import Gram
+from onestroke.losses.objective import Objective
+from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.vgg import VGG
+
+CONTENT_LAYERS = ("relu2_2", "relu3_3")
+
+
+def style_at(name: str, pictures: list[str], vgg: VGG) -> Callable[[int], Style]:
+    """A style at any size that it can be had at: from its pictures, or else from the card of that name."""
+
+    def at(size: int) -> Style:
+        if pictures:
+            return styles.from_pictures(name, pictures, size, CARD_LAYERS, vgg)
+        return styles.from_card(name, size, CARD_LAYERS)
+
+    return at
+
+
+class Measure:
+    """The numbers of paintings in one style.
+
+    Args:
+        at: the style at a size; see `style_at`.
+        vgg: the eye, of all CARD_LAYERS, in fp32.
+        size: the style size of the training.
+        strength: the dial of the objective.
+
+    Raises:
+        UserError: where the style can't be had.
+    """
+
+    def __init__(self, at: Callable[[int], Style], vgg: VGG, size: int = 256, strength: float = 0.5) -> None:
+        self.vgg, self.size = vgg, size
+        self.style = at(size)
+        self.others = [at(other) for other in metrics.HELD_OUT_SIZES if other != size]
+        self.objective = Objective({"content": Content(), "gram": Gram()}, vgg, self.style, strength).eval()
+
+    @torch.no_grad()
+    def errors(self, output: Tensor, photo: Tensor) -> dict[str, float]:
+        """The objective as trained, and what no training saw.
+
+        Args:
+            output: (1, 3, H, W) in [0, 1].
+            photo: what it was painted from, the same shape.
+        """
+        terms = {name: float(loss) for name, loss in self.objective(output, photo).items()}
+        found = {"total": sum(terms.values()), **terms}
+        for layer, error in metrics.content_errors(output, photo, self.vgg, CONTENT_LAYERS).items():
+            found[f"content/{layer}"] = error
+        for layer, error in metrics.style_errors(output, self.style, self.vgg).items():
+            found[f"style/{layer}"] = error
+        unseen = metrics.style_errors(output, self.style, self.vgg, metrics.HELD_OUT_LAYERS)
+        found |= {f"style_unseen/{layer}": error for layer, error in unseen.items()}
+        found["gram_unseen_layers"] = _mean(unseen.values())
+        if self.others:
+            at_sizes = metrics.style_errors_at_sizes(output, self.size, self.others, self.vgg)
+            found |= {f"gram_at_{size}": _mean(errors.values()) for size, errors in at_sizes.items()}
+        return found
+
+    @torch.no_grad()
+    def all(self, output: Tensor, photo: Tensor) -> dict[str, float]:
+        """`errors`, and the E statistic, structure and artefacts."""
+        found = self.errors(output, photo)
+        found["e_statistic"] = metrics.e_statistic(output, self.style, self.vgg)
+        found["ssim"] = metrics.ssim(output, photo)
+        found["self_similarity"] = metrics.self_similarity(output, photo, self.vgg)
+        distance = metrics.lpips(output, photo)
+        if distance is not None:
+            found["lpips"] = distance
+        found |= {f"artefact/{name}": value for name, value in artefacts.pair(output, photo).items()}
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each number over those that have it; numbers that are none (NaN) do not count."""
+    names = dict.fromkeys(name for one in metrics for name in one)
+    found = {name: [one[name] for one in metrics if name in one and not math.isnan(one[name])] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items() if values}
+
+
+def fired(values: Mapping[str, float]) -> list[str]:
+    """The artefact detectors that fire on these numbers, which go by `artefact/<name>`."""
+    named = {name.removeprefix("artefact/"): v for name, v in values.items() if name.startswith("artefact/")}
+    return artefacts.fired(named)
+
+
+def from_reference(style: str, size: int, vgg: VGG, strength: float = 0.5) -> Measure:
+    """The measure of a style that is named on a command line: a card's name, or the path of a picture.
+
+    Raises:
+        UserError: for what is neither.
+    """
+    if style in styles.card_names():
+        return Measure(style_at(style, [], vgg), vgg, size if size in CARD_SIZES else CARD_SIZES[0], strength)
+    if not Path(style).is_file():
+        styles.from_card(style, CARD_SIZES[0], CARD_LAYERS)  # says which names are near
+        raise UserError(f"style={style} is neither a style that ships nor a picture")
+    return Measure(style_at(Path(style).stem, [style], vgg), vgg, size, strength)
+
+
+def _mean(values: Collection[float]) -> float:
+    return sum(values) / len(values)

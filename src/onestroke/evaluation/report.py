@@ -1,0 +1,218 @@
+"""What an evaluation found, for reading: a table, a JSON file, and one page of HTML with all its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from torch import Tensor
+
+from onestroke import images
+from onestroke.evaluation.measure import means
+from onestroke.files import atomic
+
+CROP = 96  # pixels of a picture that are shown enlarged
+MAIN = (
+    "total",
+    "content",
+    "gram",
+    "iterations",
+    "gram_unseen_layers",
+    "gram_at_384",
+    "gram_at_512",
+    "e_statistic",
+    "ssim",
+    "self_similarity",
+)
+"""What the table shows; all else is in the JSON file and on the page."""
+
+
+@dataclass
+class Row:
+    """One photo and what became of it.
+
+    photo, output, reference: (1, 3, H, W) in [0, 1]; the reference is what direct optimisation made of the photo.
+    metrics: by name, one number each.
+    """
+
+    name: str
+    photo: Tensor
+    output: Tensor
+    reference: Tensor | None
+    metrics: dict[str, float]
+
+
+@dataclass
+class Entry:
+    """One style file, or one folder of finished pictures.
+
+    name: what it is called. style: what it imitates. facts: where it comes from. rows: its photos. own: numbers of the
+    painter itself, not of single photos.
+    """
+
+    name: str
+    style: str
+    facts: dict[str, Any]
+    rows: list[Row]
+    own: dict[str, float] = field(default_factory=dict)
+    fired: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean over photos of each number, and the painter's own."""
+        return {**means([row.metrics for row in self.rows]), **self.own}
+
+
+def table(entries: Sequence[Entry]) -> Table:
+    """The main numbers, an entry a line."""
+    present = [name for name in MAIN if any(name in entry.metrics for entry in entries)]
+    result = Table("painter", "style", *[name.replace("_", " ") for name in present], "artefacts")
+    for entry in entries:
+        numbers = [show(entry.metrics.get(name)) for name in present]
+        result.add_row(entry.name, entry.style, *numbers, ", ".join(entry.fired) or "none")
+    return result
+
+
+def show(value: float | None) -> str:
+    """A number in three digits."""
+    return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def write_json(path: Path, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
+    """All numbers, of each photo and their means.
+
+    Raises:
+        UserError: where it can't be written.
+    """
+    document = {
+        "settings": dict(settings),
+        "entries": [
+            {
+                "name": entry.name,
+                "style": entry.style,
+                "facts": entry.facts,
+                "metrics": _finite(entry.metrics),
+                "artefacts": entry.fired,
+                "photos": {row.name: _finite(row.metrics) for row in entry.rows},
+            }
+            for entry in entries
+        ],
+    }
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_html(path: Path, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
+    """One page that needs nothing beside it: contact sheets, enlarged crops, bars of each layer, all numbers.
+
+    Raises:
+        UserError: where it can't be written.
+    """
+    parts = [_HEAD, "<h1>OneStroke: evaluation</h1>", _settings(settings), _overview(entries)]
+    parts += [_entry(entry) for entry in entries]
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join([*parts, "</body></html>\n"]), encoding="utf-8")
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return "<p class=small>" + " · ".join(f"{_text(k)} {_text(v)}" for k, v in settings.items()) + "</p>"
+
+
+def _overview(entries: Sequence[Entry]) -> str:
+    present = [name for name in MAIN if any(name in entry.metrics for entry in entries)]
+    head = "".join(f"<th>{_text(name.replace('_', ' '))}</th>" for name in present)
+    lines = []
+    for entry in entries:
+        cells = "".join(f"<td>{show(entry.metrics.get(name))}</td>" for name in present)
+        fired = ", ".join(entry.fired) or "none"
+        lines.append(
+            f"<tr><td><a href='#{_anchor(entry)}'>{_text(entry.name)}</a></td><td>{_text(entry.style)}</td>{cells}"
+        )
+        lines.append(f"<td>{_text(fired)}</td></tr>")
+    return f"<table><tr><th>painter</th><th>style</th>{head}<th>artefacts</th></tr>{''.join(lines)}</table>"
+
+
+def _anchor(entry: Entry) -> str:
+    return _text(f"{entry.name} {entry.style}".replace(" ", "-"))
+
+
+def _entry(entry: Entry) -> str:
+    anchor = f"<h2 id='{_anchor(entry)}'>{_text(entry.name)} <span class=small>{_text(entry.style)}</span></h2>"
+    figures = "".join(_row(row) for row in entry.rows)
+    numbers = "".join(
+        f"<tr><td>{_text(name)}</td><td>{show(value)}</td></tr>" for name, value in sorted(entry.metrics.items())
+    )
+    details = f"<details><summary>all numbers</summary><table>{numbers}</table></details>"
+    return f"{anchor}{_bars(entry.metrics)}{figures}{details}"
+
+
+def _row(row: Row) -> str:
+    pictures = [("photo", row.photo), ("output", row.output)]
+    if row.reference is not None:
+        pictures.append(("reference", row.reference))
+    whole = "".join(_figure(picture, f"{row.name}: {label}") for label, picture in pictures)
+    near = "".join(_figure(_middle(picture), f"{label}, enlarged", "crop") for label, picture in pictures)
+    words = " · ".join(f"{name.replace('_', ' ')} {show(row.metrics[name])}" for name in MAIN if name in row.metrics)
+    return f"<div class=row>{whole}</div><div class=row>{near}</div><p class=small>{_text(words)}</p>"
+
+
+def _bars(metrics: Mapping[str, float]) -> str:
+    """A bar for each layer's error, content and style, those that were trained on and those that were not."""
+    named = {name: value for name, value in metrics.items() if name.startswith(("content/", "style/", "style_"))}
+    layers = {name: value for name, value in named.items() if "/relu" in name}
+    if not layers:
+        return ""
+    largest = max(layers.values()) or 1.0
+    lines = [
+        f"<tr><td>{_text(name)}</td><td class=bar><div class={name.split('/')[0]} "
+        f"style='width:{100 * value / largest:.1f}%'></div></td><td>{show(value)}</td></tr>"
+        for name, value in layers.items()
+    ]
+    return f"<table class=bars>{''.join(lines)}</table>"
+
+
+def _middle(picture: Tensor) -> Tensor:
+    height, width = picture.shape[-2:]
+    top, left = max(0, (height - CROP) // 2), max(0, (width - CROP) // 2)
+    return picture[..., top : top + CROP, left : left + CROP]
+
+
+def _figure(picture: Tensor, caption: str, kind: str = "whole") -> str:
+    stream = BytesIO()
+    # crops are looked at pixel by pixel, where JPEG would add faults of its own
+    lossless = kind == "crop"
+    images.to_pil(picture.clamp(0, 1)).save(stream, "PNG" if lossless else "JPEG", quality=90)
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    source = f"data:image/{'png' if lossless else 'jpeg'};base64,{data}"
+    words = _text(caption)
+    return f"<figure class={kind}><img src='{source}' alt='{words}'><figcaption>{words}</figcaption></figure>"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value), quote=True)
+
+
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>OneStroke: evaluation</title>
+<meta name="viewport" content="width=device-width"><style>
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
+.row { display: flex; gap: .5rem; margin-top: .5rem } figure { margin: 0; flex: 1 } img { width: 100%; display: block }
+.crop img { image-rendering: pixelated } figcaption, .small { font-size: 12px; color: #666; font-weight: normal }
+.bars { width: 100% } .bars td { border: 0; padding: .1rem .4rem; white-space: nowrap } .bar { width: 100% }
+.bar div { height: .8rem; background: #b58900 }
+.bar .content { background: #268bd2 } .bar .style { background: #dc322f }
+</style></head><body>"""

@@ -1,0 +1,49 @@
+"""The terms of the classic recipe, as they are in the most-used example: raw squared distances with large weights.
+
+For comparison: what they come to differs a thousand times between two paintings, so that a weight has to be sought for
+each. The dial does not move them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onestroke.losses.objective import Term, Views
+from onestroke.styles import gram_matrix
+
+# The example's VGG takes pictures divided by their standard deviation, on average 57.6 of 255 levels; the embedded one
+# takes levels. Dividing its features by this makes the example's weights mean about the same.
+SCALE = 57.6
+
+
+class RawContent(Term):
+    """Mean squared distance of features, summed over layers (Johnson et al., 2016, with their `C H W`)."""
+
+    reads_content = True
+
+    def __init__(self, layers: Sequence[str] = ("relu2_2",), weight: float = 1e5) -> None:
+        super().__init__(layers, weight)
+
+    def forward(self, views: Views) -> Tensor:
+        errors = [F.mse_loss(views.output[n].float(), views.content[n].float()) for n in self.layers]
+        return torch.stack(errors).sum() / SCALE**2
+
+
+class RawGram(Term):
+    """Mean squared distance of Gram matrices, summed over layers."""
+
+    def __init__(
+        self, layers: Sequence[str] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"), weight: float = 1e10
+    ) -> None:
+        super().__init__(layers, weight)
+
+    def forward(self, views: Views) -> Tensor:
+        errors = []
+        for layer in self.layers:
+            output = gram_matrix(views.output[layer])
+            errors.append((output - views.style.gram(layer)).square().mean())
+        return torch.stack(errors).sum() / SCALE**4

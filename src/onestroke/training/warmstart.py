@@ -1,0 +1,111 @@
+"""Start from what another style file knows, instead of from nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import onestroke
+from onestroke import checkpoints
+from onestroke.errors import UserError
+from onestroke.losses.objective import Objective
+from onestroke.networks.layers import InstanceNorm
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+GALLERY = "gallery.safetensors"
+
+
+def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
+    """The style file to start from, None for nothing.
+
+    Args:
+        init: a path, None, or AUTO: the gallery that ships, where its network is the same but for the styles.
+        network: this run's, as a style file names it.
+    """
+    if init != AUTO:
+        return None if init is None else Path(init)
+    package = Path(onestroke.__file__).parent
+    for folder in (package / "assets", package.parents[1] / "checkpoints"):  # in a wheel; beside src/
+        if (folder / GALLERY).is_file():
+            theirs = checkpoints.read_document(folder / GALLERY).network
+            return folder / GALLERY if _alike(theirs, network) else None
+    return None
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    args = [{k: v for k, v in network["args"].items() if k != "styles"} for network in (one, other)]
+    return bool(one["name"] == other["name"] and args[0] == args[1])
+
+
+def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequence[Tensor]) -> None:
+    """Give a network the weights of a style file; the norms of each of its styles come from a style of that file.
+
+    From the style of the same name where the file has it, else from the one whose paintings the judge likes best.
+
+    Args:
+        network: what is to be trained, in the styles of `judge`, in their order.
+        init: a style file of the same network, with one style or several.
+        judge: the objective, in evaluation mode.
+        photos: what the choice is made on, each (1, 3, H, W) in [0, 1].
+
+    Raises:
+        UserError: where the file can't be read or holds another network.
+    """
+    other, painter = checkpoints.load(init)
+    known = [str(style.get("name")) for style in painter.style.get("styles", [])]
+    tables = {
+        f"{name}.{part}"
+        for name, module in network.named_modules()
+        if isinstance(module, InstanceNorm)
+        for part in ("weight", "bias")
+    }
+    rows = [_row(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
+    state = {name: t[rows] if name in tables else t for name, t in other.state_dict().items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
+            "choose the same with network=..., or leave init out"
+        ) from error
+
+
+def _row(name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]) -> int:
+    """Which of the file's styles this one starts from."""
+    if len(known) < 2:
+        return 0
+    if name in known:
+        return known.index(name)
+    losses = [_loss(other, F.one_hot(torch.tensor([i]), len(known)), number, judge, photos) for i in range(len(known))]
+    best = losses.index(min(losses))
+    log.info("%s starts from %s, the nearest of %d styles", name, known[best], len(known))
+    return best
+
+
+@torch.no_grad()
+def _loss(other: nn.Module, mix: Tensor, number: int, judge: Objective, photos: Sequence[Tensor]) -> float:
+    total = 0.0
+    for photo in photos:
+        painting = other(photo, mix.float()).clamp(0, 1)
+        total += sum(float(loss) for loss in judge(painting, photo, torch.tensor([number])).values())
+    return total
+
+
+def adapt_norms_only(network: nn.Module) -> None:
+    """Leave all but the norms as they are (Dumoulin et al., 2017): the convolutions are those of the style file.
+
+    Raises:
+        UserError: for a network that has none.
+    """
+    network.requires_grad_(False)
+    norms = [module.requires_grad_(True) for module in network.modules() if isinstance(module, InstanceNorm)]
+    if not norms:
+        raise UserError("adapt=norms: this network has no instance norms of OneStroke's; take adapt=all")
