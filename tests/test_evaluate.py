@@ -180,8 +180,9 @@ def test_numbers_are_kept_in_the_style_file_and_its_weights_stay(folder: Path, t
         (["photos=x"], "ckpt or outputs is needed"),
         (["outputs=x", "photos=y"], "outputs needs style="),
         (["outputs=x", "style=udnie"], "outputs needs photos="),
-        (["ckpt=a", "count=0"], "count must be a whole number from 1"),
+        (["ckpt=a", "count=0"], "count must be a whole number of at least 1"),
         (["ckpt=a", "size=big"], "size must be a whole number"),
+        (["ckpt=a", "size=9"], "size must be from 64 to 4096"),
         (["ckpt=a", "strength=0"], "strength must be a number above 0"),
         (["ckpt=a", "keep=perhaps"], "keep must be true or false"),
         (["ckpt=a", "size=256", "size=256"], "size is given twice"),
@@ -208,7 +209,7 @@ def test_what_cannot_be_measured_is_one_sentence(
         ([f"ckpt={folder / 'wave.safetensors'}", "photos=gone"], "there is no file or folder 'gone'"),
         ([f"outputs={tmp_path / 'half'}", "style=udnie", photos], "has no picture of the photo p1"),
         ([f"outputs={folder / 'same'}", "style=udni", photos], "did you mean 'udnie'"),
-        ([f"ckpt={own}", photos], "no style that ships: add style=picture.jpg"),
+        ([f"ckpt={own}", photos], "no style that ships: add style=picture"),
         ([f"ckpt={folder / 'wave.safetensors'}", photos, f"out={tmp_path / 'file'}"], "is a file: name a folder"),
     ):
         assert main([*arguments, f"size={SIZE}", "iterations=0"]) == 2

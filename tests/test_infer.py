@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -329,6 +330,9 @@ def test_an_output_that_cannot_be(refused: Callable[..., str]) -> None:
         (["ckpt=a"], "input is needed"),
         (["ckpt=a", "ckpt=b", "input=c"], "ckpt is given twice"),
         (["ckpt=a", "input=b", "overwrite=yes"], "overwrite must be true or false, not 'yes'"),
+        (["ckpt=a", "input=b", "compile=1"], "compile must be true or false, not '1'"),
+        (["ckpt=a", "input=b", "batch=0"], "batch must be a whole number of at least 1, not '0'"),
+        (["ckpt=a", "input=b", "backend=onxx"], "backend can't be 'onxx': did you mean 'onnx'?"),
         *(
             (["ckpt=a", "input=b", f"max_side={side}"], "max_side must be a whole number of at least 1")
             for side in ("0", "-3", "1.5", "big", "²", "9" * 5000)
@@ -407,6 +411,40 @@ def test_bad_photos_among_good_ones(infer: Callable[..., Said]) -> None:
     for kind, (_, words) in BAD_PHOTOS.items():
         assert any(f"{kind}.jpg" in line and words in line for line in lines)
     assert len(list(Path().iterdir())) == 8
+
+
+def test_a_batch_is_painted_as_its_photos_are(
+    infer: Callable[..., Said], style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neighbours of one size together, in order; one that can't be painted spoils no other."""
+    sizes = [(9, 12), (9, 12), (9, 12), (12, 9), (12, 9), (9, 12)]
+    for number, size in enumerate(sizes):
+        photo(f"in/{number}.png", *size, seed=number)
+    Path("in/2b.png").write_bytes(b"no picture")
+    counts: list[int] = []
+    real = Stylizer.paint
+
+    def paint(self: Stylizer, image: torch.Tensor, **finish: Any) -> torch.Tensor:
+        counts.append(len(image))
+        return real(self, image, **finish)
+
+    monkeypatch.setattr(Stylizer, "paint", paint)
+    code, out, err = infer("input=in", "batch=2")
+    assert code == 2 and "2b.png" in err and counts == [2, 1, 2, 1]
+    assert out == [str(Path(f"in/{number}.tiny.png")) for number in range(6)]
+    for number in range(6):
+        assert near(out[number], expected(style, np.asarray(Image.open(f"in/{number}.png"))))
+
+    def without_the_second(self: Stylizer, image: torch.Tensor, **finish: Any) -> torch.Tensor:
+        if any(torch.equal(one, images.read("in/1.png").rgb[0]) for one in image):
+            raise UserError("not this one")
+        return real(self, image, **finish)
+
+    Path("in/2b.png").unlink()
+    monkeypatch.setattr(Stylizer, "paint", without_the_second)
+    code, out, err = infer("input=in", "batch=9", "output=out/")
+    assert code == 2 and err.splitlines() == ["painted 5 of 6 photos; skipped:", "  not this one"]
+    assert out == [str(Path(f"out/{number}.tiny.png")) for number in (0, 2, 3, 4, 5)]
 
 
 def test_a_folder_that_may_not_be_written_to(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

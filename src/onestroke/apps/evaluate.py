@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
@@ -17,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from onestroke import checkpoints, images
+from onestroke.apps.arguments import Values, command, keyed
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
-from onestroke.errors import UserError, near, told
+from onestroke.errors import UserError
 from onestroke.evaluation import artefacts
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.reference import Trace, cached, default_folder, iterations_to
@@ -47,7 +47,6 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   keep=true        write the mean numbers into the style files, too
   device=NAME      auto, cpu, cuda or mps
 """
-_WHOLE = {"count": (1, 10_000), "size": (64, 4096), "iterations": (0, 100_000)}
 
 
 @dataclass
@@ -75,22 +74,22 @@ def parse(arguments: list[str]) -> Options:
     Raises:
         UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
     """
-    known = [f.name for f in fields(Options)]
-    options = Options()
-    seen: set[str] = set()
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in known:
-            raise UserError(f"there is no option '{key}': {near(key, known)}")
-        if not equals or not value:
-            raise UserError(f"{key} has no value: write {key}=...")
-        if key in ("ckpt", "outputs"):
-            getattr(options, key).append(os.path.expanduser(value))
-            continue
-        if key in seen:
-            raise UserError(f"{key} is given twice")
-        seen.add(key)
-        setattr(options, key, _value(key, value))
+    values = Values(keyed(arguments, [f.name for f in fields(Options)], several=("ckpt", "outputs")))
+    options = Options(
+        ckpt=[os.path.expanduser(path) for path in values.values.get("ckpt", [])],
+        outputs=[os.path.expanduser(path) for path in values.values.get("outputs", [])],
+        photos=values.path("photos"),
+        style=values.values.get("style", [None])[0],
+        count=values.count("count") or 4,
+        size=_size(values.count("size")),
+        strength=_strength(values.text("strength", "0.5")),
+        iterations=0 if values.text("iterations", "") == "0" else values.count("iterations") or 150,
+        stability=values.flag("stability", default=True),
+        out=values.path("out"),
+        cache=values.path("cache"),
+        keep=values.flag("keep"),
+        device=values.text("device", "auto"),
+    )
     if not options.ckpt and not options.outputs:
         raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
     if options.outputs and options.style is None:
@@ -100,25 +99,20 @@ def parse(arguments: list[str]) -> Options:
     return options
 
 
-def _value(key: str, value: str) -> Any:
-    if key in _WHOLE:
-        low, high = _WHOLE[key]
-        if not value.isdecimal() or not low <= int(value) <= high:
-            raise UserError(f"{key} must be a whole number from {low} to {high}, not '{value}'")
-        return int(value)
-    if key in ("stability", "keep"):
-        if value.lower() not in ("true", "false"):
-            raise UserError(f"{key} must be true or false, not '{value}'")
-        return value.lower() == "true"
-    if key == "strength":
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not 0 < number <= 1:
-            raise UserError(f"strength must be a number above 0, up to 1, not '{value}'")
-        return number
-    return os.path.expanduser(value) if key in ("photos", "out", "cache") else value
+def _size(size: int | None) -> int:
+    if size is not None and not 64 <= size <= 4096:
+        raise UserError(f"size must be from 64 to 4096 pixels, not {size}")
+    return size or 256
+
+
+def _strength(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise UserError(f"strength must be a number above 0, up to 1, not '{value}'")
+    return number
 
 
 Pictures = dict[str, Tensor]
@@ -183,20 +177,22 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
 
     found = []
     for path in options.ckpt:
-        stylizer = Stylizer(path, options.device)
-        painter = stylizer.painter
+        painter = checkpoints.read_document(Path(path))
+        several = len(painter.styles) > 1
         size = painter.style.get("size", 256)
         size = size if isinstance(size, int) and 64 <= size <= 4096 else 256
-        name = options.style or str(painter.style.get("name"))
-        try:
-            eye = measure(name, size)
-        except UserError as error:
-            if options.style is not None:
-                raise
-            raise UserError(f"{path} imitates '{name}', which is no style that ships: add style=picture.jpg") from error
-        outputs = {photo: stylizer.paint(image) for photo, image in photos.items()}
         facts = {"file": path, **{k: painter.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
-        found.append(Job(Path(path).stem, eye, name, facts, outputs, stylizer.paint))
+        for own in painter.styles:
+            stylizer = Stylizer(path, options.device, mix=own if several else None)
+            name = own if several else options.style or own
+            try:
+                eye = measure(name, size)
+            except UserError as error:
+                if name == options.style:
+                    raise
+                raise UserError(f"{path} imitates '{name}', which is no style that ships: add style=picture") from error
+            outputs = {photo: stylizer.paint(image) for photo, image in photos.items()}
+            found.append(Job(Path(path).stem, eye, name, facts, outputs, stylizer.paint))
     for folder in options.outputs:
         assert options.style is not None
         eye = measure(options.style, 256)
@@ -287,26 +283,23 @@ def run(options: Options) -> None:
     write_json(out / "report.json", entries, settings)
     write_html(out / "report.html", entries, settings)
     Console(width=None if sys.stdout.isatty() else 200).print(table(entries))
-    for path, entry in zip(options.ckpt, entries, strict=False) if options.keep else ():
-        keep(Path(path), {f"evaluated/{name}": value for name, value in entry.metrics.items()})
+    if options.keep:
+        for entry in entries:
+            if "file" in entry.facts:
+                several = len(checkpoints.read_document(Path(entry.facts["file"])).styles) > 1
+                prefix = f"evaluated/{entry.style}/" if several else "evaluated/"
+                keep(Path(entry.facts["file"]), {prefix + name: value for name, value in entry.metrics.items()})
     print(f"report   {out / 'report.html'}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    try:
-        return told(functools.partial(_run, arguments))
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    return command(USAGE, _job, arguments)
 
 
-def _run(arguments: list[str]) -> None:
+def _job(arguments: list[str]) -> int:
     run(parse(arguments))
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import sys
-import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from onestroke import images
-from onestroke.errors import UserError, near
+from onestroke.apps.arguments import Values, command, keyed
+from onestroke.errors import UserError
+from onestroke.inference import backends
+from onestroke.inference.finishing import COLOURS
+from onestroke.inference.mixing import grey
 from onestroke.inference.stylizer import Stylizer
 
 USAGE = """\
 usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
 
-  ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors
+  ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors, or what export.py made of it as ONNX
   input=PHOTO      a file, a folder or a pattern such as 'photos/*.jpg'; as often as you like
   output=PATH      a file, or a folder for many; default: beside each photo, as photo.starry_night.png
+  style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
+  style_map=FILE   a grey picture: black paints in the first of style=, white in the last, grey in between
+  color=KIND       style; photo, to take the painting's luminance alone; match, to give it the photo's palette
+  mask=FILE        a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's own
+  feather=N        softens the mask's edges by N pixels
   max_side=N       shrink photos whose longer side has more than N pixels; the painting then has that size
   device=NAME      auto, cpu, cuda or mps
+  backend=NAME     torch; onnx or openvino, which are faster on a CPU; auto: onnx on a CPU that has it, else torch
+  compile=true     make code for this machine first: a minute or more, for many photos of one size; backend=torch
+  batch=N          paint up to N neighbours of one size together, for a GPU and small photos; default: 1
   overwrite=true   replace paintings that are there already; a photo is never replaced
 """
 
@@ -36,8 +47,16 @@ class Options:
     ckpt: str
     input: list[str]
     output: str | None = None
+    style: str | None = None
+    style_map: str | None = None
+    color: str = "style"
+    mask: str | None = None
+    feather: int = 0
     max_side: int | None = None
     device: str = "auto"
+    backend: str | None = None
+    compile: bool = False
+    batch: int = 1
     overwrite: bool = False
 
 
@@ -47,41 +66,25 @@ def parse(arguments: list[str]) -> Options:
     Raises:
         UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
     """
-    known = [field.name for field in fields(Options)]
-    values: dict[str, str] = {}
-    inputs: list[str] = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key == "input" and equals:
-            inputs.append(value)
-        elif key not in known and (not equals or os.path.lexists(argument)):
-            inputs.append(argument)  # a bare name is one more photo, as a shell's pattern gives them
-        elif key not in known:
-            raise UserError(f"there is no option '{key}': {near(key, known)}")
-        elif not value:
-            raise UserError(f"{key} has no value: write {key}=...")
-        elif key in values:
-            raise UserError(f"{key} is given twice")
-        else:
-            values[key] = value
-    if "ckpt" not in values:
-        raise UserError("ckpt is needed: ckpt=checkpoints/starry_night.safetensors")
-    if not inputs:
+    values = Values(keyed(arguments, [field.name for field in fields(Options)], several=["input"], bare="input"))
+    ckpt = values.needed("ckpt", "checkpoints/starry_night.safetensors")
+    if "input" not in values.values:
         raise UserError("input is needed: input=photo.jpg")
-    side = values.get("max_side")
-    if side is not None and not re.fullmatch("0*[1-9][0-9]{0,8}", side):
-        raise UserError(f"max_side must be a whole number of at least 1, not '{side}'")
-    overwrite = values.get("overwrite", "false").lower()
-    if overwrite not in ("true", "false"):
-        raise UserError(f"overwrite must be true or false, not '{values['overwrite']}'")
     return Options(
-        # no shell expands the ~ behind a =
-        ckpt=os.path.expanduser(values["ckpt"]),
-        input=inputs,
-        output=os.path.expanduser(values["output"]) if "output" in values else None,
-        max_side=int(side) if side else None,
-        device=values.get("device", "auto"),
-        overwrite=overwrite == "true",
+        ckpt=ckpt,
+        input=values.values["input"],
+        output=values.path("output"),
+        style=values.values.get("style", [None])[0],
+        style_map=values.path("style_map"),
+        color=values.choice("color", COLOURS),
+        mask=values.path("mask"),
+        feather=values.count("feather") or 0,
+        max_side=values.count("max_side"),
+        device=values.text("device", "auto"),
+        backend=values.choice("backend", backends.NAMES) if "backend" in values.values else None,
+        compile=values.flag("compile"),
+        batch=values.count("batch") or 1,
+        overwrite=values.flag("overwrite"),
     )
 
 
@@ -148,83 +151,131 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def paint(stylizer: Stylizer, photo: Path, place: Path, max_side: int | None) -> None:
-    """Paint one photo into one file.
+@dataclass
+class Photo:
+    """A photo that waits to be painted."""
+
+    path: Path
+    place: Path
+    rgb: Tensor
+    alpha: Tensor | None
+
+
+def read(path: Path, place: Path, options: Options) -> Photo:
+    """Decode a photo, and shrink it where that is asked for.
 
     Raises:
-        UserError: where one can't be read or the other can't be written.
+        UserError: it can't be read, or what it would become is there already.
     """
-    picture = images.read(photo)
+    # not Path.exists, which raises where a name is too long or a folder may not be searched
+    if os.path.exists(place) and not options.overwrite:
+        raise Kept(f"{place} is there already: choose another output, or add overwrite=true")
+    picture = images.read(path)
     rgb, alpha = picture.rgb, picture.alpha
-    if max_side is not None and max(picture.height, picture.width) > max_side:
-        rgb = images.fit(rgb, max_side=max_side)
-        alpha = None if alpha is None else images.fit(alpha, max_side=max_side)
-    painted = stylizer.paint(rgb)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {place.parent}: {error.strerror}") from error
-    images.write(place, painted, alpha)
+    if options.max_side is not None and max(picture.height, picture.width) > options.max_side:
+        rgb = images.fit(rgb, max_side=options.max_side)
+        alpha = None if alpha is None else images.fit(alpha, max_side=options.max_side)
+    return Photo(path, place, rgb, alpha)
+
+
+class Kept(UserError):
+    """Nothing is wrong: the painting is there."""
+
+
+class Easel:
+    """Paints photos one after the other, neighbours of one size together, and remembers what went wrong."""
+
+    def __init__(self, stylizer: Stylizer, options: Options) -> None:
+        self.stylizer = stylizer
+        self.options = options
+        self.waiting: list[Photo] = []
+        self.problems: list[UserError] = []
+
+    def add(self, path: Path, place: Path) -> None:
+        """Take a photo, and paint those before it when no more fit with them."""
+        try:
+            photo = read(path, place, self.options)
+        except UserError as error:
+            self.problems.append(error)
+            return
+        if self.waiting and self.waiting[0].rgb.shape != photo.rgb.shape:
+            self.finish()
+        self.waiting.append(photo)
+        if len(self.waiting) == self.options.batch:
+            self.finish()
+
+    def finish(self) -> None:
+        """Paint all that wait."""
+        waiting, self.waiting = self.waiting, []
+        try:
+            painted = self._painted(waiting) if waiting else ()
+        except UserError as error:
+            if len(waiting) == 1:
+                self.problems.append(error)
+                return
+            for photo in waiting:  # one by one, so that one does not spoil the others
+                self.waiting = [photo]
+                self.finish()
+            return
+        for photo, painting in zip(waiting, painted, strict=True):
+            try:
+                self._write(photo, painting)
+            except UserError as error:
+                self.problems.append(error)
+
+    def _painted(self, photos: list[Photo]) -> Tensor:
+        options, size = self.options, photos[0].rgb.shape[-2:]
+        mask = None
+        if options.mask == "alpha":
+            mask = torch.cat([torch.ones(1, 1, *size) if p.alpha is None else p.alpha for p in photos])
+        elif options.mask is not None:
+            mask = grey(options.mask, *size)
+        return self.stylizer.paint(
+            torch.cat([photo.rgb for photo in photos]),
+            style_map=None if options.style_map is None else grey(options.style_map, *size),
+            color=options.color,
+            mask=mask,
+            feather=options.feather,
+        )
+
+    def _write(self, photo: Photo, painting: Tensor) -> None:
+        try:
+            photo.place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"can't make the folder {photo.place.parent}: {error.strerror}") from error
+        # as a mask, the alpha channel told what to paint, and is used up
+        images.write(photo.place, painting, None if self.options.mask == "alpha" else photo.alpha)
+        print(photo.place)
 
 
 def run(options: Options) -> int:
     """Paint all, and say what was left out; 2 where a photo could not be painted."""
     photos = images.find(options.input)
-    stylizer = Stylizer(options.ckpt, options.device)
+    stylizer = Stylizer(options.ckpt, options.device, options.backend, options.compile, options.style)
+    for extra in (options.style_map, options.mask):
+        if extra not in (None, "alpha"):
+            grey(str(extra), 16, 16)  # so that a file that can't be read is told once, and first
     photos = without_paintings(photos, options.input, stylizer.name)
-    pairs = plan(photos, options.output, stylizer.name)
-    single = len(pairs) == 1
-    skipped: list[str] = []
-    failed = False
+    places = plan(photos, options.output, stylizer.name)
     console = Console(stderr=True)
-    hidden = single or not console.is_terminal
-    for photo, place in track(pairs, "painting", console=console, transient=True, disable=hidden):
-        try:
-            # not Path.exists, which raises where a name is too long or a folder may not be searched
-            if os.path.exists(place) and not options.overwrite:
-                if single:
-                    raise UserError(f"{place} is there already: choose another output, or add overwrite=true")
-                skipped.append(f"{photo}: {place.name} is there already (overwrite=true replaces it)")
-                continue
-            paint(stylizer, photo, place, options.max_side)
-        except UserError as error:
-            if single:
-                raise
-            failed = True
-            skipped.append(str(error))
-        else:
-            print(place)
-    if skipped:
-        print(f"painted {len(pairs) - len(skipped)} of {len(pairs)} photos; skipped:", file=sys.stderr)
-        for line in skipped:
-            print(f"  {line}", file=sys.stderr)
-    return 2 if failed else 0
+    hidden = len(places) == 1 or not console.is_terminal
+    easel = Easel(stylizer, options)
+    for photo, place in track(places, "painting", console=console, transient=True, disable=hidden):
+        easel.add(photo, place)
+    easel.finish()
+    problems = easel.problems
+    if len(places) == 1 and problems:
+        raise problems[0]
+    if problems:
+        print(f"painted {len(places) - len(problems)} of {len(places)} photos; skipped:", file=sys.stderr)
+        for problem in problems:
+            print(f"  {problem}", file=sys.stderr)
+    return 0 if all(isinstance(problem, Kept) for problem in problems) else 2
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a file name may hold bytes that are no text, and printing it must not fail
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings():
-        warnings.showwarning = _show
-        try:
-            return run(parse(arguments))
-        except UserError as error:
-            print(f"onestroke: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            return 130
-
-
-def _show(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as a sentence, without the line of our code that gave it."""
-    print(f"onestroke: {message}", file=sys.stderr)
+    return command(USAGE, lambda given: run(parse(given)), arguments)
 
 
 if __name__ == "__main__":

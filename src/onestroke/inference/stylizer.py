@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from onestroke import checkpoints, images
-from onestroke.errors import UserError
+from onestroke.errors import UserError, near
+from onestroke.inference import backends
+from onestroke.inference.finishing import COLOURS, masked, recoloured
+from onestroke.inference.mixing import over_the_picture
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
@@ -26,24 +29,37 @@ _OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may hav
 
 
 class Stylizer:
-    """A style file, ready to paint.
+    """A style, ready to paint.
 
         stylizer = Stylizer("checkpoints/starry_night.safetensors")
         stylizer(Image.open("photo.jpg")).save("painted.png")
 
     Args:
-        style: path of a style file.
+        style: path of a style file, or of an ONNX file that export.py made of one.
         device: auto, cpu, cuda (or cuda:1, ...) or mps.
+        backend: torch, onnx, openvino or auto, see `backends.load`; None is what fits the file. Within a level of 255
+            they paint the same.
+        compiled: whether torch.compile makes code for the network: a minute or more at the first picture of a size,
+            and faster then.
+        mix: of a file with several styles, the one to paint in, or a mix: "starry_night:0.6,great_wave:0.4".
 
     Raises:
-        UserError: for a style file or a device that can't be used.
+        UserError: for a style file, a device, a backend or a mix that can't be used.
     """
 
-    def __init__(self, style: str | os.PathLike[str], device: str = "auto") -> None:
+    def __init__(
+        self,
+        style: str | os.PathLike[str],
+        device: str = "auto",
+        backend: str | None = None,
+        compiled: bool = False,
+        mix: str | None = None,
+    ) -> None:
         self.path = Path(style)
-        network, self.painter = checkpoints.load(self.path)
-        self.device = choose_device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mix = mix
+        self.backend, self.painter = backends.load(self.path, device, backend, compiled, mix)
+        self._mapped: tuple[backends.Torch, list[str]] | None = None
+        self.device = self.backend.device
 
     @property
     def name(self) -> str:
@@ -53,12 +69,13 @@ class Stylizer:
         sound = isinstance(name, str) and name.isprintable() and name.strip(". ")
         return str(name) if sound and not any(c in str(name) for c in '/\\:*?"<>|') else self.path.stem
 
-    def __call__(self, picture: Picture) -> Picture:
+    def __call__(self, picture: Picture, **finish: Any) -> Picture:
         """Paint a picture; what comes back is of the same kind and size.
 
         Args:
             picture: a PIL image of any mode (orientation, profile and alpha are heeded); an array (H, W, 3)
                 or (H, W), uint8 or float in [0, 1]; a float tensor (3, H, W) or (N, 3, H, W) in [0, 1].
+            finish: style_map, color, mask and feather of `paint`.
 
         Returns:
             A PIL image in RGB, or RGBA where there was an alpha channel; an array (H, W, 3) of the same
@@ -69,9 +86,9 @@ class Stylizer:
         """
         if isinstance(picture, Image.Image):
             decoded = images.from_pil(picture)
-            return images.to_pil(self.paint(decoded.rgb), decoded.alpha)
+            return images.to_pil(self.paint(decoded.rgb, **finish), decoded.alpha)
         if isinstance(picture, np.ndarray):
-            return self._array(picture)
+            return self._array(picture, finish)
         if isinstance(picture, Tensor):
             if picture.ndim not in (3, 4) or picture.shape[-3] != 3 or not picture.is_floating_point():
                 raise UserError(
@@ -79,14 +96,25 @@ class Stylizer:
                     f"{picture.dtype} {tuple(picture.shape)}"
                 )
             batch = picture if picture.ndim == 4 else picture[None]
-            return self.paint(batch).to(picture.device, picture.dtype).reshape(picture.shape)
+            return self.paint(batch, **finish).to(picture.device, picture.dtype).reshape(picture.shape)
         raise UserError(f"a picture to paint is a PIL image, an array or a tensor, not a {type(picture).__name__}")
 
-    def paint(self, image: Tensor) -> Tensor:
+    def paint(
+        self,
+        image: Tensor,
+        style_map: Tensor | None = None,
+        color: str = "style",
+        mask: Tensor | None = None,
+        feather: float = 0.0,
+    ) -> Tensor:
         """Paint a batch.
 
         Args:
             image: float (N, 3, H, W) in [0, 1].
+            style_map: grey (N or 1, 1, H, W) in [0, 1]: black paints in the first style of the mix, white in the last.
+            color: style; photo, for luminance of the painting alone; match, for the photo's palette.
+            mask: grey (N or 1, 1, H, W) in [0, 1]: white paints, black keeps the photo.
+            feather: softens the mask by so many pixels.
 
         Returns:
             The same shape, fp32, in [0, 1], on the CPU.
@@ -102,11 +130,14 @@ class Stylizer:
         low, high = float(image.min()), float(image.max())
         if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
             raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
+        for name, grey in (("style_map", style_map), ("mask", mask)):
+            if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
+                raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
+        if color not in COLOURS:
+            raise UserError(f"color={color}: {near(color, COLOURS)}")
         self._check_memory(len(image), height, width)
         try:
-            with torch.inference_mode():
-                ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
-                painted = self.network(ready).clamp(0, 1).cpu()
+            painted = self._painted(image, style_map)
         except (RuntimeError, MemoryError) as error:
             # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
             if isinstance(error, RuntimeError) and not any(words in str(error) for words in _NO_MEMORY):
@@ -119,9 +150,23 @@ class Stylizer:
             )
         # A copy outside of inference_mode is an ordinary tensor, which a caller may train with.
         result: Tensor = painted.clone(memory_format=torch.contiguous_format)
-        return result
+        original = image.cpu().float().clamp(0, 1)
+        result = recoloured(result, original, color)
+        return result if mask is None else masked(result, original, mask.cpu().float(), feather)
 
-    def _array(self, array: np.ndarray) -> np.ndarray:
+    def _painted(self, image: Tensor, style_map: Tensor | None) -> Tensor:
+        if style_map is None:
+            return self.backend.paint(image)
+        if self.mix is None:
+            raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
+        if self._mapped is None:
+            network, painter = checkpoints.load(self.path)
+            self._mapped = backends.Torch(network, self.device), painter.styles
+        painter_of_all, names = self._mapped
+        guide = style_map.cpu().float().expand(len(image), -1, -1, -1)
+        return painter_of_all.paint_over(image, over_the_picture(self.mix, names, guide))
+
+    def _array(self, array: np.ndarray, finish: dict[str, Any]) -> np.ndarray:
         grey = array.ndim == 2
         whole = array.dtype == np.uint8
         if (not grey and (array.ndim != 3 or array.shape[2] != 3)) or not (whole or array.dtype.kind == "f"):
@@ -132,16 +177,14 @@ class Stylizer:
         rgb = np.repeat(array[:, :, None], 3, axis=2) if grey else array
         # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
         image = torch.from_numpy(rgb.astype(np.float32, order="C")).permute(2, 0, 1)[None]
-        painted = self.paint(image / 255 if whole else image)[0].permute(1, 2, 0)
+        painted = self.paint(image / 255 if whole else image, **finish)[0].permute(1, 2, 0)
         return (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
 
     def _check_memory(self, count: int, height: int, width: int) -> None:
         """Refuse what the system would have to kill us for."""
         if self.device.type != "cpu":
             return
-        # A network's first convolution works at full size, and no later one at that size is wider.
-        channels = next((m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv2d)), 3)
-        needed = count * height * width * max(3, channels) * BYTES_PER_PIXEL_AND_CHANNEL
+        needed = count * height * width * self.backend.channels * BYTES_PER_PIXEL_AND_CHANNEL
         available = available_memory()
         if available is not None and needed > available:
             side = max(1, int((available / needed) ** 0.5 * max(height, width)))
@@ -149,22 +192,6 @@ class Stylizer:
                 f"{width} x {height} needs about {needed / 2**30:.1f} GiB to paint and "
                 f"{available / 2**30:.1f} GiB are free; shrink it with max_side={side}"
             )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the fastest there is.
-
-    Raises:
-        UserError: for a name that is none, or a device that isn't there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # back again, which meta, a device without memory, refuses
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UserError(f"device={name} can't be used here; take device=auto or device=cpu") from error
-    return device
 
 
 def available_memory() -> int | None:

@@ -60,7 +60,7 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
         UserError: where the file can't be read or holds another network.
     """
     other, painter = checkpoints.load(init)
-    known = [str(style.get("name")) for style in painter.style.get("styles", [])]
+    known = painter.styles
     tables = {
         f"{name}.{part}"
         for name, module in network.named_modules()

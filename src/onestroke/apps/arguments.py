@@ -1,0 +1,126 @@
+"""What the command lines share that read `key=value` themselves: Hydra's grammar refuses `photo (1).jpg`."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Collection
+
+from onestroke.errors import UserError, near
+
+
+def keyed(
+    arguments: list[str], known: Collection[str], several: Collection[str] = (), bare: str | None = None
+) -> dict[str, list[str]]:
+    """Read `key=value` arguments; any file name may follow the first `=`.
+
+    Args:
+        arguments: the command line.
+        known: the keys there are.
+        several: those of them that may be given more than once.
+        bare: the one of several that names without a key belong to, as a shell's pattern gives them.
+
+    Returns:
+        The values of each key that was given, of each but `several` one.
+
+    Raises:
+        UserError: for unknown, repeated or empty keys.
+    """
+    values: dict[str, list[str]] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key == bare and equals:
+            values.setdefault(key, []).append(value)  # an empty one is told with the others' mistakes
+        elif bare is not None and key not in known and (not equals or os.path.lexists(argument)):
+            values.setdefault(bare, []).append(argument)
+        elif key not in known:
+            raise UserError(f"there is no option '{key}': {near(key, known)}")
+        elif not value:
+            raise UserError(f"{key} has no value: write {key}=...")
+        elif key in values and key not in several:
+            raise UserError(f"{key} is given twice")
+        else:
+            values.setdefault(key, []).append(value)
+    return values
+
+
+class Values:
+    """The values of `keyed`, each read as what it has to be.
+
+    Raises:
+        UserError: (each method) the value is something else.
+    """
+
+    def __init__(self, values: dict[str, list[str]]) -> None:
+        self.values = values
+
+    def text(self, key: str, default: str) -> str:
+        """As it was given."""
+        return self.values.get(key, [default])[0]
+
+    def path(self, key: str) -> str | None:
+        """The name of a file; no shell expands the ~ behind a =."""
+        return os.path.expanduser(self.values[key][0]) if key in self.values else None
+
+    def needed(self, key: str, example: str) -> str:
+        """The name of a file without which nothing goes."""
+        path = self.path(key)
+        if path is None:
+            raise UserError(f"{key} is needed: {key}={example}")
+        return path
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """True or false."""
+        value = self.text(key, str(default))
+        if value.lower() not in ("true", "false"):
+            raise UserError(f"{key} must be true or false, not '{value}'")
+        return value.lower() == "true"
+
+    def count(self, key: str) -> int | None:
+        """A whole number from 1 on, of nine digits at most."""
+        value = self.values.get(key, [None])[0]
+        if value is not None and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
+            raise UserError(f"{key} must be a whole number of at least 1, not '{value}'")
+        return None if value is None else int(value)
+
+    def choice(self, key: str, known: Collection[str]) -> str:
+        """One of `known`, of which the first is the default."""
+        value = self.text(key, next(iter(known)))
+        if value not in known:
+            raise UserError(f"{key} can't be '{value}': {near(value, known)}")
+        return value
+
+
+def command(usage: str, job: Callable[[list[str]], int], arguments: list[str] | None) -> int:
+    """Run a command line: its help, or its job and the exit code, 2 and one sentence for a user's mistake.
+
+    Args:
+        usage: what --help prints.
+        job: takes the arguments, gives the exit code.
+        arguments: None for those of the process.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
+        print(usage, end="")
+        return 0 if arguments else 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a file name may hold bytes that are no text, and printing it must not fail
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            return job(arguments)
+        except UserError as error:
+            print(f"onestroke: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a sentence, without the line of our code that gave it."""
+    print(f"onestroke: {message}", file=sys.stderr)

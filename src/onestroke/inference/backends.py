@@ -1,0 +1,247 @@
+"""What a style is painted with: PyTorch, ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onestroke.checkpoints import Painter
+from onestroke.errors import UserError, near
+from onestroke.inference import graph
+from onestroke.inference.core import trace
+from onestroke.inference.mixing import open_style
+from onestroke.inference.packages import installed, require
+
+NAMES = ("torch", "onnx", "openvino", "auto")
+
+
+class Backend(ABC):
+    """A network, ready to paint.
+
+    device: where it paints. channels: how many of them it has at full size, which its memory goes by.
+    """
+
+    device = torch.device("cpu")
+    channels = 3
+
+    @abstractmethod
+    def paint(self, image: Tensor) -> Tensor:
+        """Float (N, 3, H, W) in [0, 1], on any device -> the same shape, fp32, in [0, 1], on the CPU.
+
+        Raises:
+            MemoryError, RuntimeError: what happened inside; not for users.
+        """
+
+
+class Torch(Backend):
+    """PyTorch, on any device.
+
+    Args:
+        network: in fp32; moved to the device.
+        device: where it paints.
+        compiled: whether torch.compile makes code for it when it first paints: a minute or more, and faster then.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, compiled: bool = False) -> None:
+        self.device = device
+        self.channels = first_channels(network)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._run: Any = torch.compile(self.network) if compiled else self.network
+
+    def paint_over(self, image: Tensor, mix: Tensor) -> Tensor:
+        """As `paint`, with a network of several styles and the share of each in each place, (N, styles, H, W)."""
+        with torch.inference_mode():
+            ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+            result: Tensor = self.network(ready, mix.to(self.device)).clamp(0, 1).cpu()
+        return result
+
+    def paint(self, image: Tensor) -> Tensor:
+        """See Backend."""
+        with torch.inference_mode():
+            ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+            try:
+                painted = self._run(ready)
+            except Exception as error:
+                # the compiler's own errors have no class in common from version to version, but all come from there
+                if self._run is self.network or not type(error).__module__.startswith("torch._"):
+                    raise
+                warnings.warn(f"compiling failed, so painting goes on without: {_first_line(error)}", stacklevel=2)
+                self._run = self.network
+                painted = self._run(ready)
+            result: Tensor = painted.clamp(0, 1).cpu()
+        return result
+
+
+class _Exported(Backend):
+    """An ONNX graph as graph.py writes it."""
+
+    def __init__(self, channels: int, pixels: str) -> None:
+        self.channels = channels
+        self.whole = pixels == "uint8"
+
+    @abstractmethod
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """The graph itself: pixels of the graph's kind to the same."""
+
+    def paint(self, image: Tensor) -> Tensor:
+        """See Backend."""
+        image = image.to("cpu", torch.float32)
+        if not self.whole:
+            return torch.from_numpy(self.run(image.contiguous().numpy()))
+        levels = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
+        return torch.from_numpy(self.run(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
+
+
+class Onnx(_Exported):
+    """ONNX Runtime on the CPU, with as many threads as torch has.
+
+    Args:
+        model: the bytes of an ONNX file.
+        channels: see Backend.
+        pixels: "uint8" or "float", as in graph.build.
+    """
+
+    def __init__(self, model: bytes, channels: int = 3, pixels: str = "float") -> None:
+        super().__init__(channels, pixels)
+        runtime = require("onnxruntime", "onnx")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """See _Exported."""
+        try:
+            (painted,) = self.session.run([graph.OUTPUT], {graph.INPUT: array})
+        except Exception as error:  # its errors are bare Exceptions
+            if "alloc" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+        return np.asarray(painted)
+
+
+class OpenVino(_Exported):
+    """OpenVINO on the CPU; arguments as for Onnx."""
+
+    def __init__(self, model: bytes, channels: int = 3, pixels: str = "float") -> None:
+        super().__init__(channels, pixels)
+        openvino = require("openvino", "openvino")
+        core = openvino.Core()
+        # in fp32 also where the processor has bf16, which shows in a painting
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        self.compiled = core.compile_model(core.read_model(model), "CPU", settings)
+
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """See _Exported."""
+        return np.array(self.compiled({graph.INPUT: array})[graph.OUTPUT])
+
+
+def load(
+    path: Path, device: str, backend: str | None, compiled: bool = False, mix: str | None = None
+) -> tuple[Backend, Painter]:
+    """Open a style file, or the ONNX file that export.py made of one.
+
+    Args:
+        path: a .safetensors or .onnx file.
+        device: auto, cpu, cuda (or cuda:1, ...) or mps; onnx and openvino paint on the CPU.
+        backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx where painting is
+            on the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
+        compiled: as for Torch, which auto then is.
+        mix: the style or styles of the file to paint in; see `mixing.open_style`.
+
+    Returns:
+        The backend, and what the file says of itself.
+
+    Raises:
+        UserError: for a file, a device, a backend or a combination of them that can't be used.
+    """
+    if backend not in (None, *NAMES):
+        raise UserError(f"there is no backend '{backend}': {near(backend, NAMES)}")
+    if backend in ("onnx", "openvino") and device not in ("auto", "cpu"):
+        raise UserError(f"backend={backend} paints on the CPU: leave out device={device}, or take backend=torch")
+    if backend in ("onnx", "openvino") and compiled:
+        raise UserError(f"compile is for backend=torch, not for {backend}")
+    if path.suffix.lower() == ".onnx":
+        if backend == "torch" or compiled or device not in ("auto", "cpu"):
+            raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
+        if mix is not None:
+            raise UserError(f"{path} is an ONNX file, whose style was chosen when it was exported: leave out style")
+        return _open(path, OpenVino if backend == "openvino" else Onnx)
+    chosen = choose_device(device)
+    network, painter = open_style(path, mix)
+    if backend in ("onnx", "openvino"):
+        return _export(network, backend), painter
+    if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):
+        with suppress(UserError):
+            return _export(network, "onnx"), painter
+    return Torch(network, chosen, compiled), painter
+
+
+def _export(network: nn.Module, backend: str) -> Backend:
+    """Make an ONNX graph of a network, in memory, and see that it paints the same.
+
+    Raises:
+        UserError: where it can't be made, or doesn't.
+    """
+    kind = OpenVino if backend == "openvino" else Onnx
+    exported = kind(graph.build(trace(network), "", "float").SerializeToString(), first_channels(network))
+    image = torch.rand(1, 3, 67, 94, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        difference = (exported.paint(image) - network(image).clamp(0, 1)).abs().max()
+    if not float(difference) < 1 / 255:
+        raise UserError(f"this style's network paints something else with backend={backend}: take backend=torch")
+    return exported
+
+
+def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Painter]:
+    """Read a file that export.py wrote."""
+    onnx = require("onnx", "onnx")
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; make it with  python export.py ckpt=...")
+    try:
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        document, facts = (json.loads(metadata[key]) for key in (graph.DOCUMENT, graph.EXPORT))
+        painter = Painter(*(dict(document[part]) for part in ("network", "style", "training", "metrics")))
+        channels, pixels = int(facts["channels"]), str(facts["pixels"])
+        return kind(content, channels, pixels), painter
+    except UserError:
+        raise
+    except Exception as error:  # protobuf's, ONNX Runtime's and OpenVINO's have nothing in common
+        raise UserError(
+            f"{path} is no ONNX file that export.py wrote, or is damaged ({_first_line(error)}): export it again"
+        ) from error
+
+
+def first_channels(network: nn.Module) -> int:
+    """The channels of the first convolution: it works at full size, and no later one at that size is wider."""
+    return max(3, next((m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3))
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, `auto` being the fastest there is.
+
+    Raises:
+        UserError: for a name that is none, or a device that isn't there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # back again, which meta, a device without memory, refuses
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise UserError(f"device={name} can't be used here; take device=auto or device=cpu") from error
+    return device
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,202 @@
+"""A network as a list of operations that hold no size: what is exported.
+
+A network is written in Python for the picture it is given: it asks for its size, pads, loops, and cuts. Here it is run
+once, at a size at which it has nothing to pad, and what it does with the picture is recorded. So whatever is built of
+ordinary operations can be exported, and no network has to be described a second time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
+
+NORM = "instance_norm"
+_TRACED = 48  # the side at which a network is run, unless its smallest is larger
+_LARGEST = 128  # no network is known that pads to a larger multiple or a larger smallest side
+_UNCHANGED = ("clone", "contiguous", "detach", "dropout", "float", "split", "chunk", "cat", "concat", "to")
+
+
+class Core(nn.Module):
+    """What a network does to a picture that needs no padding: float (N, 3, H, W) -> the same shape.
+
+    Args:
+        graph: placeholder, constants, calls of torch's functions, output; meta["operation"] is the name of each call.
+            Instance norms are calls of `F.instance_norm` as `norm` makes them.
+        multiple, smallest: what H and W must be multiples of, and at least.
+    """
+
+    def __init__(self, graph: fx.Graph, multiple: int, smallest: int) -> None:
+        super().__init__()
+        self.graph = graph
+        self.multiple, self.smallest = multiple, smallest
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Any N, and H and W as said above."""
+        result: Tensor = fx.Interpreter(self, graph=self.graph).run(image)
+        return result
+
+    def missing(self, side: int) -> int:
+        """How many pixels lack to the next side that can be painted."""
+        return max(self.smallest, -(-side // self.multiple) * self.multiple) - side
+
+    def constant(self, name: str, value: Tensor) -> fx.Node:
+        """A node, where the graph inserts, that is this tensor."""
+        name = name.replace(".", "_")
+        self.register_buffer(name, value.detach().contiguous())
+        return self.graph.create_node("get_attr", name)
+
+    def call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+        """A node, where the graph inserts, that calls a function."""
+        node = self.graph.call_function(function, args, kwargs)
+        node.meta["operation"] = name
+        return node
+
+
+def trace(network: nn.Module) -> Core:
+    """Record what a network does.
+
+    Args:
+        network: on the CPU, in fp32, image in, image out.
+    """
+    multiple, smallest = padding(network)
+    core = Core(fx.Graph(), multiple, smallest)
+    side = -(-max(smallest, _TRACED) // multiple) * multiple
+    image = torch.rand(1, 3, side, side + 2 * multiple, generator=torch.Generator().manual_seed(0))
+    recorder = _Recorder(core, image, {id(p): name for name, p in network.named_parameters()})
+    with torch.no_grad(), recorder:
+        result = network(image)
+    core.graph.output(recorder.node(result))
+    core.graph.eliminate_dead_code()
+    return core
+
+
+def padding(network: nn.Module) -> tuple[int, int]:
+    """The multiple and the smallest side that a network pads its picture to, at the bottom and on the right.
+
+    Found by trying, so that no network has to tell: where a picture that was padded beforehand is painted as it is,
+    the network would have padded it to that size, or further. Other padding than by replication counts as none, and
+    the check of what was exported then says so.
+    """
+    exact = copy.deepcopy(network).double()  # so that what is the same differs by rounding alone
+
+    def paints(height: int, width: int) -> Callable[[int, int], bool]:
+        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).double()
+        wanted = exact(image)
+
+        def same(multiple: int, smallest: int) -> bool:
+            core = Core(fx.Graph(), multiple, smallest)
+            padded = F.pad(image, [0, core.missing(width), 0, core.missing(height)], mode="replicate")
+            return float((exact(padded)[..., :height, :width] - wanted).abs().max()) < 1e-9
+
+        return same
+
+    with torch.no_grad():
+        multiple, same = 1, paints(65, 67)
+        while 2 * multiple <= _LARGEST and same(2 * multiple, 1):
+            multiple *= 2
+        smallest, same = multiple, paints(3, 2)
+        while smallest + multiple <= _LARGEST and same(multiple, smallest + multiple):
+            smallest += multiple
+    return multiple, smallest
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes down each call that depends on the picture; all else comes out as constants.
+
+    What leaves everything as it is at the size of the recording is left out: slices up to the height, loops over one.
+    """
+
+    def __init__(self, core: Core, image: Tensor, names: dict[int, str]) -> None:
+        super().__init__()
+        self.core = core
+        self.names = names
+        self.nodes: dict[int, fx.Node] = {id(image): core.graph.placeholder("image")}
+        self.constants: dict[int, fx.Node] = {}
+        self.kept = [image]  # an id is another tensor's once the first is gone
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given: list[Tensor] = []
+        map_aggregate((args, kwargs), lambda v: given.append(v) if isinstance(v, Tensor) else None)
+        result = func(*args, **kwargs)
+        results = [result] if isinstance(result, Tensor) else result
+        if not isinstance(results, list | tuple) or not all(isinstance(r, Tensor) for r in results) or not results:
+            return result
+        if not any(id(tensor) in self.nodes for tensor in given):
+            return result
+        if self._unchanged(func, args, given, results):
+            self._remember(results[0], self.nodes[id(given[0])])
+            return result
+        node = self._call(func, args, kwargs)
+        if isinstance(result, Tensor):
+            self._remember(result, node)
+        else:
+            for index, part in enumerate(results):
+                self._remember(part, self.core.call("part", lambda parts, i: parts[i], node, index))
+        return result
+
+    def node(self, tensor: Tensor) -> fx.Node:
+        """The node that a tensor comes from, or that it is a constant of."""
+        if id(tensor) in self.nodes:
+            return self.nodes[id(tensor)]
+        if id(tensor) not in self.constants:
+            name = self.names.get(id(tensor), f"constant_{len(self.constants)}")
+            self.constants[id(tensor)] = self.core.constant(name, tensor)
+            self.kept.append(tensor)
+        return self.constants[id(tensor)]
+
+    def _remember(self, tensor: Tensor, node: fx.Node) -> None:
+        node.meta["shape"] = tuple(tensor.shape)
+        self.nodes[id(tensor)] = node
+        self.kept.append(tensor)
+
+    def _call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> fx.Node:
+        found = _as_norm(function, args, kwargs)
+        if found is not None:
+            image, weight, bias, eps = found
+            channels = image.shape[1]
+            weight = torch.ones(channels) if weight is None else weight
+            bias = torch.zeros(channels) if bias is None else bias
+            return norm(self.core, self.node(image), self.node(weight), self.node(bias), eps)
+        args, kwargs = map_aggregate((args, kwargs), lambda v: self.node(v) if isinstance(v, Tensor) else v)
+        return self.core.call(function.__name__, function, *args, **kwargs)
+
+    def _unchanged(self, function: Any, args: Any, given: list[Tensor], results: Any) -> bool:
+        """Whether the one result is the one tensor that was given."""
+        if len(results) != 1 or len(given) != 1:
+            return False
+        if function.__name__ == "__getitem__":
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if not all(i is Ellipsis or (isinstance(i, slice) and i.step in (None, 1)) for i in index):
+                return False
+        elif function.__name__ not in _UNCHANGED:
+            return False
+        return bool(results[0].shape == given[0].shape and results[0].dtype == given[0].dtype)
+
+
+def norm(core: Core, image: fx.Node, weight: fx.Node, bias: fx.Node, eps: float) -> fx.Node:
+    """An instance norm as a core has it."""
+    return core.call(NORM, F.instance_norm, image, None, None, weight, bias, True, 0.1, eps)
+
+
+def _as_norm(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any, float] | None:
+    """Image, weight, bias and eps of a norm by the picture's own statistics; a batch of one has no others."""
+    if function is F.batch_norm:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        measured = "training", False
+    elif function is F.instance_norm:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")
+        measured = "use_input_stats", True
+    else:
+        return None
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    if not given.get(*measured):
+        return None
+    return given["input"], given.get("weight"), given.get("bias"), float(given.get("eps", 1e-5))

@@ -1,0 +1,79 @@
+"""What is done to a painting beside its photo: the photo's colours, and parts that stay as they were."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onestroke.errors import UserError, near
+
+Colour = Literal["style", "photo", "match"]
+COLOURS: tuple[str, ...] = get_args(Colour)
+
+_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+_LEAST = 1e-6  # added to variances, so that a picture of one colour has some: a quarter of a level of 255
+
+
+def recoloured(painting: Tensor, photo: Tensor, colour: str) -> Tensor:
+    """A painting in its own colours or in its photo's (Gatys et al., "Preserving color", 2016).
+
+    Args:
+        painting, photo: (N, 3, H, W) in [0, 1].
+        colour: `style` leaves it alone; `photo` keeps the photo's hue in each place, and takes luminance alone from the
+            painting; `match` gives the painting the photo's palette: mean and covariance of its colours.
+
+    Returns:
+        The same shape, in [0, 1].
+
+    Raises:
+        UserError: for any other colour.
+    """
+    if colour == "style":
+        return painting
+    if colour == "photo":
+        light = painting.new_tensor(_LUMA).view(1, 3, 1, 1)
+        return (photo + ((painting - photo) * light).sum(dim=1, keepdim=True)).clamp(0, 1)
+    if colour == "match":
+        return torch.cat([_matched(p, q) for p, q in zip(painting.split(1), photo.split(1), strict=True)])
+    raise UserError(f"color={colour}: {near(colour, COLOURS)}")
+
+
+def _matched(painting: Tensor, photo: Tensor) -> Tensor:
+    """One painting with the photo's mean and covariance of colours, by their Cholesky factors."""
+    means, factors = [], []
+    for picture in (painting, photo):
+        colours = picture[0].flatten(1).double()
+        mean = colours.mean(dim=1, keepdim=True)
+        covariance = (colours - mean) @ (colours - mean).T / colours.shape[1]
+        means.append(mean)
+        factors.append(torch.linalg.cholesky(covariance + _LEAST * torch.eye(3, dtype=covariance.dtype)))
+    colours = painting[0].flatten(1).double() - means[0]
+    moved = factors[1] @ torch.linalg.solve_triangular(factors[0], colours, upper=False) + means[1]
+    return moved.view_as(painting).to(painting.dtype).clamp(0, 1)
+
+
+def masked(painting: Tensor, photo: Tensor, mask: Tensor, feather: float = 0.0) -> Tensor:
+    """Paint in part: white paints, black keeps the photo, grey mixes.
+
+    Args:
+        painting, photo: (N, 3, H, W) in [0, 1].
+        mask: (1 or N, 1, H, W) in [0, 1].
+        feather: by how many pixels its edges are softened: the standard deviation of a Gaussian.
+    """
+    share = feathered(mask, feather).clamp(0, 1)
+    return photo + share * (painting - photo)
+
+
+def feathered(mask: Tensor, feather: float) -> Tensor:
+    """(N, 1, H, W) under a Gaussian of this standard deviation in pixels; beyond the border goes on as it ends."""
+    if feather <= 0:
+        return mask
+    reach = max(1, round(3 * feather))
+    places = torch.arange(-reach, reach + 1, dtype=mask.dtype, device=mask.device)
+    weights = torch.exp(-(places**2) / (2 * feather**2))
+    weights = weights / weights.sum()
+    padded = F.pad(mask, [reach] * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))

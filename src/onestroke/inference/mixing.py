@@ -1,0 +1,111 @@
+"""Which of its styles a network paints in: one, several at once, or another in each part of the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onestroke import checkpoints, images
+from onestroke.checkpoints import Painter
+from onestroke.errors import UserError, near
+
+
+def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
+    """Read `starry_night`, `starry_night,great_wave` or `starry_night:0.6,great_wave:0.4`.
+
+    Returns:
+        The share of each style that is named, in that order; they sum to 1.
+
+    Raises:
+        UserError: for styles that the file doesn't have, and weights that are negative, no numbers or all zero.
+    """
+    found: dict[str, float] = {}
+    for part in chosen.split(","):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        if name not in names:
+            raise UserError(f"style={chosen}: this style file has no '{name}': {near(name, names)}")
+        if name in found:
+            raise UserError(f"style={chosen} names {name} twice")
+        try:
+            found[name] = float(weight) if colon else 1.0
+        except ValueError:
+            found[name] = math.nan
+        if not 0 <= found[name] < math.inf:
+            raise UserError(f"style={chosen}: the weight of {name} must be a number of at least 0, not '{weight}'")
+    total = sum(found.values())
+    if total == 0:
+        raise UserError(f"style={chosen}: all weights are 0, so there is nothing to paint in")
+    return {name: weight / total for name, weight in found.items()}
+
+
+def open_style(path: Path, chosen: str | None) -> tuple[nn.Module, Painter]:
+    """The network of a style file in the styles that were chosen: of one style again, as fast as any.
+
+    Args:
+        path: a style file.
+        chosen: as `shares` reads it; None: the file's only style.
+
+    Returns:
+        The network, and what the file says of itself, narrowed to what was chosen.
+
+    Raises:
+        UserError: as `checkpoints.load` and `shares`, and where the file has several styles and none was chosen.
+    """
+    network, painter = checkpoints.load(path)
+    names = painter.styles
+    if chosen is None:
+        if len(names) > 1:
+            raise UserError(
+                f"{path} holds {len(names)} styles, so choose: style={names[0]}, or any of {', '.join(names)}"
+            )
+        return network, painter
+    found = shares(chosen, names)
+    if len(names) > 1:
+        blended = getattr(network, "blended", None)
+        if blended is None:
+            raise UserError(f"{path}: the network {painter.network['name']} can't mix styles")
+        network = blended(torch.tensor([found.get(name, 0.0) for name in names]))
+        painter.network["args"] = {**painter.network["args"], "styles": 1}
+        listed = [style for style in painter.style["styles"] if style.get("name") in found]
+        painter.style = {**painter.style, "name": "+".join(found), "styles": listed, "mix": found}
+    return network, painter
+
+
+def over_the_picture(chosen: str, names: Sequence[str], guide: Tensor) -> Tensor:
+    """Another style in each part of the picture: black is the first that is named, white the last, grey between.
+
+    Of three styles the second is at middle grey, and so on; between two of them they mix.
+
+    Args:
+        chosen: as `shares` reads it; weights don't count.
+        names: the file's styles.
+        guide: grey (N, 1, H, W) in [0, 1], of the picture's size.
+
+    Returns:
+        The share of each style, (N, styles, H, W).
+
+    Raises:
+        UserError: as `shares`, and where fewer than two are named.
+    """
+    named = list(shares(chosen, names))
+    if len(named) < 2:
+        raise UserError("style_map needs two styles or more: style=starry_night,great_wave")
+    place = guide.clamp(0, 1) * (len(named) - 1)
+    found = torch.zeros(len(guide), len(names), *guide.shape[-2:])
+    for i, name in enumerate(named):
+        found[:, names.index(name)] = (1 - (place[:, 0] - i).abs()).clamp_min(0)
+    return found
+
+
+def grey(path: str, height: int, width: int) -> Tensor:
+    """A picture's luminance (Rec. 601) at a size, (1, 1, H, W) in [0, 1].
+
+    Raises:
+        UserError: as `images.read`.
+    """
+    rgb = images.resize(images.read(path).rgb, height, width)
+    return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
