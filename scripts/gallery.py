@@ -2,9 +2,11 @@
 """Contact sheet for the README: photos that anyone may publish, painted in several styles.
 
     python scripts/gallery.py out=docs/gallery.jpg [ckpt=checkpoints/starry_night.safetensors ...] [photo=my.jpg ...]
+    python scripts/gallery.py out=docs/pairs.jpg pairs=checkpoints/gallery.safetensors
 
 Without photo= it takes a public-domain NASA photo that scikit-image ships (extra `demo`) and a scene of our own;
-without ckpt=, every style in checkpoints/.
+without ckpt=, every style of checkpoints/gallery.safetensors. pairs= paints the first photo in all pairs of a file's
+styles, half and half; on the diagonal in one.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke import Stylizer, UserError, images
+from onestroke.checkpoints import read_document
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import near, told
@@ -58,9 +62,29 @@ def sheet(originals: list[Tensor], stylizers: list[Stylizer], gap: int = 6) -> T
     return torch.cat([part for row in rows for part in (row, space)][:-1], dim=2)
 
 
+def stylizers(paths: list[str]) -> list[Stylizer]:
+    """One for each style of each file."""
+    found = []
+    for path in paths:
+        names = read_document(Path(path)).styles
+        found += [Stylizer(path, mix=name) for name in names] if len(names) > 1 else [Stylizer(path)]
+    return found
+
+
+def pairs(photo: Tensor, path: str, gap: int = 6) -> Tensor:
+    """A square of all pairs of a file's styles, (1, 3, H, W) in [0, 1]."""
+    names = read_document(Path(path)).styles
+    rows = []
+    for one in names:
+        mixes = [one if one == other else f"{one},{other}" for other in names]
+        cells = [Stylizer(path, mix=mix).paint(photo) for mix in mixes]
+        rows.append(torch.cat([F.pad(cell, (0, gap, 0, gap), value=1.0) for cell in cells], dim=3))
+    return torch.cat(rows, dim=2)[..., :-gap, :-gap]
+
+
 def make(arguments: list[str]) -> None:
     """Read the options, paint, and write the sheet."""
-    options: dict[str, list[str]] = {"out": [], "ckpt": [], "photo": []}
+    options: dict[str, list[str]] = {"out": [], "ckpt": [], "photo": [], "pairs": []}
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key not in options or not value:
@@ -68,13 +92,15 @@ def make(arguments: list[str]) -> None:
         options[key].append(value)
     if len(options["out"]) != 1:
         raise UserError("out is needed, once: out=docs/gallery.jpg")
-    styles = options["ckpt"] or sorted(str(path) for path in Path("checkpoints").glob("*.safetensors"))
-    if not styles:
-        raise UserError("there is no style in checkpoints/: name one with ckpt=")
+    styles = options["ckpt"] or [str(Path("checkpoints") / "gallery.safetensors")]
     out = Path(options["out"][0])
     out.parent.mkdir(parents=True, exist_ok=True)
-    images.write(out, sheet(photos(options["photo"]), [Stylizer(style) for style in styles]))
-    print(f"wrote {out}: {', '.join(Path(style).stem for style in styles)}")
+    originals = photos(options["photo"])
+    if options["pairs"]:
+        images.write(out, pairs(images.fit(originals[0], short_side=SIDE // 2), options["pairs"][0]))
+    else:
+        images.write(out, sheet(originals, stylizers(styles)))
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":
