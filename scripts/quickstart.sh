@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # From a bare machine to a painted photo: sets up, trains a style in minutes, exports it, and paints with it.
 #
-#   ./scripts/quickstart.sh [input=photo.jpg] [style=starry_night] [minutes=6]
+#   ./scripts/quickstart.sh [input=photo.jpg] [style=starry_night] [minutes=4]
 #
 # Without input= it paints a public-domain NASA photo that scikit-image ships.
 set -euo pipefail
 
-style=starry_night minutes=6 input=
+style=starry_night minutes=4 input=
 for argument in "$@"; do
   case $argument in
     style=*) style=${argument#*=} ;;

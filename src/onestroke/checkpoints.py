@@ -5,6 +5,10 @@ A `.safetensors` file with the weights of one network, in fp16, and one JSON doc
 It rebuilds its own network, and reading one never runs code: the network's name is looked up among our own.
 
     python -m onestroke.checkpoints show checkpoints/starry_night.safetensors
+
+Networks that were trained with pytorch/examples' fast_neural_style, or a fork of it, become style files too:
+
+    python -m onestroke.checkpoints import path=mosaic.pth out=checkpoints/mosaic.safetensors
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -21,10 +26,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
 import onestroke.networks
+from onestroke import __version__
 from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
 
@@ -45,6 +52,14 @@ class Painter:
     style: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def styles(self) -> list[str]:
+        """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
+        count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
+        if count == 1 or not isinstance(listed, list) or len(listed) != count:
+            return [str(self.style.get("name"))]
+        return [str(style.get("name")) if isinstance(style, dict) else "" for style in listed]
 
 
 def network_classes() -> dict[str, type[nn.Module]]:
@@ -71,19 +86,41 @@ def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = 
     Raises:
         UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
     """
-    if path.suffix != ".safetensors":
-        raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
+    _check_name(path)
     tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
     document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
+    _make_folder(path)
+    with atomic(path) as temporary:
+        temporary.write_bytes(serialize(tensors, metadata={KEY: document}))
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
+
+
+def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"can't make the folder {path.parent}: {error.strerror}") from error
+
+
+def annotate(path: Path, metrics: Mapping[str, float]) -> None:
+    """Add numbers to a style file's metrics; its weights stay what they are, to the bit.
+
+    Raises:
+        UserError: as `read_document`, and where it can't be written.
+    """
+    painter = read_document(path)
+    painter.metrics = finite({**painter.metrics, **metrics})
+    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
+    content = serialize(load_file(str(path)), metadata={KEY: document})
     with atomic(path) as temporary:
-        temporary.write_bytes(serialize(tensors, metadata={KEY: document}))
+        temporary.write_bytes(content)
 
 
 def read_document(path: Path) -> Painter:
@@ -177,13 +214,59 @@ def finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
+def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", overwrite: bool = False) -> None:
+    """Make a style file of a network that others trained, see `onestroke.foreign`, and tell what was found.
+
+    Args:
+        path: weights that `torch.save` wrote; no code in them is run.
+        out: the style file to write.
+        name: what the style is called; default: as `path`.
+        range: 255, 1 or imagenet, the values that the network takes and gives; auto finds out by painting.
+        overwrite: whether an older `out` is replaced.
+
+    Raises:
+        UserError: for networks that OneStroke can't paint with, and where `out` is there or can't be written; nothing
+            is written then, nor where what was written wouldn't paint as the original does.
+    """
+    from onestroke.foreign import converting, layout  # which painting needs nothing of
+
+    _check_name(out)
+    if os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    original = layout.read(path)
+    found = converting.convert(original, range)
+    name = path.stem if name is None else name
+    network = {"name": type(found.network).__name__, "args": found.arguments}
+    training = {"imported": path.name, "range": found.range, "version": __version__}
+    painter = Painter(network, {"name": name, "styles": [{"name": name}]}, training)
+    _make_folder(out)
+    with atomic(out) as temporary:
+        save(temporary, found.network, painter, found.dtype)
+        difference = converting.difference(original, found.range, load(temporary)[0])
+        if not difference < converting.TOLERANCE:
+            raise UserError(f"{path} was not imported: the style file would paint another picture than the original")
+    print(f"{original.describe()}\n{found.describe()}")
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {difference * 255:.2f} of 255 from the original at most")
+
+
 def main(arguments: list[str]) -> int:
-    """`python -m onestroke.checkpoints show FILE`: print what a style file says of itself."""
-    if len(arguments) != 2 or arguments[0] != "show":
-        print("usage: python -m onestroke.checkpoints show FILE", file=sys.stderr)
-        return 2
-    path = Path(arguments[1])
-    return told(lambda: print(json.dumps(asdict(read_document(path)), indent=2, ensure_ascii=False)))
+    """`python -m onestroke.checkpoints show FILE`: print what a style file says of itself; `import`: see `adopt`."""
+    usage = (
+        "usage: python -m onestroke.checkpoints show FILE\n       python -m onestroke.checkpoints import path=FILE.pth "
+        "out=FILE.safetensors [name=] [range=auto|255|1|imagenet] [overwrite=true]"
+    )
+    known = {"path", "out", "name", "range", "overwrite"}
+    command, rest = arguments[:1], arguments[1:]
+    options = dict(argument.split("=", 1) for argument in rest if "=" in argument)
+    if command == ["show"] and len(rest) == 1:
+        return told(lambda: print(json.dumps(asdict(read_document(Path(rest[0]))), indent=2, ensure_ascii=False)))
+    if command == ["import"] and len(options) == len(rest) and {"path", "out"} <= options.keys() <= known:
+        overwrite = options.pop("overwrite", "false").lower()
+        if overwrite in ("true", "false"):
+            path, out = (Path(options.pop(key)).expanduser() for key in ("path", "out"))
+            return told(lambda: adopt(path, out, overwrite=overwrite == "true", **options))
+    print(usage, file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -248,17 +248,6 @@ def reference(measure: Measure, photo: Tensor, loss: float, iterations: int, fol
     return cached(measure.objective, photo, iterations=iterations, until=loss, folder=folder)
 
 
-def keep(path: Path, metrics: Mapping[str, float]) -> None:
-    """Write numbers into a style file; its weights stay what they are.
-
-    Raises:
-        UserError: where it can't be read or written.
-    """
-    network, painter = checkpoints.load(path)
-    painter.metrics = checkpoints.finite({**painter.metrics, **metrics})
-    checkpoints.save(path, network, painter)
-
-
 def run(options: Options) -> None:
     """Measure, print the table, write the report."""
     out = Path(options.out or Path("reports") / time.strftime("%Y-%m-%d_%H-%M-%S"))
@@ -288,7 +277,9 @@ def run(options: Options) -> None:
             if "file" in entry.facts:
                 several = len(checkpoints.read_document(Path(entry.facts["file"])).styles) > 1
                 prefix = f"evaluated/{entry.style}/" if several else "evaluated/"
-                keep(Path(entry.facts["file"]), {prefix + name: value for name, value in entry.metrics.items()})
+                checkpoints.annotate(
+                    Path(entry.facts["file"]), {prefix + name: value for name, value in entry.metrics.items()}
+                )
     print(f"report   {out / 'report.html'}")
 
 

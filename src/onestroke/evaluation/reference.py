@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from onestroke import images, styles
+from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, told
 from onestroke.evaluation.arguments import USAGE, Options, parse
 from onestroke.evaluation.cache import cached, default_folder, fingerprint
@@ -46,7 +47,6 @@ __all__ = [
 ]
 
 LEAST = 16  # pixels a side, of which two are left at relu4_3
-_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 _SAID_EVERY = 10.0  # seconds between two lines where there is no terminal for a bar
 
 
@@ -90,7 +90,7 @@ def paint(
             start=options.start, seed=options.seed, progress=tell,
         )  # fmt: skip
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
             raise UserError(f"there is not enough memory for size={options.size}; take a smaller one") from error
         raise
 
@@ -150,22 +150,6 @@ def target(options: Options) -> Path:
     if os.path.lexists(place) and not options.overwrite:
         raise UserError(f"{place} is there already: choose another output, or add overwrite=true")
     return place
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the fastest there is.
-
-    Raises:
-        UserError: for a name that is none, or a device that isn't there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # back again, which meta, a device without memory, refuses
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UserError(f"device={name} can't be used here; take device=auto or device=cpu") from error
-    return device
 
 
 @contextmanager

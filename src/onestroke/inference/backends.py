@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.checkpoints import Painter
+from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 from onestroke.inference import graph
 from onestroke.inference.core import trace
@@ -225,22 +226,6 @@ def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Paint
 def first_channels(network: nn.Module) -> int:
     """The channels of the first convolution: it works at full size, and no later one at that size is wider."""
     return max(3, next((m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3))
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the fastest there is.
-
-    Raises:
-        UserError: for a name that is none, or a device that isn't there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # back again, which meta, a device without memory, refuses
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UserError(f"device={name} can't be used here; take device=auto or device=cpu") from error
-    return device
 
 
 def _first_line(error: Exception) -> str:

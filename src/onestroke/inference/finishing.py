@@ -37,7 +37,7 @@ def recoloured(painting: Tensor, photo: Tensor, colour: str) -> Tensor:
         light = painting.new_tensor(_LUMA).view(1, 3, 1, 1)
         return (photo + ((painting - photo) * light).sum(dim=1, keepdim=True)).clamp(0, 1)
     if colour == "match":
-        return torch.cat([_matched(p, q) for p, q in zip(painting.split(1), photo.split(1), strict=True)])
+        return torch.cat([_matched(p, q) for p, q in zip(torch.split(painting, 1), torch.split(photo, 1), strict=True)])
     raise UserError(f"color={colour}: {near(colour, COLOURS)}")
 
 
@@ -52,7 +52,8 @@ def _matched(painting: Tensor, photo: Tensor) -> Tensor:
         factors.append(torch.linalg.cholesky(covariance + _LEAST * torch.eye(3, dtype=covariance.dtype)))
     colours = painting[0].flatten(1).double() - means[0]
     moved = factors[1] @ torch.linalg.solve_triangular(factors[0], colours, upper=False) + means[1]
-    return moved.view_as(painting).to(painting.dtype).clamp(0, 1)
+    result: Tensor = moved.view_as(painting).to(painting.dtype).clamp(0, 1)
+    return result
 
 
 def masked(painting: Tensor, photo: Tensor, mask: Tensor, feather: float = 0.0) -> Tensor:

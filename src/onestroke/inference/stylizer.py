@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import checkpoints, images
+from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.finishing import COLOURS, masked, recoloured
@@ -24,7 +25,6 @@ Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 # up to 32, but no machine runs out of memory over those.
 BYTES_PER_PIXEL_AND_CHANNEL = 28
 _DARK = 0.25  # a photo that has no brighter value may rightly be painted all black
-_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 _OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
 
 
@@ -140,7 +140,7 @@ class Stylizer:
             painted = self._painted(image, style_map)
         except (RuntimeError, MemoryError) as error:
             # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _NO_MEMORY):
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
                 raise
             raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()

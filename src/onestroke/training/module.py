@@ -268,3 +268,19 @@ class StyleTransfer(LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         optimizer.load_state_dict(state["optimizer"])
         log.warning("step %d: back to the last good weights, at half the learning rate", self.step)
+
+
+def seconds_per_step(module: StyleTransfer, batch_size: int, crop: int, dtype: torch.dtype) -> float:
+    """How long a step on the CPU will take: the second of two that change nothing, as the first one warms up."""
+    photos = torch.rand(batch_size, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    photos = photos.contiguous(memory_format=torch.channels_last)
+    which = module._turns(range(batch_size))
+    took = 0.0
+    for _ in range(2):
+        started = time.monotonic()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            losses = module.objective(module._paint(module.network, photos, which).float(), photos, which)
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        took = time.monotonic() - started
+    module.network.zero_grad(set_to_none=True)
+    return took

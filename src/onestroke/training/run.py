@@ -27,7 +27,7 @@ from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.styles import CARD_LAYERS
 from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
 from onestroke.training.machine import Machine
-from onestroke.training.module import StyleTransfer
+from onestroke.training.module import StyleTransfer, seconds_per_step
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
 from onestroke.vgg import VGG
@@ -97,6 +97,9 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         (run_dir / "config.json").write_text(text, encoding="utf-8")
         writer.add_text("config", "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
+        if settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu":
+            pace = seconds_per_step(module, settings.batch_size, settings.crop, dtype)
+            log.info("about %s, at %.1f images/s", duration(settings.steps * pace), settings.batch_size / pace)
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
 
     if writer is not None:
