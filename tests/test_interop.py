@@ -155,7 +155,7 @@ def test_the_published_layout_paints_the_same(tmp_path: Path, capsys: pytest.Cap
     assert re.search(r": 0\.\d\d of 255 from the original at most", told)
     check(out, original)
     painter = checkpoints.read_document(out)
-    arguments = {"channels": [32, 64, 128], "blocks": 5, "ends": 9, "adds_photo": False}
+    arguments = {"channels": [32, 64, 128], "blocks": 5, "ends": 9, "adds_photo": False, "upsampling": "nearest"}
     assert painter.network == {"name": "ResidualNetwork", "args": arguments}
     assert painter.style == {"name": "mosaic", "styles": [{"name": "mosaic"}]}
     assert painter.training["imported"] == "mosaic.pth"

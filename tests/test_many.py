@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import onestroke
 from onestroke import styles
 from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import to_image
@@ -21,7 +22,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.settings import StyleSettings
-from onestroke.training.warmstart import warm_start
+from onestroke.training.warmstart import choose, warm_start
 from onestroke.vgg import VGG
 from tests.test_training import CONFIG, Noise, fit
 
@@ -104,6 +105,23 @@ def styled(count: int) -> ResidualNetwork:
                 module.weight.add_(torch.arange(count)[:, None] * 0.3)
         other.paint.convolution.weight.mul_(30)
     return other
+
+
+def test_the_gallery_is_what_a_training_of_the_same_network_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onestroke, "__file__", str(tmp_path / "src" / "onestroke" / "__init__.py"))
+    own = {"name": "ResidualNetwork", "args": {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "upsampling": "bilinear"}}
+    assert choose("auto", own) is None  # there is none
+    (tmp_path / "checkpoints").mkdir()
+    gallery = saved(tmp_path / "checkpoints" / "gallery.safetensors", styled(3), NAMES)
+    assert choose("auto", own) == gallery
+    assert choose("auto", {**own, "args": {**own["args"], "styles": 2}}) == gallery
+    for name, value in (("blocks", 2), ("upsampling", "nearest"), ("adds_photo", False)):
+        assert choose("auto", {**own, "args": {**own["args"], name: value}}) is None
+    assert choose("auto", {**own, "name": "Another"}) is None
+    assert choose(None, own) is None
+    assert choose("other.safetensors", own) == Path("other.safetensors")
 
 
 def test_a_warm_start_takes_the_norms_of_the_same_style(tmp_path: Path) -> None:

@@ -326,8 +326,16 @@ def test_a_residual_block_adds_to_what_came_in() -> None:
     assert torch.equal(block(features), features)
 
 
-def test_upsampling_doubles_each_pixel() -> None:
-    block, features = Upsample(2, 2), noise(1, 2, 4, 5)
+def test_upsampling_to_the_nearest_doubles_each_pixel() -> None:
+    block, features = Upsample(2, 2, mode="nearest"), noise(1, 2, 4, 5)
     doubled = block[0](features)
     assert torch.equal(doubled, features.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert block(features).shape == (1, 2, 8, 10)
+
+
+def test_bilinear_upsampling_lets_no_convolution_tell_one_pixel_of_a_slope_from_the_next() -> None:
+    slope = (torch.arange(12.0)[:, None] + 3 * torch.arange(9.0)).view(1, 1, 12, 9)
+    upsampled = Upsample(1, 2)[0](slope)[..., 1:-1, 1:-1]  # beyond the border there is nothing to go on with
+    steps = upsampled.diff(dim=2), upsampled.diff(dim=3)
+    assert torch.allclose(steps[0], torch.full_like(steps[0], 0.5), atol=1e-5)
+    assert torch.allclose(steps[1], torch.full_like(steps[1], 1.5), atol=1e-5)

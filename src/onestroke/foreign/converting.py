@@ -101,7 +101,7 @@ def convert(layout: Layout, chosen: str = AUTO) -> Converted:
             "has layers that its weights don't tell of"
         )
     arguments: dict[str, Any] = {"channels": layout.channels, "blocks": layout.blocks, "ends": layout.ends}
-    arguments["adds_photo"] = False
+    arguments |= {"adds_photo": False, "upsampling": "nearest"}
     network = _folded(layout, RANGES[chosen], ResidualNetwork(**arguments))
     for dtype in (torch.float16, torch.float32):
         # half of what is allowed, as other pictures may differ by more than these

@@ -115,7 +115,11 @@ class Residual(Styled):
 
 
 class Upsample(Chain):
-    """Nearest neighbour to twice the size, then convolution, norm, ReLU: no checkerboard (Odena et al., 2016)."""
+    """To twice the size, then convolution, norm, ReLU: no checkerboard (Odena et al., 2016).
 
-    def __init__(self, inputs: int, outputs: int, styles: int = 1) -> None:
-        super().__init__(nn.UpsamplingNearest2d(scale_factor=2), ConvNormReLU(inputs, outputs, 3, styles=styles))
+    By nearest neighbours each pixel comes twice, and a convolution can tell the first from the second; training finds
+    that out, and paints a faint grid of rows two pixels high. Bilinear interpolation leaves it nothing to go by.
+    """
+
+    def __init__(self, inputs: int, outputs: int, styles: int = 1, mode: str = "bilinear") -> None:
+        super().__init__(nn.Upsample(scale_factor=2, mode=mode), ConvNormReLU(inputs, outputs, 3, styles=styles))

@@ -21,8 +21,8 @@ _COLOUR_GAIN = 16.0
 class ResidualNetwork(Styled):
     """Down to a quarter of the size, residual blocks, up again; what it paints is added to the photo.
 
-    Departs from the paper in four ways: instance norm for batch norm (Ulyanov et al., 2017), nearest-neighbour
-    upsampling for transposed convolutions (Odena et al., 2016), reflection padding everywhere, and the sum with the
+    Departs from the paper in four ways: instance norm for batch norm (Ulyanov et al., 2017), bilinear
+    interpolation for transposed convolutions (Odena et al., 2016), reflection padding everywhere, and the sum with the
     photo under a learned change of its colours, so that an untrained network gives the photo back and training starts
     from there. A plain sum would hold on to the photo: a style is learned much slower then.
 
@@ -31,6 +31,7 @@ class ResidualNetwork(Styled):
         blocks: residual blocks at a quarter of the size; 5 in the paper.
         ends: kernel of the first and the last convolution; 9 in the paper.
         styles: how many it paints in, each by norms of its own (Dumoulin et al., 2017).
+        upsampling: bilinear or nearest.
         adds_photo: whether what it paints is added to the photo; without, it starts from nothing, as in the paper.
 
     Raises:
@@ -44,6 +45,7 @@ class ResidualNetwork(Styled):
         ends: int = 9,
         styles: int = 1,
         adds_photo: bool = True,
+        upsampling: str = "bilinear",
     ) -> None:
         super().__init__()
         sizes = [*channels, blocks, ends, styles] if isinstance(channels, Sequence) and len(channels) == 3 else [None]
@@ -52,6 +54,8 @@ class ResidualNetwork(Styled):
                 "a ResidualNetwork takes channels=[a,b,c], blocks, an odd number of ends and styles, whole numbers of "
                 f"1 to 1024, not channels={channels!r}, blocks={blocks!r}, ends={ends!r}, styles={styles!r}"
             )
+        if upsampling not in ("bilinear", "nearest"):
+            raise UserError(f"a ResidualNetwork's upsampling is bilinear or nearest, not {upsampling!r}")
         full, half, quarter = channels
         self.styles = styles
         self.encoder = Chain(
@@ -60,7 +64,7 @@ class ResidualNetwork(Styled):
             ConvNormReLU(half, quarter, 3, 2, styles),
         )
         self.middle = Chain(*(Residual(quarter, styles) for _ in range(blocks)))
-        self.decoder = Chain(Upsample(quarter, half, styles), Upsample(half, full, styles))
+        self.decoder = Chain(Upsample(quarter, half, styles, upsampling), Upsample(half, full, styles, upsampling))
         self.paint = Conv(full, 3, ends)
         self.colour = nn.Conv2d(3, 3, 1) if adds_photo else None
         if self.colour is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,8 +42,16 @@ def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    args = [{k: v for k, v in network["args"].items() if k != "styles"} for network in (one, other)]
-    return bool(one["name"] == other["name"] and args[0] == args[1])
+    """Whether two networks are the same but for their styles, what was left to its default included."""
+    made = checkpoints.network_classes().get(one["name"])
+    if made is None or one["name"] != other["name"]:
+        return False
+    full = []
+    for network in (one, other):
+        bound = inspect.signature(made).bind(**network["args"])
+        bound.apply_defaults()
+        full.append({k: list(v) if isinstance(v, tuple) else v for k, v in bound.arguments.items() if k != "styles"})
+    return bool(full[0] == full[1])
 
 
 def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequence[Tensor]) -> None:
