@@ -42,6 +42,7 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   strength=0.5     the dial of the objective, the same for all that are compared
   iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
   stability=true   paint moving pictures too (a minute or so more)
+  lpips=true       LPIPS too, with torchmetrics or lpips installed: downloads AlexNet (233 MB) once; default: false
   out=FOLDER       where report.json and report.html go; default: reports/<time>
   cache=FOLDER     where the direct optimisations are kept, to be used again
   keep=true        write the mean numbers into the style files, too
@@ -62,6 +63,7 @@ class Options:
     strength: float = 0.5
     iterations: int = 150
     stability: bool = True
+    lpips: bool = False
     out: str | None = None
     cache: str | None = None
     keep: bool = False
@@ -85,6 +87,7 @@ def parse(arguments: list[str]) -> Options:
         strength=_strength(values.text("strength", "0.5")),
         iterations=0 if values.text("iterations", "") == "0" else values.count("iterations") or 150,
         stability=values.flag("stability", default=True),
+        lpips=values.flag("lpips"),
         out=values.path("out"),
         cache=values.path("cache"),
         keep=values.flag("keep"),
@@ -221,7 +224,7 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
         rows = []
         for name, output in job.outputs.items():
             tell(f"{job.name}: {name}", done, total)
-            metrics = job.measure.all(output, photos[name])
+            metrics = job.measure.all(output, photos[name], options.lpips)
             trace = reference(job.measure, photos[name], metrics["total"], options.iterations, folder)
             if trace is not None:
                 metrics["iterations"] = min(iterations_to(trace, metrics["total"]), float(trace.iterations))

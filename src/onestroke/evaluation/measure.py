@@ -74,13 +74,13 @@ class Measure:
         return found
 
     @torch.no_grad()
-    def all(self, output: Tensor, photo: Tensor) -> dict[str, float]:
-        """`errors`, and the E statistic, structure and artefacts."""
+    def all(self, output: Tensor, photo: Tensor, lpips: bool = False) -> dict[str, float]:
+        """`errors`, and the E statistic, structure and artefacts; LPIPS where asked for, as it may have to download."""
         found = self.errors(output, photo)
         found["e_statistic"] = metrics.e_statistic(output, self.style, self.vgg)
         found["ssim"] = metrics.ssim(output, photo)
         found["self_similarity"] = metrics.self_similarity(output, photo, self.vgg)
-        distance = metrics.lpips(output, photo)
+        distance = metrics.lpips(output, photo) if lpips else None
         if distance is not None:
             found["lpips"] = distance
         found |= {f"artefact/{name}": value for name, value in artefacts.pair(output, photo).items()}

@@ -15,9 +15,9 @@ from torch import Tensor
 from onestroke.losses.objective import Term, Views
 from onestroke.styles import gram_matrix
 
-# The example's VGG takes pictures divided by their standard deviation, on average 57.6 of 255 levels; the embedded one
-# takes levels. Dividing its features by this makes the example's weights mean about the same.
-SCALE = 57.6
+# The example's VGG takes pictures of unit variance, and the embedded one levels of 255, so that its features are larger
+# by some factor. By this one the two terms start at the sizes that the example prints, about 1e6 and 1e7.
+SCALE = 400.0
 
 
 class RawContent(Term):

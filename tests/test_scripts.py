@@ -1,0 +1,68 @@
+"""The scripts that make sheets of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from onestroke.checkpoints import Painter, read_document, save
+from onestroke.networks.layers import InstanceNorm
+from onestroke.networks.residual import ResidualNetwork
+from tests.commands import TINY, command
+
+ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2}
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A style file of two styles that differ."""
+    torch.manual_seed(0)
+    network = ResidualNetwork(**ARGS)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, InstanceNorm):
+            torch.nn.init.normal_(module.weight, 1, 0.5)
+    torch.nn.init.normal_(network.paint.convolution.weight, 0, 0.1)
+    document = {"name": "two", "styles": [{"name": "a"}, {"name": "b"}]}
+    save(tmp_path / "two.safetensors", network, Painter({"name": "ResidualNetwork", "args": ARGS}, document))
+    return tmp_path / "two.safetensors"
+
+
+def test_the_gallery_shows_each_style_of_a_file_and_all_pairs(two: Path, tmp_path: Path) -> None:
+    for arguments, size in ((["ckpt=two.safetensors"], (3, 2)), (["pairs=two.safetensors"], (2, 2))):
+        done = command("scripts/gallery.py", "out=sheet.png", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+        side, gap = (384, 6) if "ckpt" in arguments[0] else (192, 6)
+        assert sheet.shape == (size[1] * (side + gap) - gap, size[0] * (side + gap) - gap, 3)
+        cells = [
+            sheet[y * (side + gap) :, x * (side + gap) :][:side, :side] for y in range(size[1]) for x in range(size[0])
+        ]
+        if "pairs" in arguments[0]:
+            # half and half is the same either way round, and neither of the two alone
+            assert np.array_equal(cells[1], cells[2])
+            assert len({cell.tobytes() for cell in cells}) == 3
+        else:
+            assert len({cell.tobytes() for cell in cells}) == 6
+
+
+def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "p.png")
+    tiny = [option for option in TINY if not option.startswith("crop")]
+    arguments = ["style=great_wave", "steps=1", "crop=32", *tiny, "strength=0.3,0.7", "photo=p.png", "out=sheet.png"]
+    done = command("scripts/sweep.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "runs" / "sweep").rglob("*.safetensors"))
+    assert [file.name for file in files] == ["strength_0.3_size_256.safetensors", "strength_0.7_size_256.safetensors"]
+    assert [read_document(file).style["strength"] for file in files] == [0.3, 0.7]
+    assert Image.open(tmp_path / "sheet.png").size == (3 * (384 + 6) - 6, 384 + 28)
+
+
+def test_a_sweep_tells_mistakes(tmp_path: Path) -> None:
+    done = command("scripts/sweep.py", "style=great_wave", "strength=much", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "strength=much: write numbers with commas between" in done.stderr
+    assert list(tmp_path.iterdir()) == []
