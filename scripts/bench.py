@@ -1,0 +1,200 @@
+#!/usr/bin/env python
+"""How fast OneStroke trains and paints, beside the classic recipe as the most-used example of the field has it.
+
+    python scripts/bench.py train [size=256] [batch=4]                      # images/s of a training step
+    python scripts/bench.py vgg   [size=256] [batch=4]                      # the VGG passes of a step
+    python scripts/bench.py infer [size=512] [batch=1]                      # one photo, on every backend there is
+    python scripts/bench.py data  [crop=128,256] [workers=0,1,2] [data.root=/path/to/photos]
+
+Everything is timed in one process, the contestants in turn (A B A B ...), so that the machine's mood meets all alike.
+Beside median and quartiles of the times stand how many times as fast as the baseline that is (of medians), the
+multiply-adds, counted at every convolution, and what share of the machine's own rate they make: that of torch.mm at
+2048^3, timed in the same turns. A training step counts 3 x network + 2 x VGG(output) + VGG(content to its layer), a run
+of all others what it computes. What is fast is called several times for a timing, which is then the mean.
+
+train: the baseline is the example's step: eager, NCHW, fp32, nn.InstanceNorm2d, both VGG passes to relu4_3, Adam. Ours:
+`classic` has the same losses (experiment=classic), `default` is what train.py does, each in fp32 and where the
+machine has it in bf16. Options with a dot go to train.py: loss.gram.weight=2.
+vgg: content is forward to relu3_3, output forward and backward to relu4_3; the baseline goes to relu4_3 in both.
+infer: the baseline is the classic network in eager torch, NCHW. Sizes may be width x height: size=512,1280x720.
+Ours are networks=classic,default,... (all of configs/network) on backends=torch,onnx,openvino (all that are installed),
+with compile=true torch.compile too; each as Stylizer has it, from float pixels to float pixels on the CPU.
+data: the time a batch takes from scenes, and from data.root's photos (data.NAME=... as for train.py), with as many
+worker processes; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
+and the share of time that it waits for them. batch=4 and batches=8 (of a timing).
+
+For all: runs=7 warmup=2 (data: 3 and 1) threads=auto device=auto, out=bench.json for all numbers as JSON, append=true
+to add the table to BENCHMARKS.md, only=baseline,default-bf16 for some contestants (one alone has the memory to itself).
+size, batch, crop, workers and consumer take lists, every combination of which is a case.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import bench_measure
+import torch
+from bench_data import data_cases, sources
+from bench_measure import Case, Spread, compare, matrix_products, precisions, race, short
+from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
+from bench_report import append, machine, show, write
+
+from onestroke.apps.arguments import Values, command, keyed
+from onestroke.devices import choose_device
+from onestroke.errors import UserError, near
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = ("runs", "warmup", "threads", "device", "out", "append", "only")
+OPTIONS = {
+    "train": ("size", "batch"),
+    "vgg": ("size", "batch"),
+    "infer": ("size", "batch", "networks", "backends", "compile"),
+    "data": ("crop", "workers", "consumer", "batch", "batches"),
+}
+
+
+def listed(values: Values, key: str, default: str | None = None) -> list[str] | None:
+    """The parts of a list with commas.
+
+    Raises:
+        UserError: for one that is empty or comes twice.
+    """
+    if default is None and key not in values.values:
+        return None
+    parts = [part.strip() for part in values.text(key, default or "").split(",")]
+    if not all(parts) or len(set(parts)) < len(parts):
+        raise UserError(f"{key}={','.join(parts)}: write different values with commas between")
+    return parts
+
+
+def whole(values: Values, key: str, default: str, least: int = 1) -> list[int]:
+    """A list of whole numbers.
+
+    Raises:
+        UserError: for what is none.
+    """
+    parts = listed(values, key, default) or []
+    if not all(re.fullmatch("[0-9]{1,6}", part) and int(part) >= least for part in parts):
+        raise UserError(f"{key}={','.join(parts)}: write whole numbers of at least {least} with commas between")
+    return [int(part) for part in parts]
+
+
+def sizes(values: Values, default: str) -> list[Size]:
+    """A list of 512 or 1280x720, each as height and width; sides are multiples of 4, as the baseline needs them.
+
+    Raises:
+        UserError: for what is none.
+    """
+    found = []
+    for part in listed(values, "size", default) or []:
+        match = re.fullmatch("([0-9]{1,5})(?:x([0-9]{1,5}))?", part)
+        width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if min(width, height) < 32 or width % 4 or height % 4:
+            raise UserError(f"size={part}: write multiples of 4 of at least 32, such as size=512 or size=1280x720")
+        found.append((height, width))
+    return found
+
+
+def cases(mode: str, values: Values, overrides: list[str], device: torch.device) -> Iterable[Case]:
+    """What is to be compared.
+
+    Raises:
+        UserError: for options that can't be.
+    """
+    batches = whole(values, "batch", "1" if mode == "infer" else "4")
+    if mode == "train":
+        return train_cases(sizes(values, "256"), batches, device, overrides)
+    if mode == "vgg":
+        return vgg_cases(sizes(values, "256"), batches, device)
+    if mode == "infer":
+        networks = chosen("networks", listed(values, "networks"), network_names())
+        roads = chosen("backends", listed(values, "backends"), roads_on(device))
+        return infer_cases(sizes(values, "512"), batches, device, networks, roads, values.flag("compile"))
+    if len(batches) > 1:
+        raise UserError("batch takes one number in the mode data")
+    crops, workers = whole(values, "crop", "128,256", 32), whole(values, "workers", "0,1,2", 0)
+    takers = listed(values, "consumer", "none,2000,step") or []
+    count = values.count("batches") or 8
+    return data_cases(sources(overrides), crops, workers, takers, batches[0], count, device)
+
+
+def select(case: Case, names: list[str] | None) -> str | None:
+    """Keep the contestants named; the baseline's name, where it is still there.
+
+    Raises:
+        UserError: for a name that none has.
+    """
+    known = [one.name for one in case.contestants]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"only: there is no contestant '{name}': {near(name, known)}")
+    if names is not None:
+        case.contestants = [one for one in case.contestants if one.name in names]
+    return known[0] if known[0] == case.contestants[0].name else None
+
+
+def bench(arguments: list[str]) -> int:
+    """Read the options, race, and say what came out."""
+    mode, *rest = arguments
+    if mode not in OPTIONS:
+        raise UserError(f"there is no mode '{mode}': {near(mode, OPTIONS)}")
+    dotted = [a for a in rest if "." in a.partition("=")[0]]
+    if dotted and (mode not in ("train", "data") or any(mode == "data" and not a.startswith("data.") for a in dotted)):
+        raise UserError(f"the mode {mode} takes no {dotted[0].partition('=')[0]}; run  bench.py --help")
+    values = Values(keyed([a for a in rest if a not in dotted], (*COMMON, *OPTIONS[mode])))
+    device = choose_device(values.text("device", "auto"))
+    if values.text("threads", "auto") != "auto":
+        torch.set_num_threads(values.count("threads") or 1)
+    runs = values.count("runs") or (3 if mode == "data" else 7)
+    warmup = values.count("warmup") or (1 if mode == "data" else 2)
+    out, only, adds = values.path("out"), listed(values, "only"), values.flag("append")
+    products = matrix_products(device, precisions(device)) if mode != "data" else []
+    result: dict[str, Any] = {
+        "mode": mode,
+        "command": shown(arguments),
+        "machine": machine(device),
+        "runs": runs,
+        "warmup": warmup,
+        "matrix": bench_measure.MATRIX,
+        "rates": {},
+        "labels": [],
+        "rows": [],
+    }
+    for case in cases(mode, values, dotted, device):
+        baseline = select(case, only)
+        found = race([*case.contestants, *products], runs, warmup, device)
+        rates = {short(p.dtype): 2 * p.gmac / Spread.of(found[p.name].seconds).median for p in products if p.dtype}
+        rows = compare(case, products, found, baseline)
+        result.update(labels=list(case.labels), rates=rates, rows=[*result["rows"], *rows])
+        if out is not None:
+            write(result, Path(out))  # what is there is kept, whatever comes of the next case
+    show(result)
+    if adds:
+        append(result, ROOT / "BENCHMARKS.md")
+    return 0
+
+
+def shown(arguments: Iterable[str], hidden: Mapping[str, str | None] | None = None) -> str:
+    """The command line as others would type it: without this machine's paths, and what only says where to write."""
+    hidden = hidden or {"data.root": "/path/to/photos", "data.val": "/path/to/others", "out": None, "append": None}
+    words = []
+    for argument in arguments:
+        key, _, _ = argument.partition("=")
+        value = hidden.get(key, argument)
+        if value is not None:
+            words.append(argument if key not in hidden else f"{key}={value}")
+    return shlex.join(["python", "scripts/bench.py", *words])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    return command((__doc__ or "") + "\n", bench, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The cases of bench.py's mode data: how fast pictures come, and how long a training step waits for them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from bench_measure import Case, Contestant
+from bench_step import composed, prepared
+from torch import Tensor
+
+from onestroke.data.datamodule import PhotoBatches, Source
+from onestroke.errors import UserError
+from onestroke.training.run import instantiate_part
+
+Consumer = Callable[[Tensor], object]
+
+
+def sources(overrides: Sequence[str]) -> dict[str, Source]:
+    """Made-up scenes, and where data.root is given the photos there, as configs/data has them.
+
+    Raises:
+        UserError: where the photos can't be used.
+    """
+    found: dict[str, Source] = {"scenes": instantiate_part("data", composed(["data=scenes"])["data"], object)}
+    if overrides:
+        if not any(override.startswith("data.root=") for override in overrides):
+            raise UserError("options of photos need a folder of them: data.root=/path/to/photos")
+        photos: Source = instantiate_part("data", composed(["data=photos", *overrides])["data"], object)
+        photos.preflight()
+        found["photos"] = photos
+    return found
+
+
+def consumer(name: str, crop: int, batch: int, device: torch.device) -> Consumer | None:
+    """What is done with a batch: nothing (none), a training step of the default recipe (step), or so many images/s.
+
+    Raises:
+        UserError: for another name.
+    """
+    if name == "none":
+        return None
+    if name == "step":
+        return prepared([f"crop={crop}", f"batch_size={batch}"], device)
+    try:
+        pause = batch / float(name)
+    except (ValueError, ZeroDivisionError):
+        pause = -1.0
+    if not 0 < pause < 3600:
+        raise UserError(f"consumer={name}: write none, step, or how many images it takes a second, such as 2000")
+    return lambda _: time.sleep(pause)
+
+
+def data_cases(
+    found: dict[str, Source],
+    crops: Sequence[int],
+    workers: Sequence[int],
+    consumers: Sequence[str],
+    batch: int,
+    batches: int,
+    device: torch.device,
+) -> Iterator[Case]:
+    """For each source, crop and consumer, every number of workers.
+
+    Args:
+        found: the sources by name.
+        batch: pictures in each.
+        batches: how many of them a timing has.
+    """
+    for name, source in found.items():
+        for crop in crops:
+            for taker in consumers:
+                take = consumer(taker, crop, batch, device)
+                contestants = []
+                for count in workers:
+                    loader = PhotoBatches(source, batch, crop, 0, count)
+                    contestants.append(_loading(f"{count}-workers", loader, take, batches))
+                yield Case({"source": name, "crop": crop, "batch": batch, "consumer": taker}, contestants)
+
+
+def _loading(name: str, data: PhotoBatches, take: Consumer | None, batches: int) -> Contestant:
+    """Seconds a batch, loading and taking it; notes the share of them that was spent waiting."""
+    waits: list[float] = []
+
+    def work() -> float:
+        seconds, waited = lap(data, take, batches)
+        waits.append(waited / seconds)
+        return seconds / batches
+
+    def notes(runs: int) -> dict[str, float]:
+        return {} if take is None else {"wait_share": statistics.median(waits[-runs:])}
+
+    return Contestant(name, work, data.batch_size, notes=notes)
+
+
+def lap(data: PhotoBatches, take: Consumer | None, batches: int) -> tuple[float, float]:
+    """Seconds of so many batches from a fresh loader, once it is under way, and those spent waiting for it.
+
+    Workers begin with an empty queue and fill it when nobody takes from it. So where nothing else is done, what was
+    fetched ahead is taken first, and where there is a consumer, one batch.
+    """
+    loader: Any = data.train_dataloader()
+    ahead = (loader.prefetch_factor or 0) * data.workers if take is None else 0
+    batch_of = iter(loader)
+    for _ in range(1 + ahead):
+        next(batch_of)
+    waited, started = 0.0, time.perf_counter()
+    for _ in range(batches):
+        asked = time.perf_counter()
+        photos = next(batch_of)["photos"]
+        waited += time.perf_counter() - asked
+        if take is not None:
+            take(photos)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, waited

@@ -1,0 +1,110 @@
+"""OneStroke's own training step, built from configs/ as train.py builds it, without Lightning's loop around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from bench_measure import gmac
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from torch import Tensor
+
+from onestroke.apps.train import config_folder
+from onestroke.data.datamodule import Batch
+from onestroke.errors import UserError
+from onestroke.losses.objective import Objective
+from onestroke.training.module import StyleTransfer
+from onestroke.training.run import Parts, build
+from onestroke.vgg import VGG
+
+_ENDLESS = 10**9  # steps
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The config that train.py would have with these overrides.
+
+    Raises:
+        UserError: where it takes no such override.
+    """
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            config = compose("train", list(overrides))
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+class _Alone:
+    """What a step asks of a trainer."""
+
+    should_stop = False
+    world_size = 1
+
+
+class Step(StyleTransfer):
+    """A StyleTransfer that steps when it is called.
+
+    Args:
+        parts: what a config was built into.
+        objective: judges the batches.
+        device: where it computes.
+    """
+
+    def __init__(self, parts: Parts, objective: Objective, device: torch.device) -> None:
+        super().__init__(parts.network, objective, objective, parts.settings.recipe, _ENDLESS)
+        self._alone = _Alone()  # Lightning keeps a weak reference
+        self.trainer = cast(pl.Trainer, self._alone)
+        self.to(device)
+        self._moves = self.configure_optimizers()
+        mixed = parts.machine.precision == "bf16-mixed"
+        self._precision = MixedPrecision("bf16-mixed", device.type) if mixed else Precision()
+        self.dtype_of_products = torch.bfloat16 if mixed else torch.float32
+        self.on_fit_start()
+        self.on_train_start()
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        """The one there is."""
+        return self._moves
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Without a trainer's strategy."""
+        torch.autograd.backward(loss)
+
+    def __call__(self, photos: Tensor) -> None:
+        """Learn from a batch as a loader gives it: uint8 (N, H, W, 3), on the CPU."""
+        batch = Batch(photos=photos.to(self.device, non_blocking=True), numbers=list(range(len(photos))), skipped=[])
+        with self._precision.train_step_context():
+            self.training_step(batch, self.step)
+
+    def gmac(self, height: int, width: int) -> float:
+        """Multiply-adds of a step, for each photo of the batch: forward, and backward to weights and to inputs."""
+        vgg = self.objective.vgg
+        output, content = (
+            gmac(vgg, height, width, layers=layers)
+            for layers in (self.objective.output_layers, self.objective.content_layers)
+        )
+        return 3 * gmac(self.network, height, width) + 2 * output + content
+
+
+def prepared(overrides: Sequence[str], device: torch.device) -> Step:
+    """The step of `python train.py <overrides>` on this device.
+
+    Raises:
+        UserError: for what train.py would refuse.
+    """
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    config = composed([f"trainer.accelerator={accelerator}", *overrides])
+    parts = build(config, Path("runs"))
+    dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
+    layers = {layer for term in parts.terms.values() for layer in term.layers}
+    vgg = VGG(layers, **config["vgg"], dtype=dtype)
+    return Step(parts, Objective(parts.terms, vgg, parts.styles, parts.style_settings.strength), device)
