@@ -24,7 +24,7 @@ from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import near, told
 
-SIDE = 384
+SIDE = 256
 SCENES = ((6, 11),)  # (seed, index)
 
 

@@ -36,7 +36,7 @@ def test_the_gallery_shows_each_style_of_a_file_and_all_pairs(two: Path, tmp_pat
         done = command("scripts/gallery.py", "out=sheet.png", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-        side, gap = (384, 6) if "ckpt" in arguments[0] else (192, 6)
+        side, gap = (256, 6) if "ckpt" in arguments[0] else (128, 6)
         assert sheet.shape == (size[1] * (side + gap) - gap, size[0] * (side + gap) - gap, 3)
         cells = [
             sheet[y * (side + gap) :, x * (side + gap) :][:side, :side] for y in range(size[1]) for x in range(size[0])
@@ -58,7 +58,7 @@ def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
     files = sorted((tmp_path / "runs" / "sweep").rglob("*.safetensors"))
     assert [file.name for file in files] == ["strength_0.3_size_256.safetensors", "strength_0.7_size_256.safetensors"]
     assert [read_document(file).style["strength"] for file in files] == [0.3, 0.7]
-    assert Image.open(tmp_path / "sheet.png").size == (3 * (384 + 6) - 6, 384 + 28)
+    assert Image.open(tmp_path / "sheet.png").size == (3 * (256 + 6) - 6, 256 + 28)
 
 
 def test_a_sweep_tells_mistakes(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class StyleTransfer(LightningModule):
         objective: Objective,
         judge: Objective,
         recipe: Recipe = Recipe(),
-        steps: int = 8000,
+        steps: int = 2000,
         minutes: float | None = None,
     ) -> None:
         super().__init__()
