@@ -22,7 +22,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from onestroke import __version__, checkpoints, styles
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.errors import UserError, gather
-from onestroke.evaluation.measure import Measure, style_at
+from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.styles import CARD_LAYERS
 from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
@@ -317,7 +317,10 @@ def _report(
     run_dir: Path,
 ) -> None:
     log.info("%s after %d steps in %s", "stopped" if stopped else "done", module.step, duration(module.elapsed))
-    log.info("held-out loss: %s", "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    log.info("held-out loss: %s", "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if "/" not in k))
+    broken = fired({name.removeprefix("measured/"): value for name, value in metrics.items()})
+    if broken:
+        log.info("looks broken: %s (see onestroke/evaluation/artefacts.py for what that means)", ", ".join(broken))
     if module.skipped_steps:
         log.info("%d steps were skipped, as their gradients were not finite", module.skipped_steps)
     if skipped:
