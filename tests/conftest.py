@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from absl import logging as absl_logging
 from PIL import Image
+
+# TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
+# test, that would be pytest's capture.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 class _Bomb:

@@ -202,7 +202,7 @@ def test_a_time_budget_ends_the_schedule(tmp_path: Path) -> None:
     rates = [rate for _, rate in found["schedule/learning_rate"]]
     steps = [step for step, _ in found["schedule/learning_rate"]]
     assert steps[-1] < 100000
-    assert max(rates) > 1e-3
+    assert max(rates) > 5 * rates[0]  # it has warmed up
     assert rates[-1] < 0.1 * max(rates)
 
 
