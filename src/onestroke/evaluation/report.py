@@ -161,7 +161,7 @@ def _entry(entry: Entry) -> str:
 def _row(row: Row) -> str:
     pictures = [("photo", row.photo), ("output", row.output)]
     if row.reference is not None:
-        pictures.append(("reference", row.reference))
+        pictures.append(("direct optimisation at this loss", row.reference))
     whole = "".join(_figure(picture, f"{row.name}: {label}") for label, picture in pictures)
     near = "".join(_figure(_middle(picture), f"{label}, enlarged", "crop") for label, picture in pictures)
     words = " · ".join(f"{name.replace('_', ' ')} {show(row.metrics[name])}" for name in MAIN if name in row.metrics)
