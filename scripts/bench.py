@@ -44,7 +44,7 @@ from bench_measure import Case, Spread, compare, matrix_products, precisions, ra
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
 from bench_report import append, machine, show, write
 
-from onestroke.apps.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, keyed
 from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 

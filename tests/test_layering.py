@@ -22,6 +22,7 @@ ORDER = (
     ("errors",),
     ("files",),
     ("devices",),
+    ("arguments",),
     ("downloads",),
     ("decoding",),
     ("images",),

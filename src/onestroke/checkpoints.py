@@ -33,7 +33,7 @@ from torch import nn
 import onestroke.networks
 from onestroke import __version__
 from onestroke.errors import UserError, near, told
-from onestroke.files import atomic
+from onestroke.files import atomic, make_folder
 
 FORMAT = 1
 KEY = "onestroke"
@@ -103,10 +103,7 @@ def _check_name(path: Path) -> None:
 
 
 def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
 
 
 def annotate(path: Path, metrics: Mapping[str, float]) -> None:

@@ -55,3 +55,15 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "choose a place that you may write to")
         raise UserError(f"cannot write '{path}': {error.strerror or error}; {advice}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they aren't there.
+
+    Raises:
+        UserError: where it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"can't make the folder {folder}: {error.strerror}") from error

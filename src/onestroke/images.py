@@ -203,6 +203,11 @@ def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = 
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
+def luminance(rgb: Tensor) -> Tensor:
+    """Rec. 601's, of the sRGB values: (N, 3, H, W) -> (N, 1, H, W)."""
+    return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
 def find(paths: Sequence[str]) -> list[Path]:
     """Expand files, folders and globs to files, in the order given, each once.
 

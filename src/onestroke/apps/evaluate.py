@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from onestroke import checkpoints, images
-from onestroke.apps.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, keyed
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError
@@ -25,6 +25,7 @@ from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.reference import Trace, cached, default_folder, iterations_to
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
 from onestroke.evaluation.stability import stability
+from onestroke.files import make_folder
 from onestroke.inference.stylizer import Stylizer
 from onestroke.styles import CARD_LAYERS
 from onestroke.vgg import VGG
@@ -268,10 +269,7 @@ def run(options: Options) -> None:
 
         entries = evaluate(options, tell)
     settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {out}: {error.strerror}") from error
+    make_folder(out)
     write_json(out / "report.json", entries, settings)
     write_html(out / "report.html", entries, settings)
     Console(width=None if sys.stdout.isatty() else 200).print(table(entries))

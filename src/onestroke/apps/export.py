@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from onestroke import images
-from onestroke.apps.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, keyed
 from onestroke.data.photos import centre
 from onestroke.errors import UserError
-from onestroke.files import atomic
+from onestroke.files import atomic, make_folder
 from onestroke.inference.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.inference.graph import OPSET, PIXELS
 
@@ -116,10 +116,7 @@ def run(options: Options) -> None:
     out = place(options)
     measured = None if options.photos is None else photos(options.photos)
     exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, options.style)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {out.parent}: {error.strerror}") from error
+    make_folder(out.parent)
     with atomic(out) as temporary:
         temporary.write_bytes(exported.content)
     print(out)

@@ -13,8 +13,9 @@ from rich.progress import track
 from torch import Tensor
 
 from onestroke import images
-from onestroke.apps.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, keyed
 from onestroke.errors import UserError
+from onestroke.files import make_folder
 from onestroke.inference import backends
 from onestroke.inference.finishing import COLOURS
 from onestroke.inference.mixing import grey
@@ -239,10 +240,7 @@ class Easel:
         )
 
     def _write(self, photo: Photo, painting: Tensor) -> None:
-        try:
-            photo.place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"can't make the folder {photo.place.parent}: {error.strerror}") from error
+        make_folder(photo.place.parent)
         # as a mask, the alpha channel told what to paint, and is used up
         images.write(photo.place, painting, None if self.options.mask == "alpha" else photo.alpha)
         print(photo.place)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from onestroke.errors import UserError
 from onestroke.evaluation.descent import Optimizer, Start, optimise
 from onestroke.evaluation.traces import Trace
-from onestroke.files import atomic
+from onestroke.files import atomic, make_folder
 from onestroke.losses.objective import Objective
 
 VERSION = 1
@@ -118,10 +118,7 @@ def write(path: Path, digest: str, trace: Trace) -> None:
     Raises:
         UserError: where it can't be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {path.parent}: {error.strerror}") from error
+    make_folder(path.parent)
     tensors = {"losses": torch.tensor(trace.losses, dtype=torch.float64), "picture": trace.picture.half().contiguous()}
     document = {"fingerprint": digest, "evaluations": trace.evaluations, "exhausted": trace.exhausted}
     with atomic(path) as temporary:

@@ -7,11 +7,9 @@ The doors are here, with the command; descent.py optimises, traces.py is what co
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from onestroke import images, styles
+from onestroke.arguments import command
 from onestroke.devices import NO_MEMORY, choose_device
-from onestroke.errors import UserError, told
+from onestroke.errors import UserError
 from onestroke.evaluation.arguments import USAGE, Options, parse
 from onestroke.evaluation.cache import cached, default_folder, fingerprint
 from onestroke.evaluation.descent import Landscape, coarse_to_fine, optimise, sides
 from onestroke.evaluation.traces import Trace, iterations_to
+from onestroke.files import make_folder
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective, Term
@@ -68,10 +68,7 @@ def run(options: Options) -> None:
     alpha = None if picture.alpha is None else images.fit(picture.alpha, short_side=side)
     objectives = Objectives(options, side, device)
     objectives(side)  # so that a bad style is told now
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"can't make the folder {place.parent}: {error.strerror}") from error
+    make_folder(place.parent)
     begun = time.monotonic()
     with shown(options.iterations, sides(side, options.scales)) as tell:
         trace = paint(objectives, photo.to(device), options, tell)
@@ -182,20 +179,12 @@ def shown(iterations: int, scales: list[int]) -> Iterator[Callable[[int, int, fl
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # a file name may hold bytes that are no text, and printing it must not fail
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"onestroke: {message}", file=sys.stderr)
-        try:
-            return told(lambda: run(parse(arguments)))
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            return 130
+    return command(USAGE, _job, arguments)
+
+
+def _job(arguments: list[str]) -> int:
+    run(parse(arguments))
+    return 0
 
 
 if __name__ == "__main__":

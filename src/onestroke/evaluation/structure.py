@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError
+from onestroke.images import luminance
 from onestroke.vgg import VGG
 
-_LUMA = (0.299, 0.587, 0.114)  # Rec. 601, as in the code of Wang et al.
 _WINDOW, _SIGMA = 11, 1.5
 _MOST_PLACES = 1024  # STROTSS samples as many
 
@@ -43,8 +43,7 @@ def ssim(output: Tensor, photo: Tensor) -> float:
         height, width = output.shape[-2:]
         raise UserError(f"SSIM needs at least {_WINDOW} x {_WINDOW} pixels, and the picture is {width} x {height}")
     # float64, as variances are small differences of large sums (and on the CPU, as not every device has it)
-    luma = torch.tensor(_LUMA, dtype=torch.float64).view(1, 3, 1, 1)
-    a, b = ((image.detach().cpu().double() * luma).sum(dim=1, keepdim=True) for image in (output, photo))
+    a, b = (luminance(image.detach().cpu().double()) for image in (output, photo))
     mean_a, mean_b = _blur(a), _blur(b)
     variance_a, variance_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
     covariance = _blur(a * b) - mean_a * mean_b

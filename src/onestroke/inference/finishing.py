@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError, near
+from onestroke.images import luminance
 
 Colour = Literal["style", "photo", "match"]
 COLOURS: tuple[str, ...] = get_args(Colour)
 
-_LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 _LEAST = 1e-6  # added to variances, so that a picture of one colour has some: a quarter of a level of 255
 
 
@@ -34,8 +34,7 @@ def recoloured(painting: Tensor, photo: Tensor, colour: str) -> Tensor:
     if colour == "style":
         return painting
     if colour == "photo":
-        light = painting.new_tensor(_LUMA).view(1, 3, 1, 1)
-        return (photo + ((painting - photo) * light).sum(dim=1, keepdim=True)).clamp(0, 1)
+        return (photo + luminance(painting - photo)).clamp(0, 1)
     if colour == "match":
         return torch.cat([_matched(p, q) for p, q in zip(torch.split(painting, 1), torch.split(photo, 1), strict=True)])
     raise UserError(f"color={colour}: {near(colour, COLOURS)}")

@@ -107,5 +107,4 @@ def grey(path: str, height: int, width: int) -> Tensor:
     Raises:
         UserError: as `images.read`.
     """
-    rgb = images.resize(images.read(path).rgb, height, width)
-    return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return images.luminance(images.resize(images.read(path).rgb, height, width))
