@@ -66,7 +66,7 @@ def network_classes() -> dict[str, type[nn.Module]]:
     """The networks that a style file may name: the classes in onestroke.networks, but for its building blocks."""
     found: dict[str, type[nn.Module]] = {}
     for info in pkgutil.iter_modules(onestroke.networks.__path__):
-        if info.name == "layers":
+        if info.name in ("layers", "base"):
             continue
         module = importlib.import_module(f"onestroke.networks.{info.name}")
         for name, value in vars(module).items():

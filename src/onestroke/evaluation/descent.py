@@ -49,7 +49,7 @@ class Landscape:
         """What `objective(output, content)` is, without the content's pass."""
         parts = self.objective
         views = Views(parts.vgg(output, parts.output_layers), self.content, parts.style)
-        return {name: parts.factors[name] * term(views) for name, term in parts.terms.items()}
+        return parts.weighted(views)
 
     def slope(self, output: Tensor) -> tuple[float, Tensor]:
         """Loss and gradient at a picture."""

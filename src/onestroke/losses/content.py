@@ -13,7 +13,7 @@ from onestroke.losses.objective import Term, Views
 class Content(Term):
     """Relative squared distance of features: `||F(output) - F(content)||^2 / ||F(content)||^2`, mean over layers.
 
-    Both norms are over the whole batch (of all processes), so that a flat photo, whose own features are nearly
+    The divisor is the mean over the whole batch (of all processes), so that a flat photo, whose own features are nearly
     nothing, does not outweigh the others. Johnson et al. divide by C H W instead, which leaves the size to the layer.
     """
 
@@ -27,6 +27,6 @@ class Content(Term):
         errors = []
         for layer in self.layers:
             content = views.content[layer].float()
-            error = (views.output[layer].float() - content).square().mean()
+            error = (views.output[layer].float() - content).square().mean(dim=(1, 2, 3))
             errors.append(error / self.over_batch(content.square().mean()).clamp_min(1e-12))
-        return torch.stack(errors).mean()
+        return torch.stack(errors).mean(dim=0)

@@ -15,7 +15,7 @@ from onestroke.styles import gram_matrix
 class Gram(Term):
     """Relative squared distance of Gram matrices: `2 ||G(output) - G(style)||^2 / (||G(output)||^2 + ||G(style)||^2)`.
 
-    The mean over the batch and over layers. Near the goal this is `||G(output) - G(style)||^2 / ||G(style)||^2`, but it
+    The mean over layers. Near the goal this is `||G(output) - G(style)||^2 / ||G(style)||^2`, but it
     never exceeds 2, so that no photo with strong contrasts outweighs the others. Gatys et al. leave out the division,
     and losses of two paintings then differ by more than a thousand times.
     """
@@ -43,8 +43,8 @@ class Gram(Term):
                 output = output - _outer(views.output[layer].float().mean(dim=(2, 3)))
             error = (output - style).square().sum(dim=(1, 2))
             size = output.square().sum(dim=(1, 2)) + style.square().sum(dim=(-2, -1))
-            errors.append((2 * error / size).mean())
-        return torch.stack(errors).mean()
+            errors.append(2 * error / size)
+        return torch.stack(errors).mean(dim=0)
 
 
 def _outer(mean: Tensor) -> Tensor:

@@ -37,7 +37,9 @@ class Views:
 
 
 class Term(nn.Module):
-    """One part of the objective: `forward(views) -> scalar`, with a weight and the layers it reads. Holds no images.
+    """One part of the objective, with a weight and the layers it reads. Holds no images.
+
+    `forward(views)` gives its loss for each picture, (N,), or one for the batch, a scalar.
 
     Args:
         layers: names of the layers it reads.
@@ -118,19 +120,34 @@ class Objective(nn.Module):
         assert isinstance(style, Style)
         return style
 
-    def forward(self, output: Tensor, content: Tensor, which: Tensor | None = None) -> dict[str, Tensor]:
-        """The weighted terms by name; the loss is their sum.
+    def forward(
+        self, output: Tensor, content: Tensor, which: Tensor | None = None, strength: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted terms by name, scalars; the loss is their sum.
 
         Args:
             output: the painted batch, (N, 3, H, W), about [0, 1].
             content: the photos it was painted from, the same shape, in [0, 1].
             which: the number of each one's style, (N,); None: all have the first.
+            strength: another place of the dial for each, (N,) on the CPU, for a network with that dial; None: the same.
         """
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
         style = self.style if which is None else StyleOfEach(self.styles, which)
-        views = Views(self.vgg(output, self.output_layers), content_features, style)
-        return {name: self.factors[name] * term(views) for name, term in self.terms.items()}
+        return self.weighted(Views(self.vgg(output, self.output_layers), content_features, style), strength)
+
+    def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
+        """As `forward`, where the features are at hand."""
+        if strength is None:
+            return {name: self.factors[name] * term(views).mean() for name, term in self.terms.items()}
+        dials = [balance(float(s)) for s in strength]
+        found = {}
+        for name, term in self.terms.items():
+            assert isinstance(term, Term)
+            loss: Tensor = term(views)
+            factors = torch.tensor([term.weight * dial[term.side] for dial in dials])
+            found[name] = (factors.to(loss.device) * loss).mean()
+        return found
 
 
 def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:

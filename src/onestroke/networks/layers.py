@@ -24,7 +24,16 @@ class Chain(Styled, nn.Sequential):
         return features
 
 
-class InstanceNorm(Styled):
+class Rows(Styled):
+    """A layer whose parameters are tables: what it paints with is the mix of their rows, (rows, ...), one a style."""
+
+    def mixed(self, mix: Tensor) -> list[Tensor]:
+        """Its parameters for shares of the rows: (N, rows) -> (N, ...) each, in fp32."""
+        with torch.autocast(mix.device.type, enabled=False):
+            return [torch.tensordot(mix.to(table.dtype), table, dims=1) for table in self.parameters(recurse=False)]
+
+
+class InstanceNorm(Rows):
     """Instance normalisation with a learned scale and shift for each channel (Ulyanov et al., 2017) and style.
 
     With more than one style this is the conditional instance norm of Dumoulin et al. (2017): styles share all else.
@@ -48,8 +57,7 @@ class InstanceNorm(Styled):
         elif mix.ndim == 4:
             return self._over_the_picture(features, mix)
         else:
-            with torch.autocast(features.device.type, enabled=False):
-                weight, bias = mix.to(self.weight.dtype) @ self.weight, mix.to(self.bias.dtype) @ self.bias
+            weight, bias = self.mixed(mix)
         if features.device.type == "cpu":
             # batch norm over a batch of one is instance norm, and its kernels know the layout and bf16: three times
             # as fast, forward and backward, as the lines below
@@ -73,6 +81,37 @@ class InstanceNorm(Styled):
     def extra_repr(self) -> str:
         styles, channels = self.weight.shape
         return f"{channels}, styles={styles}, eps={self.eps}"
+
+
+class Colours(Rows):
+    """A change of colours, the same in each place: a 3x3 matrix and a shift, learned for each style; it starts as none.
+
+    Args:
+        styles: how many rows there are.
+        gain: how much faster than other weights it moves, under an optimizer that moves all at one pace.
+    """
+
+    def __init__(self, styles: int = 1, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+        self.weight = nn.Parameter((torch.eye(3) / gain).repeat(styles, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(styles, 3))
+
+    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W) -> the same shape, in fp32 also under autocast, which would round colours to 8 bits."""
+        with torch.autocast(features.device.type, enabled=False):
+            if mix is None:
+                if len(self.weight) > 1:
+                    raise ValueError(f"a network of {len(self.weight)} styles needs their mix")
+                return F.conv2d(features, self.gain * self.weight[0, :, :, None, None], self.gain * self.bias[0])
+            if mix.ndim == 2:
+                weight, bias = self.mixed(self.gain * mix)
+                return torch.einsum("noi,nihw->nohw", weight, features) + bias[:, :, None, None]
+            weight, bias = (torch.einsum("nshw,s...->n...hw", self.gain * mix, t) for t in (self.weight, self.bias))
+            return torch.einsum("noihw,nihw->nohw", weight, features) + bias
+
+    def extra_repr(self) -> str:
+        return f"styles={len(self.weight)}, gain={self.gain}"
 
 
 class Conv(nn.Module):

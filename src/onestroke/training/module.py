@@ -7,9 +7,10 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule
@@ -58,18 +59,36 @@ class Recipe:
     clip: float | None = 1.0
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What the pictures of a batch are to be painted in; None where there is no choice.
+
+    style: numbers of styles, (N,). strength, stroke: places of the network's dials, (N,) in [0, 1]. which: numbers of
+    what the objective has of these styles, at the stroke's size, (N,).
+    """
+
+    style: Tensor | None = None
+    strength: Tensor | None = None
+    stroke: Tensor | None = None
+    which: Tensor | None = None
+
+
 class StyleTransfer(LightningModule):
     """A network, the moving average of its weights (which is what gets exported), and one step of training.
 
-    Where the objective has several styles, each photo of a batch is painted in one of them, all in turn.
+    Where the judge has several styles, each photo of a batch is painted in one of them, all in turn. Where the network
+    has dials, half of the photos are painted with them at their defaults, and half with all of them set at random.
 
     Args:
         network: image in, image out.
-        objective: judges the training's batches, in the training's precision.
-        judge: the same terms in fp32, for held-out pictures.
+        objective: judges the training's batches, in the training's precision. For a dial of strokes it has each style
+            at evenly spaced sizes, one after the other.
+        judge: the same terms in fp32, for held-out pictures, with each style once.
         recipe: how the weights are moved.
         steps: how many at most.
         minutes: how long at most; the schedule ends with whichever comes first.
+        strength: where the dial of that name stands by default.
+        seed: of the dials.
     """
 
     def __init__(
@@ -80,9 +99,13 @@ class StyleTransfer(LightningModule):
         recipe: Recipe = Recipe(),
         steps: int = 2000,
         minutes: float | None = None,
+        strength: float = 0.5,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.strength, self.seed = strength, seed
+        self.dials: tuple[str, ...] = tuple(getattr(network, "dials", ()))
         self.network = network.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # out of the module's sight: frozen, large, and no part of a resume file
@@ -141,8 +164,8 @@ class StyleTransfer(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         photos = to_image(batch["photos"])
-        which = self._turns(batch["numbers"])
-        losses = self.objective(self._paint(self.network, photos, which).float(), photos, which)
+        orders = self._orders(batch["numbers"])
+        losses = self._judged(photos, orders)
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         clip = math.inf if self.recipe.clip is None else self.recipe.clip
@@ -177,9 +200,9 @@ class StyleTransfer(LightningModule):
             for row, photo in zip(paintings, photos, strict=True):
                 photo = photo.to(self.device, memory_format=torch.channels_last)
                 for i, name in enumerate(names):
-                    which = self._turns([i])
-                    painting = self._paint(self.ema, photo, which).clamp(0, 1)
-                    terms = {term: float(loss) for term, loss in self.judge(painting, photo, which).items()}
+                    orders = self._defaults(torch.tensor([i]))
+                    painting = self._paint(self.ema, photo, orders).clamp(0, 1)
+                    terms = {term: float(loss) for term, loss in self.judge(painting, photo, orders.style).items()}
                     terms["total"] = sum(terms.values())
                     if len(names) > 1:
                         terms[f"total_{name}"] = terms["total"]
@@ -188,16 +211,47 @@ class StyleTransfer(LightningModule):
                     row.append(painting.cpu())
         return {term: sum(values) / len(values) for term, values in found.items()}, paintings
 
-    def _turns(self, numbers: Sequence[int]) -> Tensor | None:
-        """The style that falls to each of these samples, (N,) on the CPU; None where there is but one."""
-        styles = len(self.objective.styles)
-        return torch.tensor([n % styles for n in numbers]) if styles > 1 else None
+    def _defaults(self, style: Tensor) -> Orders:
+        several, ones = len(self.judge.styles) > 1, torch.ones(len(style))
+        return Orders(
+            style if several else None,
+            self.strength * ones if "strength" in self.dials else None,
+            0 * ones if "stroke" in self.dials else None,
+        )
 
-    def _paint(self, network: nn.Module, photos: Tensor, which: Tensor | None) -> Tensor:
-        if which is None:
-            return cast(Tensor, network(photos))
-        mix = F.one_hot(which, len(self.objective.styles)).to(photos.device, torch.float32)
-        return cast(Tensor, network(photos, mix))
+    def _orders(self, numbers: Sequence[int]) -> Orders:
+        """What falls to each of these samples, on the CPU; it follows from the seed and the samples' numbers."""
+        styles = len(self.judge.styles)
+        sizes = len(self.objective.styles) // styles
+        style = torch.tensor([n % styles for n in numbers])
+        orders = self._defaults(style)
+        if not self.dials:
+            return replace(orders, which=orders.style)
+        # the first number decides whether the dials move at all, so that every style has its share of defaults
+        drawn = torch.from_numpy(np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])).float()
+        moved, coarse = drawn[:, 0] < 0.5, torch.floor(drawn[:, 2] * sizes)
+        coarse = torch.where(moved, coarse, 0)
+        return replace(
+            orders,
+            strength=None if orders.strength is None else torch.where(moved, drawn[:, 1], orders.strength),
+            stroke=None if orders.stroke is None else coarse / max(sizes - 1, 1),
+            which=style * sizes + coarse.long(),
+        )
+
+    def _judged(self, photos: Tensor, orders: Orders) -> dict[str, Tensor]:
+        output = self._paint(self.network, photos, orders).float()
+        losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
+        return losses
+
+    def _paint(self, network: nn.Module, photos: Tensor, orders: Orders) -> Tensor:
+        given: dict[str, Tensor] = {}
+        if orders.style is not None:
+            given["mix"] = F.one_hot(orders.style, len(self.judge.styles)).float()
+        if orders.strength is not None:
+            given["strength"] = orders.strength
+        if orders.stroke is not None:
+            given["stroke"] = orders.stroke
+        return cast(Tensor, network(photos, **{name: value.to(photos.device) for name, value in given.items()}))
 
     def remember(self) -> bool:
         """Keep the present state to roll back to, if all of it is finite; whether it was."""
@@ -274,12 +328,12 @@ def seconds_per_step(module: StyleTransfer, batch_size: int, crop: int, dtype: t
     """How long a step on the CPU will take: the second of two that change nothing, as the first one warms up."""
     photos = torch.rand(batch_size, 3, crop, crop, generator=torch.Generator().manual_seed(0))
     photos = photos.contiguous(memory_format=torch.channels_last)
-    which = module._turns(range(batch_size))
+    orders = module._orders(range(batch_size))
     took = 0.0
     for _ in range(2):
         started = time.monotonic()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            losses = module.objective(module._paint(module.network, photos, which).float(), photos, which)
+            losses = module._judged(photos, orders)
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
         took = time.monotonic() - started
     module.network.zero_grad(set_to_none=True)

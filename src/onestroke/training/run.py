@@ -24,7 +24,7 @@ from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.errors import UserError, gather
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.losses.objective import Objective, Term, balance, make_terms
-from onestroke.styles import CARD_LAYERS
+from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
 from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer, seconds_per_step
@@ -41,11 +41,15 @@ RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_
 
 @dataclass
 class Parts:
-    """What a config is built into, checked."""
+    """What a config is built into, checked.
+
+    coarser: of each style, the same at larger sizes, for a network with a dial of strokes.
+    """
 
     settings: Settings
     style_settings: StyleSettings
-    styles: list[styles.Style]
+    styles: list[Style]
+    coarser: list[list[Style]]
     network: nn.Module
     terms: dict[str, Term]
     source: Source
@@ -68,9 +72,10 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     parts = build(config, run_dir)
     settings = parts.settings
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
-    objective = _objective(parts, config["vgg"], dtype)
+    at_sizes = [one for style, more in zip(parts.styles, parts.coarser, strict=True) for one in (style, *more)]
+    objective = _objective(parts, config["vgg"], dtype, at_sizes)
     # in evaluation mode, as only the first process judges
-    judge = _objective(parts, config["vgg"], torch.float32).eval()
+    judge = _objective(parts, config["vgg"], torch.float32, parts.styles).eval()
     photos = parts.source.held_out(max(256, settings.crop))
     init = choose(settings.init, _network_document(config, parts.styles))
     if init is not None and settings.resume is None:
@@ -80,7 +85,10 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         if init is None:
             raise UserError("adapt=norms needs a style file to adapt, with the same network: init=...")
         adapt_norms_only(parts.network)
-    module = StyleTransfer(parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes)
+    module = StyleTransfer(
+        parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
+        parts.style_settings.strength, settings.seed,
+    )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
 
@@ -134,12 +142,14 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         built = {name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()}
         found["terms"] = terms = make_terms(built, str(config["vgg"]["arch"]))
         layers = {layer for term in terms.values() for layer in term.layers}
+        sizes = _sizes(config, chosen.size)
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
-            found["styles"] = [styles.from_pictures(chosen.name, chosen.image, chosen.size, layers, vgg)]
+            at_sizes = [[styles.from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]]
         else:
             arch = config["vgg"]["arch"]
-            found["styles"] = [styles.from_card(name, chosen.size, layers, arch) for name in chosen.cards]
+            at_sizes = [[styles.from_card(name, size, layers, arch) for size in sizes] for name in chosen.cards]
+        found["styles"], found["coarser"] = [one[0] for one in at_sizes], [one[1:] for one in at_sizes]
 
     def network() -> None:
         if "settings" in found:
@@ -154,13 +164,30 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
     return Parts(**found)
 
 
-def _network(config: Mapping[str, Any], several: Sequence[styles.Style]) -> dict[str, Any]:
+def _dials(config: Mapping[str, Any]) -> list[str]:
+    """The dials of the network; none of strokes where style cards have no sizes for it."""
+    dials = config["network"].get("dials") or []
+    style = config["style"]
+    no_strokes = not style["image"] and style["size"] != CARD_SIZES[0]
+    return [dial for dial in dials if not (dial == "stroke" and no_strokes)]
+
+
+def _sizes(config: Mapping[str, Any], size: int) -> list[int]:
+    """The sizes that a style is measured at: one, or for a dial of strokes those up to twice that."""
+    if "stroke" not in _dials(config):
+        return [size]
+    return [size * other // CARD_SIZES[0] for other in CARD_SIZES]
+
+
+def _network(config: Mapping[str, Any], several: Sequence[Style]) -> dict[str, Any]:
     """The network group; only a run of several styles asks that a network knows of them."""
     network = dict(config["network"])
+    if network.get("dials"):
+        network["dials"] = _dials(config)
     return {**network, "styles": len(several)} if len(several) > 1 else network
 
 
-def _network_document(config: Mapping[str, Any], several: Sequence[styles.Style]) -> dict[str, Any]:
+def _network_document(config: Mapping[str, Any], several: Sequence[Style]) -> dict[str, Any]:
     """The network as a style file names it."""
     network = _network(config, several)
     return {"name": str(network.pop("_target_")).rsplit(".", 1)[-1], "args": network}
@@ -283,12 +310,14 @@ def _check_out(out: Path, overwrite: bool, run: str) -> None:
         raise UserError(f"out={out}: {folder} is a file, not a folder")
 
 
-def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Objective:
+def _objective(
+    parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several: Sequence[Style]
+) -> Objective:
     layers = {layer for term in parts.terms.values() for layer in term.layers}
     return Objective(
         copy.deepcopy(parts.terms),
         VGG(layers, **vgg, dtype=dtype),
-        parts.styles,
+        several,
         parts.style_settings.strength,
     )
 

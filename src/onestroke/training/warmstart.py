@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ import onestroke
 from onestroke import checkpoints
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
-from onestroke.networks.layers import InstanceNorm
+from onestroke.networks.base import DEFAULTS, KNOTS, TransformNetwork
+from onestroke.networks.layers import Rows
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two networks are the same but for their styles, what was left to its default included."""
+    """Whether two networks are the same but for styles and dials, what was left to its default included."""
     made = checkpoints.network_classes().get(one["name"])
     if made is None or one["name"] != other["name"]:
         return False
@@ -50,12 +52,13 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     for network in (one, other):
         bound = inspect.signature(made).bind(**network["args"])
         bound.apply_defaults()
-        full.append({k: list(v) if isinstance(v, tuple) else v for k, v in bound.arguments.items() if k != "styles"})
+        given = {name: v for name, v in bound.arguments.items() if name not in ("styles", "dials")}
+        full.append({name: list(v) if isinstance(v, tuple) else v for name, v in given.items()})
     return bool(full[0] == full[1])
 
 
 def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequence[Tensor]) -> None:
-    """Give a network the weights of a style file; the norms of each of its styles come from a style of that file.
+    """Give a network the weights of a style file; the rows of each of its styles come from a style of that file.
 
     From the style of the same name where the file has it, else from the one whose paintings the judge likes best.
 
@@ -70,14 +73,14 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
     """
     other, painter = checkpoints.load(init)
     known = painter.styles
-    tables = {
-        f"{name}.{part}"
-        for name, module in network.named_modules()
-        if isinstance(module, InstanceNorm)
-        for part in ("weight", "bias")
-    }
-    rows = [_row(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
-    state = {name: t[rows] if name in tables else t for name, t in other.state_dict().items()}
+    state = other.state_dict()
+    if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
+        rows = [_row(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
+        mixes = torch.cat([_places(row, network, other) for row in rows])
+        for name, module in other.named_modules():
+            if isinstance(module, Rows):
+                tables = zip(module.named_parameters(recurse=False), module.mixed(mixes), strict=True)
+                state.update({f"{name}.{part}": mixed for (part, _), mixed in tables})
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -85,6 +88,17 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
             f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
             "choose the same with network=..., or leave init out"
         ) from error
+
+
+def _places(row: int, network: TransformNetwork, other: TransformNetwork) -> Tensor:
+    """What a style's rows are made of: at each place of the network's dials, the other's rows with its dials so."""
+    places = itertools.product(*(torch.linspace(0, 1, KNOTS[d]).tolist() for d in KNOTS if d in network.dials))
+    settings = [dict(zip([d for d in KNOTS if d in network.dials], place, strict=True)) for place in places]
+    mix = F.one_hot(torch.full((len(settings),), row), other.styles).float()
+    shared = {dial: torch.tensor([s.get(dial, DEFAULTS[dial]) for s in settings]) for dial in other.dials}
+    rows = other.rows(mix, mix, shared)
+    assert rows is not None
+    return rows
 
 
 def _row(name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]) -> int:
@@ -109,12 +123,12 @@ def _loss(other: nn.Module, mix: Tensor, number: int, judge: Objective, photos: 
 
 
 def adapt_norms_only(network: nn.Module) -> None:
-    """Leave all but the norms as they are (Dumoulin et al., 2017): the convolutions are those of the style file.
+    """Leave all but norms and colours as they are (Dumoulin et al., 2017): the convolutions are the style file's.
 
     Raises:
         UserError: for a network that has none.
     """
     network.requires_grad_(False)
-    norms = [module.requires_grad_(True) for module in network.modules() if isinstance(module, InstanceNorm)]
+    norms = [module.requires_grad_(True) for module in network.modules() if isinstance(module, Rows)]
     if not norms:
         raise UserError("adapt=norms: this network has no instance norms of OneStroke's; take adapt=all")
