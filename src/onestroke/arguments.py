@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import sys
@@ -85,6 +86,17 @@ class Values:
         if value is not None and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
             raise UserError(f"{key} must be a whole number of at least 1, not '{value}'")
         return None if value is None else int(value)
+
+    def share(self, key: str) -> float | None:
+        """A number from 0 to 1."""
+        value = self.values.get(key, [None])[0]
+        try:
+            share = None if value is None else float(value)
+        except ValueError:
+            share = math.nan
+        if share is not None and not 0 <= share <= 1:
+            raise UserError(f"{key} must be a number from 0 to 1, not '{value}'")
+        return share
 
     def choice(self, key: str, known: Collection[str]) -> str:
         """One of `known`, of which the first is the default."""

@@ -17,12 +17,15 @@ from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
 from onestroke.inference.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.inference.graph import OPSET, PIXELS
+from onestroke.inference.mixing import Look
 
 USAGE = """\
 usage: python export.py ckpt=STYLE.safetensors [options]
 
   ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors
   style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
+  strength=0.5     0 the photo, 1 the painting
+  stroke=0         0 fine strokes, 1 strokes of twice the size
   format=KIND      onnx, or torch for torch.export
   out=FILE         default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2
   variant=NAME     how; written only where it differs from torch by less than
@@ -47,6 +50,8 @@ class Options:
 
     ckpt: str
     style: str | None = None
+    strength: float | None = None
+    stroke: float | None = None
     format: str = "onnx"
     out: str | None = None
     variant: str = "fp32"
@@ -66,6 +71,8 @@ def parse(arguments: list[str]) -> Options:
     options = Options(
         ckpt=values.needed("ckpt", "checkpoints/starry_night.safetensors"),
         style=values.values.get("style", [None])[0],
+        strength=values.share("strength"),
+        stroke=values.share("stroke"),
         format=values.choice("format", FORMATS),
         out=values.path("out"),
         variant=values.choice("variant", LIMITS),
@@ -115,7 +122,8 @@ def run(options: Options) -> None:
     """Export, and say what came out."""
     out = place(options)
     measured = None if options.photos is None else photos(options.photos)
-    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, options.style)
+    look = Look(options.style, options.strength, options.stroke)
+    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, look)
     make_folder(out.parent)
     with atomic(out) as temporary:
         temporary.write_bytes(exported.content)

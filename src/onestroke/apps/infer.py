@@ -28,6 +28,8 @@ usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
   input=PHOTO      a file, a folder or a pattern such as 'photos/*.jpg'; as often as you like
   output=PATH      a file, or a folder for many; default: beside each photo, as photo.starry_night.png
   style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
+  strength=0.5     0 the photo, 1 the painting
+  stroke=0         0 fine strokes, 1 strokes of twice the size
   style_map=FILE   a grey picture: black paints in the first of style=, white in the last, grey in between
   color=KIND       style; photo, to take the painting's luminance alone; match, to give it the photo's palette
   mask=FILE        a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's own
@@ -49,6 +51,8 @@ class Options:
     input: list[str]
     output: str | None = None
     style: str | None = None
+    strength: float | None = None
+    stroke: float | None = None
     style_map: str | None = None
     color: str = "style"
     mask: str | None = None
@@ -76,6 +80,8 @@ def parse(arguments: list[str]) -> Options:
         input=values.values["input"],
         output=values.path("output"),
         style=values.values.get("style", [None])[0],
+        strength=values.share("strength"),
+        stroke=values.share("stroke"),
         style_map=values.path("style_map"),
         color=values.choice("color", COLOURS),
         mask=values.path("mask"),
@@ -249,7 +255,15 @@ class Easel:
 def run(options: Options) -> int:
     """Paint all, and say what was left out; 2 where a photo could not be painted."""
     photos = images.find(options.input)
-    stylizer = Stylizer(options.ckpt, options.device, options.backend, options.compile, options.style)
+    stylizer = Stylizer(
+        options.ckpt,
+        options.device,
+        options.backend,
+        options.compile,
+        options.style,
+        options.strength,
+        options.stroke,
+    )
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
             grey(str(extra), 16, 16)  # so that a file that can't be read is told once, and first

@@ -18,7 +18,7 @@ from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 from onestroke.inference import graph
 from onestroke.inference.core import trace
-from onestroke.inference.mixing import open_style
+from onestroke.inference.mixing import Look, open_style
 from onestroke.inference.packages import installed, require
 
 NAMES = ("torch", "onnx", "openvino", "auto")
@@ -146,7 +146,7 @@ class OpenVino(_Exported):
 
 
 def load(
-    path: Path, device: str, backend: str | None, compiled: bool = False, mix: str | None = None
+    path: Path, device: str, backend: str | None, compiled: bool = False, look: Look = Look()
 ) -> tuple[Backend, Painter]:
     """Open a style file, or the ONNX file that export.py made of one.
 
@@ -156,7 +156,7 @@ def load(
         backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx where painting is
             on the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
         compiled: as for Torch, which auto then is.
-        mix: the style or styles of the file to paint in; see `mixing.open_style`.
+        look: what is chosen of what the file offers.
 
     Returns:
         The backend, and what the file says of itself.
@@ -173,11 +173,14 @@ def load(
     if path.suffix.lower() == ".onnx":
         if backend == "torch" or compiled or device not in ("auto", "cpu"):
             raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
-        if mix is not None:
-            raise UserError(f"{path} is an ONNX file, whose style was chosen when it was exported: leave out style")
+        if look != Look():
+            raise UserError(
+                f"{path} is an ONNX file, whose style and dials were chosen when it was exported: leave out style, "
+                "strength and stroke"
+            )
         return _open(path, OpenVino if backend == "openvino" else Onnx)
     chosen = choose_device(device)
-    network, painter = open_style(path, mix)
+    network, painter = open_style(path, look)
     if backend in ("onnx", "openvino"):
         return _export(network, backend), painter
     if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):

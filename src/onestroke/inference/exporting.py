@@ -22,7 +22,7 @@ from onestroke.inference import graph, program
 from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.core import Core, trace
 from onestroke.inference.frozen import freeze
-from onestroke.inference.mixing import open_style
+from onestroke.inference.mixing import Look, open_style
 from onestroke.inference.operators import Model
 from onestroke.inference.quantising import quantise
 
@@ -71,7 +71,7 @@ class Exported:
 
 
 def export(
-    path: Path, kind: str, variant: str, pixels: str, photos: Sequence[Photo] | None = None, mix: str | None = None
+    path: Path, kind: str, variant: str, pixels: str, photos: Sequence[Photo] | None = None, look: Look = Look()
 ) -> Exported:
     """Build, check and measure what a style file becomes.
 
@@ -81,12 +81,13 @@ def export(
         variant: of LIMITS.
         pixels: "uint8" or "float", as in graph.build.
         photos: what frozen statistics and 8 bits are measured on, uint8 (H, W, 3) of one size; None for made-up scenes.
+        look: what is chosen of what the file offers.
 
     Raises:
         UserError: for a style file that can't be read, a network that can't be exported, a package that is missing, and
             for what differs from what torch paints by more than LIMITS.
     """
-    network, painter = open_style(path, mix)
+    network, painter = open_style(path, look)
     document = json.dumps({"version": checkpoints.FORMAT, **asdict(painter)}, allow_nan=False)
     core = trace(network)
     if kind == "torch":

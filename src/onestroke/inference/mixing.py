@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from onestroke import checkpoints, images
 from onestroke.checkpoints import Painter
 from onestroke.errors import UserError, near
+from onestroke.networks.base import DEFAULTS, TransformNetwork
 
 
 def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
@@ -42,21 +44,57 @@ def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
     return {name: weight / total for name, weight in found.items()}
 
 
-def open_style(path: Path, chosen: str | None) -> tuple[nn.Module, Painter]:
-    """The network of a style file in the styles that were chosen: of one style again, as fast as any.
+@dataclass(frozen=True)
+class Look:
+    """What is chosen of what a style file offers.
 
-    Args:
-        path: a style file.
-        chosen: as `shares` reads it; None: the file's only style.
+    mix: of several styles the one to paint in, or a mix, as `shares` reads it. strength, stroke: where the dials stand,
+    0 to 1. None: as the file says.
+    """
+
+    mix: str | None = None
+    strength: float | None = None
+    stroke: float | None = None
+
+
+def open_dials(path: Path, look: Look) -> tuple[nn.Module, Painter]:
+    """The network of a style file in all its styles, with its dials fixed, if it has any.
+
+    Raises:
+        UserError: as `checkpoints.load`, and for dials that it doesn't have, or that don't go so far.
+    """
+    network, painter = checkpoints.load(path)
+    dials = tuple(getattr(network, "dials", ()))
+    settings: dict[str, float | None] = {}
+    for dial, value in (("strength", look.strength), ("stroke", look.stroke)):
+        if value is not None and dial not in dials:
+            raise UserError(
+                f"{path} has no dial for {dial}: leave {dial} out, or train it again with network.dials=[{dial}]"
+            )
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"{dial} must be a number from 0 to 1, not {value!r}")
+        if dial in dials:
+            stored = painter.style.get(dial)
+            known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[dial]
+            settings[dial] = float(known if value is None else value)
+    if isinstance(network, TransformNetwork) and dials:
+        network = network.fixed(**settings)
+        painter.network["args"] = {**painter.network["args"], "dials": []}
+        painter.style = {**painter.style, **settings}
+    return network, painter
+
+
+def open_style(path: Path, look: Look = Look()) -> tuple[nn.Module, Painter]:
+    """The network of a style file as it was chosen to paint: of one style, without dials, as fast as any.
 
     Returns:
         The network, and what the file says of itself, narrowed to what was chosen.
 
     Raises:
-        UserError: as `checkpoints.load` and `shares`, and where the file has several styles and none was chosen.
+        UserError: as `open_dials` and `shares`, and where the file has several styles and none was chosen.
     """
-    network, painter = checkpoints.load(path)
-    names = painter.styles
+    network, painter = open_dials(path, look)
+    names, chosen = painter.styles, look.mix
     if chosen is None:
         if len(names) > 1:
             raise UserError(
@@ -65,10 +103,9 @@ def open_style(path: Path, chosen: str | None) -> tuple[nn.Module, Painter]:
         return network, painter
     found = shares(chosen, names)
     if len(names) > 1:
-        blended = getattr(network, "blended", None)
-        if blended is None:
+        if not isinstance(network, TransformNetwork):
             raise UserError(f"{path}: the network {painter.network['name']} can't mix styles")
-        network = blended(torch.tensor([found.get(name, 0.0) for name in names]))
+        network = network.blended(torch.tensor([found.get(name, 0.0) for name in names]))
         painter.network["args"] = {**painter.network["args"], "styles": 1}
         listed = [style for style in painter.style["styles"] if style.get("name") in found]
         painter.style = {**painter.style, "name": "+".join(found), "styles": listed, "mix": found}

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onestroke import checkpoints, images
+from onestroke import images
 from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.finishing import COLOURS, masked, recoloured
-from onestroke.inference.mixing import over_the_picture
+from onestroke.inference.mixing import Look, open_dials, over_the_picture
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
@@ -42,9 +42,11 @@ class Stylizer:
         compiled: whether torch.compile makes code for the network: a minute or more at the first picture of a size,
             and faster then.
         mix: of a file with several styles, the one to paint in, or a mix: "starry_night:0.6,great_wave:0.4".
+        strength: 0 (the photo) to 1 (the painting, little of the photo); None: as it was trained, mostly 0.5.
+        stroke: 0 (strokes of the size trained for) to 1 (twice that); None: 0.
 
     Raises:
-        UserError: for a style file, a device, a backend or a mix that can't be used.
+        UserError: for a style file, a device, a backend, a mix or a dial that can't be used.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Stylizer:
         backend: str | None = None,
         compiled: bool = False,
         mix: str | None = None,
+        strength: float | None = None,
+        stroke: float | None = None,
     ) -> None:
         self.path = Path(style)
-        self.mix = mix
-        self.backend, self.painter = backends.load(self.path, device, backend, compiled, mix)
+        self.look = Look(mix, strength, stroke)
+        self.backend, self.painter = backends.load(self.path, device, backend, compiled, self.look)
         self._mapped: tuple[backends.Torch, list[str]] | None = None
         self.device = self.backend.device
 
@@ -157,14 +161,14 @@ class Stylizer:
     def _painted(self, image: Tensor, style_map: Tensor | None) -> Tensor:
         if style_map is None:
             return self.backend.paint(image)
-        if self.mix is None:
+        if self.look.mix is None:
             raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
         if self._mapped is None:
-            network, painter = checkpoints.load(self.path)
+            network, painter = open_dials(self.path, self.look)
             self._mapped = backends.Torch(network, self.device), painter.styles
         painter_of_all, names = self._mapped
         guide = style_map.cpu().float().expand(len(image), -1, -1, -1)
-        return painter_of_all.paint_over(image, over_the_picture(self.mix, names, guide))
+        return painter_of_all.paint_over(image, over_the_picture(self.look.mix, names, guide))
 
     def _array(self, array: np.ndarray, finish: dict[str, Any]) -> np.ndarray:
         grey = array.ndim == 2

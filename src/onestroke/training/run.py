@@ -310,9 +310,7 @@ def _check_out(out: Path, overwrite: bool, run: str) -> None:
         raise UserError(f"out={out}: {folder} is a file, not a folder")
 
 
-def _objective(
-    parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several: Sequence[Style]
-) -> Objective:
+def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several: Sequence[Style]) -> Objective:
     layers = {layer for term in parts.terms.values() for layer in term.layers}
     return Objective(
         copy.deepcopy(parts.terms),
