@@ -18,7 +18,7 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Objective, Term, Views, balance, make_terms
+from onestroke.losses.objective import MIDDLE, Objective, Term, Views, balance, make_terms
 from onestroke.losses.tv import TotalVariation
 from onestroke.styles import Facts, Style
 from onestroke.vgg import VGG
@@ -98,10 +98,11 @@ def test_a_term_and_its_gradient_are_those_of_float64(
     output, content, target = features(0), features(1), style(features(2))
     for f in output.values():
         f.requires_grad_()
-    found = kind(layers=layers)(Views(output, content, target))
+    each = kind(layers=layers)(Views(output, content, target))
+    found = each.mean()
     again = {layer: f.detach().double().requires_grad_() for layer, f in output.items()}
     expected = independent(layers, again, content, target)
-    assert found.shape == ()
+    assert each.shape == (() if kind is TotalVariation else (len(output["relu3_3"]),))
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     found.backward()
     expected.backward()
@@ -117,10 +118,10 @@ def test_a_term_and_its_gradient_are_those_of_float64(
 def test_a_term_takes_features_in_bf16_and_answers_in_fp32(kind: type[Term]) -> None:
     output, content = (scaled(features(seed), 300) for seed in (0, 1))
     rough_output, rough_content = ({k: f.bfloat16() for k, f in part.items()} for part in (output, content))
-    found = kind(layers=list(SHAPES))(Views(rough_output, rough_content, style(content)))
+    found = kind(layers=list(SHAPES))(Views(rough_output, rough_content, style(content))).mean()
     assert found.dtype == torch.float32
     same_output, same_content = ({k: f.float() for k, f in part.items()} for part in (rough_output, rough_content))
-    exact = kind(layers=list(SHAPES))(Views(same_output, same_content, style(content)))
+    exact = kind(layers=list(SHAPES))(Views(same_output, same_content, style(content))).mean()
     assert float(found) == pytest.approx(float(exact), rel=1e-6)
 
 
@@ -128,23 +129,24 @@ def test_a_term_takes_features_in_bf16_and_answers_in_fp32(kind: type[Term]) -> 
 def test_a_term_does_not_change_with_the_size_of_features(kind: type[Term]) -> None:
     output, content, painting = (features(seed) for seed in range(3))
     term = kind(layers=list(SHAPES))
-    plain = term(Views(output, content, style(painting)))
-    ten = term(Views(scaled(output, 10), scaled(content, 10), style(scaled(painting, 10))))
+    plain = term(Views(output, content, style(painting))).mean()
+    ten = term(Views(scaled(output, 10), scaled(content, 10), style(scaled(painting, 10)))).mean()
     assert float(ten) == pytest.approx(float(plain), rel=1e-5)
     assert 0.1 < float(plain) < 100
 
 
 def test_terms_are_zero_where_nothing_is_left_to_do() -> None:
     output = features(0)
-    assert float(Content(list(SHAPES))(Views(output, features(0), style(output)))) == 0
+    assert Content(list(SHAPES))(Views(output, features(0), style(output))).tolist() == [0, 0, 0]
     alike = {layer: f[:1].expand_as(f) for layer, f in output.items()}
-    assert float(Gram(list(SHAPES))(Views(alike, {}, style(output)))) < 1e-12
-    assert float(Gram(list(SHAPES))(Views(output, {}, style(output)))) > 1e-3  # the others of the batch differ
+    assert max(Gram(list(SHAPES))(Views(alike, {}, style(output))).tolist()) < 1e-12
+    assert max(Gram(list(SHAPES))(Views(output, {}, style(output))).tolist()) > 1e-3  # the others of the batch differ
 
 
 def test_content_at_nothing_painted_is_one() -> None:
     content = features(0)
-    assert float(Content(list(SHAPES))(Views(scaled(content, 0), content, style(content)))) == pytest.approx(1)
+    nothing = Content(list(SHAPES))(Views(scaled(content, 0), content, style(content)))
+    assert float(nothing.mean()) == pytest.approx(1)
 
 
 def test_total_variation_is_that_of_a_checkerboard() -> None:
@@ -236,6 +238,21 @@ def test_the_objective_is_its_weighted_terms_by_name(strength: float, eye: VGG, 
         assert float(found[name]) == pytest.approx(value, rel=1e-4)
     assert (float(found["gram"]) == 0) == (strength == 0)
     assert (float(found["mine"]) == 0) == (float(found["tv"]) == 0) == (strength == 1)
+
+
+def test_each_picture_may_have_its_own_strength(eye: VGG, painted: Style) -> None:
+    terms = {"content": Content(["relu2_2"], weight=3), "gram": Gram(["relu1_2"]), "tv": TotalVariation(weight=1)}
+    output, content = pixels(0), pixels(1)
+    strength = torch.tensor([0.1, 0.9])
+    found = Objective(terms, eye, painted)(output[:2], content[:2], strength=strength)
+    seen, kept = eye(output[:2]), eye(content[:2])
+    errors = (seen["relu2_2"] - kept["relu2_2"]).square().mean(dim=(1, 2, 3)) / kept["relu2_2"].square().mean()
+    # 2 x 0.1 and 2 x (1 - 0.9), squared, and all of the other side
+    assert float(found["content"]) == pytest.approx(float(3 * (errors[0] + 0.04 * errors[1]) / 2), rel=1e-4)
+    grams = [float(gram_in_float64(["relu1_2"], {"relu1_2": one[None]}, {}, painted)) for one in seen["relu1_2"]]
+    assert float(found["gram"]) == pytest.approx(MIDDLE * (0.04 * grams[0] + grams[1]) / 2, rel=1e-4)
+    tv = float(tv_in_float64(["image"], {"image": output[:2]}, {"image": content[:2]}, painted))
+    assert float(found["tv"]) == pytest.approx((1 + 0.04) / 2 * tv, rel=1e-4)
 
 
 def test_the_objective_s_gradient_reaches_the_output_alone(eye: VGG, painted: Style) -> None:

@@ -15,7 +15,7 @@ from onestroke.apps.infer import main
 from onestroke.checkpoints import Painter, load, save
 from onestroke.errors import UserError
 from onestroke.inference.finishing import feathered, masked, recoloured
-from onestroke.inference.mixing import open_style, over_the_picture, shares
+from onestroke.inference.mixing import Look, open_style, over_the_picture, shares
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
 
@@ -84,14 +84,14 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mix_of_norms_is_what_is_painted(three: Path) -> None:
     photo = noise(1, 3, 16, 20)
     whole, _ = load(three)
-    one, painter = open_style(three, "starry_night:1,udnie:3")
+    one, painter = open_style(three, Look("starry_night:1,udnie:3"))
     assert torch.allclose(one(photo), whole(photo, torch.tensor([[0.25, 0, 0.75]])), atol=1e-5)
     assert painter.style["name"] == "starry_night+udnie"
     assert [style["artist"] for style in painter.style["styles"]] == ["STARRY_NIGHT", "UDNIE"]
     # what was narrowed can be a style file of its own
     alone = three.with_name("alone.safetensors")
     save(alone, one, painter, torch.float32)
-    again, _ = open_style(alone, None)
+    again, _ = open_style(alone)
     assert torch.equal(again(photo), one(photo))
     with pytest.raises(UserError, match="holds 3 styles, so choose: style=starry_night"):
         Stylizer(three)

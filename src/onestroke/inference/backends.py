@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -18,7 +19,7 @@ from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 from onestroke.inference import graph
 from onestroke.inference.core import trace
-from onestroke.inference.mixing import Look, open_style
+from onestroke.inference.mixing import AS_IT_IS, Look, open_style
 from onestroke.inference.packages import installed, require
 
 NAMES = ("torch", "onnx", "openvino", "auto")
@@ -146,7 +147,7 @@ class OpenVino(_Exported):
 
 
 def load(
-    path: Path, device: str, backend: str | None, compiled: bool = False, look: Look = Look()
+    path: Path, device: str, backend: str | None, compiled: bool = False, look: Look = AS_IT_IS
 ) -> tuple[Backend, Painter]:
     """Open a style file, or the ONNX file that export.py made of one.
 
@@ -173,7 +174,7 @@ def load(
     if path.suffix.lower() == ".onnx":
         if backend == "torch" or compiled or device not in ("auto", "cpu"):
             raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
-        if look != Look():
+        if look != AS_IT_IS:
             raise UserError(
                 f"{path} is an ONNX file, whose style and dials were chosen when it was exported: leave out style, "
                 "strength and stroke"
@@ -227,8 +228,12 @@ def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Paint
 
 
 def first_channels(network: nn.Module) -> int:
-    """The channels of the first convolution: it works at full size, and no later one at that size is wider."""
-    return max(3, next((m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3))
+    """The channels of the convolution that takes the picture, as many as come to a pixel of it.
+
+    It works at full size, or at less with so many more channels, and no later one has more.
+    """
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
+    return 3 if first is None else max(3, -(-first.out_channels // math.prod(first.stride)))
 
 
 def _first_line(error: Exception) -> str:

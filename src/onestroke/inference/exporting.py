@@ -22,7 +22,7 @@ from onestroke.inference import graph, program
 from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.core import Core, trace
 from onestroke.inference.frozen import freeze
-from onestroke.inference.mixing import Look, open_style
+from onestroke.inference.mixing import AS_IT_IS, Look, open_style
 from onestroke.inference.operators import Model
 from onestroke.inference.quantising import quantise
 
@@ -71,7 +71,7 @@ class Exported:
 
 
 def export(
-    path: Path, kind: str, variant: str, pixels: str, photos: Sequence[Photo] | None = None, look: Look = Look()
+    path: Path, kind: str, variant: str, pixels: str, photos: Sequence[Photo] | None = None, look: Look = AS_IT_IS
 ) -> Exported:
     """Build, check and measure what a style file becomes.
 

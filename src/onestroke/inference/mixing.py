@@ -57,6 +57,9 @@ class Look:
     stroke: float | None = None
 
 
+AS_IT_IS = Look()
+
+
 def open_dials(path: Path, look: Look) -> tuple[nn.Module, Painter]:
     """The network of a style file in all its styles, with its dials fixed, if it has any.
 
@@ -84,7 +87,7 @@ def open_dials(path: Path, look: Look) -> tuple[nn.Module, Painter]:
     return network, painter
 
 
-def open_style(path: Path, look: Look = Look()) -> tuple[nn.Module, Painter]:
+def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Painter]:
     """The network of a style file as it was chosen to paint: of one style, without dials, as fast as any.
 
     Returns:

@@ -37,7 +37,8 @@ class Gram(Term):
         errors = []
         for layer in self.layers:
             style = views.style.gram(layer)
-            output = gram_matrix(views.output[layer])
+            # what is left without the means is small, and so takes the products in full
+            output = gram_matrix(views.output[layer], mixed=not self.centred)
             if self.centred:
                 style = style - _outer(views.style.mean(layer))
                 output = output - _outer(views.output[layer].float().mean(dim=(2, 3)))

@@ -44,6 +44,6 @@ class RawGram(Term):
     def forward(self, views: Views) -> Tensor:
         errors = []
         for layer in self.layers:
-            output = gram_matrix(views.output[layer])
+            output = gram_matrix(views.output[layer], mixed=True)
             errors.append((output - views.style.gram(layer)).square().mean())
         return torch.stack(errors).sum() / SCALE**4
