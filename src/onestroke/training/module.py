@@ -20,10 +20,12 @@ from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.training.muon import Muon, split
+from onestroke.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 3  # steps without a finite gradient in a row before the weights are rolled back
+TAUGHT = 0.4  # of the run is learned from the teacher, where there is one
 ROLLBACKS = 3  # before giving up
 
 
@@ -89,6 +91,7 @@ class StyleTransfer(LightningModule):
         minutes: how long at most; the schedule ends with whichever comes first.
         strength: where the dial of that name stands by default.
         seed: of the dials.
+        teacher: what the network learns from in the first TAUGHT of the run.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class StyleTransfer(LightningModule):
         minutes: float | None = None,
         strength: float = 0.5,
         seed: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -110,6 +114,7 @@ class StyleTransfer(LightningModule):
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # out of the module's sight: frozen, large, and no part of a resume file
         self._frozen = (objective, judge)
+        self._teacher = (teacher,)
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
@@ -146,8 +151,9 @@ class StyleTransfer(LightningModule):
         return torch.optim.Adam([*matrices, *others], lr=lr, betas=betas, fused=True)
 
     def on_fit_start(self) -> None:
-        for part in self._frozen:
-            part.to(self.device)
+        for part in (*self._frozen, *self._teacher):
+            if part is not None:
+                part.to(self.device)
 
     def on_train_start(self) -> None:
         self._clock = time.monotonic()
@@ -240,6 +246,9 @@ class StyleTransfer(LightningModule):
 
     def _judged(self, photos: Tensor, orders: Orders) -> dict[str, Tensor]:
         output = self._paint(self.network, photos, orders).float()
+        (teacher,) = self._teacher
+        if teacher is not None and self.progress < TAUGHT:
+            return teacher.judge(output, teacher.paint(photos, orders.style, orders.strength, orders.stroke))
         losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
         return losses
 

@@ -29,6 +29,7 @@ from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, d
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer, seconds_per_step
 from onestroke.training.settings import Settings, StyleSettings
+from onestroke.training.teacher import Teacher
 from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
 from onestroke.vgg import VGG
 
@@ -87,7 +88,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         adapt_norms_only(parts.network)
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
-        parts.style_settings.strength, settings.seed,
+        parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -131,6 +132,8 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         if chosen.init not in (None, AUTO):
             checkpoints.read_document(Path(chosen.init))
         found["machine"] = Machine.of(config["trainer"], chosen.batch_size)
+        if chosen.teacher is not None:
+            checkpoints.read_document(Path(chosen.teacher))
         if chosen.out is not None:
             _check_out(Path(chosen.out), chosen.overwrite, run_dir.name)
 
@@ -318,6 +321,11 @@ def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several
         several,
         parts.style_settings.strength,
     )
+
+
+def _teacher(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Teacher | None:
+    path = parts.settings.teacher
+    return None if path is None else Teacher(Path(path), parts.styles, VGG(Teacher.LAYERS, **vgg, dtype=dtype))
 
 
 def _measures(parts: Parts) -> list[Measure]:

@@ -28,6 +28,7 @@ class Settings:
     seed: int
     init: str | None
     adapt: str
+    teacher: str | None
     out: str | None
     overwrite: bool
     resume: str | None
@@ -38,7 +39,7 @@ class Settings:
         """Raise one UserError that names every knob that is off."""
         problems = [
             *(_whole(name, getattr(self, name), least) for name, least in _LEAST.items()),
-            *(_text(name, getattr(self, name)) for name in ("init", "out", "resume")),
+            *(_text(name, getattr(self, name)) for name in ("init", "out", "resume", "teacher")),
             _positive("lr", self.lr),
             _betas(self.betas),
             *(_positive(name, getattr(self, name)) for name in ("ema", "clip") if getattr(self, name) is not None),
