@@ -200,5 +200,5 @@ def _fade(strength: Tensor) -> Tensor:
 @torch.no_grad()
 def _start_small(paint: nn.Conv2d) -> None:
     assert paint.bias is not None
-    paint.weight.mul_(0.01)
+    paint.weight.mul_(0.005)
     paint.bias.zero_()

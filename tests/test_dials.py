@@ -1,0 +1,228 @@
+"""Strength and stroke after training: the tables, what is drawn while training, and what paints with them."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onestroke import styles
+from onestroke.checkpoints import Painter, load, save
+from onestroke.errors import UserError
+from onestroke.inference.mixing import Look, open_style
+from onestroke.inference.stylizer import Stylizer
+from onestroke.losses.content import Content
+from onestroke.losses.gram import Gram
+from onestroke.losses.objective import Objective
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.layers import Rows
+from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.networks.residual import ResidualNetwork
+from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.run import train
+from onestroke.training.warmstart import warm_start
+from onestroke.vgg import VGG
+from tests.test_many import objective, photos
+from tests.test_training import CONFIG
+
+BOTH = ["strength", "stroke"]
+ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
+    ResidualNetwork: {"channels": [4, 6, 8], "blocks": 1, "ends": 3},
+    RealtimeNetwork: {"channels": 6, "blocks": 1},
+}
+
+
+def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dials: list[str] = BOTH) -> Any:
+    """A network in which every row of every table differs."""
+    torch.manual_seed(0)
+    network = kind(**ARGS[kind], styles=styles, dials=dials)  # type: ignore[call-arg]
+    for module in network.modules():
+        if isinstance(module, Rows):
+            for table in module.parameters(recurse=False):
+                nn.init.normal_(table, float(table.mean()), 0.1)
+    nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
+    return network.requires_grad_(False).eval()
+
+
+def saved(path: Path, network: TransformNetwork, names: list[str], **style: Any) -> Path:
+    args = {**ARGS[type(network)], "styles": network.styles, "dials": list(network.dials)}
+    document = {"name": path.stem, "styles": [{"name": name} for name in names], **style}
+    save(path, network, Painter({"name": type(network).__name__, "args": args}, document), torch.float32)
+    return path
+
+
+def by_hand(network: TransformNetwork, rows: Tensor) -> TransformNetwork:
+    """The network whose only row is this mix of the other's."""
+    kind = type(network)
+    one = kind(**ARGS[kind])  # type: ignore[call-arg]
+    state = network.state_dict()
+    tables = {f"{n}.{p}" for n, m in network.named_modules() if isinstance(m, Rows) for p, _ in m.named_parameters()}
+    one.load_state_dict({k: torch.einsum("r,r...->...", rows, t)[None] if k in tables else t for k, t in state.items()})
+    return one.requires_grad_(False)
+
+
+@pytest.mark.parametrize("kind", ARGS)
+def test_between_two_places_of_a_dial_the_norms_are_interpolated(kind: type[TransformNetwork]) -> None:
+    network, (photo, _) = dialled(kind, styles=2), photos(36)
+    # strength 0.7 is 0.6 of its middle place and 0.4 of its last, stroke 0.25 is three quarters of its first
+    strength, stroke, mix = torch.tensor([0, 0.6, 0.4]), torch.tensor([0.75, 0.25]), torch.tensor([0.3, 0.7])
+    rows = torch.einsum("s,k,t->skt", mix, strength, stroke).flatten()
+    expected = by_hand(network, rows)(photo)
+    for strength_given, stroke_given in ((0.7, 0.25), (torch.tensor([0.7]), torch.tensor([0.25]))):
+        assert torch.allclose(network(photo, mix[None], strength_given, stroke_given), expected, atol=1e-5)
+    assert torch.allclose(network.fixed(0.7, 0.25).blended(mix)(photo), expected, atol=1e-5)
+    over = mix[None, :, None, None].expand(-1, -1, *photo.shape[-2:])
+    assert torch.allclose(network(photo, over, 0.7, 0.25), expected, atol=1e-4)
+    assert float((network(photo, mix[None], 0.7, 0.5) - expected).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("kind", ARGS)
+def test_at_strength_0_nothing_is_painted_and_on_the_way_there_it_fades(kind: type[TransformNetwork]) -> None:
+    network, (photo, other) = dialled(kind), photos(36)
+    assert torch.equal(network(photo, strength=0.0), photo)
+    assert torch.allclose(network.fixed(0.0)(photo), photo, atol=1e-6)
+    rows = torch.einsum("k,t->kt", torch.tensor([0.8, 0.2, 0]), torch.tensor([1.0, 0])).flatten()  # 0.1
+    expected = torch.lerp(photo, by_hand(network, rows)(photo), 0.4)  # which is 0.4 of 0.25, where all is painted
+    assert torch.allclose(network(photo, strength=0.1), expected, atol=1e-5)
+    both = network(torch.cat([photo, other]), strength=torch.tensor([0.0, 1.0]))
+    assert torch.equal(both[:1], photo)
+    assert torch.allclose(both[1:], network(other, strength=1.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("dials", [["strength"], ["stroke"], BOTH, ["stroke", "strength"]])
+def test_a_dial_that_is_left_alone_stands_in_the_middle_of_strength_and_at_fine_strokes(dials: list[str]) -> None:
+    network, (photo, _) = dialled(dials=dials), photos(36)
+    given = {name: value for name, value in (("strength", 0.5), ("stroke", 0.0)) if name in dials}
+    assert torch.equal(network(photo), network(photo, **given))
+    for dial in set(BOTH) - set(dials):
+        with pytest.raises(ValueError, match=f"no dial for {dial}"):
+            network(photo, **{dial: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("dials", "words"),
+    [(["strenth"], "no 'strenth': did you mean 'strength'"), ("strength", "a list"), (["stroke", "stroke"], "once")],
+)
+def test_dials_that_there_are_not_are_refused(dials: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        ResidualNetwork(dials=dials)
+    with pytest.raises(UserError, match="adds_photo"):
+        RealtimeNetwork(adds_photo=False, dials=["strength"])
+
+
+def test_a_style_file_is_painted_with_as_the_dials_are_set(tmp_path: Path) -> None:
+    network, (photo, _) = dialled(styles=2), photos(36)
+    path = saved(tmp_path / "two.safetensors", network, ["a", "b"], strength=0.8)
+    for settings in ({}, {"strength": 0.3}, {"strength": 0.3, "stroke": 0.6}):
+        expected = network(photo, torch.tensor([[0.0, 1.0]]), **{"strength": 0.8, **settings}).clamp(0, 1)
+        stylizer = Stylizer(path, mix="b", **settings)
+        assert torch.allclose(stylizer.paint(photo), expected, atol=1e-5)
+        assert stylizer.painter.style["strength"] == settings.get("strength", 0.8)
+    assert torch.allclose(Stylizer(path, mix="b", strength=0.0).paint(photo), photo, atol=1e-6)
+    over = Stylizer(path, mix="a,b", strength=0.3)
+    white = torch.ones(1, 1, *photo.shape[-2:])
+    assert torch.allclose(
+        over.paint(photo, style_map=white), network(photo, torch.eye(2)[1:], 0.3).clamp(0, 1), atol=1e-4
+    )
+    # what was narrowed can be a style file of its own
+    alone, painter = open_style(path, Look("b", 0.3))
+    save(tmp_path / "alone.safetensors", alone, painter, torch.float32)
+    again = Stylizer(tmp_path / "alone.safetensors")
+    assert torch.allclose(again.paint(photo), Stylizer(path, mix="b", strength=0.3).paint(photo), atol=1e-6)
+    with pytest.raises(UserError, match="no dial for strength: leave strength out"):
+        Stylizer(tmp_path / "alone.safetensors", strength=0.3)
+    with pytest.raises(UserError, match=r"strength must be a number from 0 to 1, not 1\.5"):
+        Stylizer(path, mix="b", strength=1.5)
+
+
+def test_onnx_paints_with_the_dials_as_they_were_set(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path = saved(tmp_path / "one.safetensors", dialled(), ["a"])
+    (photo, _) = photos(37)
+    plain = Stylizer(path, strength=0.2, stroke=0.9).paint(photo)
+    assert torch.allclose(
+        Stylizer(path, backend="onnx", strength=0.2, stroke=0.9).paint(photo), plain, rtol=0, atol=1e-4
+    )
+
+
+# --- training ---------------------------------------------------------------------------------------------
+
+
+def module(network: TransformNetwork, names: list[str], sizes: list[int], strength: float = 0.5) -> StyleTransfer:
+    layers = {"relu1_2", "relu2_2"}
+    chosen = [styles.from_card(name, size, layers) for name in names for size in sizes]
+    terms = {"content": Content(["relu2_2"]), "gram": Gram(sorted(layers))}
+    judge = Objective(terms, VGG(layers), chosen[:: len(sizes)])
+    return StyleTransfer(network, Objective(terms, VGG(layers), chosen), judge, Recipe(), strength=strength, seed=3)
+
+
+def test_half_of_the_pictures_are_painted_with_the_dials_at_their_defaults_and_half_at_random() -> None:
+    names, sizes = ["starry_night", "udnie"], [256, 384, 512]
+    trained = module(dialled(styles=2), names, sizes, strength=0.6)
+    orders = trained._orders(range(4000))
+    strength, stroke, style, which = orders.strength, orders.stroke, orders.style, orders.which
+    assert strength is not None
+    assert stroke is not None
+    assert style is not None
+    assert which is not None
+    assert style.tolist() == [0, 1] * 2000
+    for own in (0, 1):
+        default = (strength == 0.6) & (stroke == 0) & (style == own)
+        assert 930 < int(default.sum()) < 1070  # 1000, and twice its deviation of 32
+        moved = (strength != 0.6) & (style == own)
+        assert 930 < int(moved.sum()) < 1070
+        for size in (0, 0.5, 1):
+            assert 270 < int((stroke[moved] == size).sum()) < 400  # a third of it
+        quarters = torch.histc(strength[moved], 4, 0, 1)
+        assert all(190 < count < 310 for count in quarters)
+    # the objective has a style at a stroke's size
+    chosen = [(trained.objective.styles[i].name, trained.objective.styles[i].size) for i in which[:50]]
+    given = [(names[s], sizes[round(2 * t)]) for s, t in zip(style[:50].tolist(), stroke[:50].tolist(), strict=True)]
+    assert chosen == given
+    again = trained._orders([7, 1234])
+    assert again.strength is not None
+    assert again.strength.tolist() == strength[[7, 1234]].tolist()  # from its number alone
+    plain = module(dialled(styles=2, dials=[]), names, [256])._orders([0, 1])
+    assert plain.strength is plain.stroke is None
+
+
+def test_a_network_with_dials_is_trained_and_exported_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    network = {**CONFIG["network"], "dials": BOTH}
+    path = train({**CONFIG, "network": network, "steps": 4}, tmp_path / "run")
+    found, painter = load(path)
+    assert painter.network["args"]["dials"] == BOTH
+    tables = {n: p.detach() for n, p in found.named_parameters() if n.endswith("norm.weight") or "norm" in n}
+    assert found.colour.weight.shape == (6, 3, 3)
+    assert all(len(t) == 6 for t in tables.values())
+    # cards have no larger size than 512
+    (tmp_path / "large").mkdir()
+    style = {**CONFIG["style"], "size": 384}
+    large = train(
+        {**CONFIG, "network": network, "style": style, "steps": 1, "out": "l.safetensors"}, tmp_path / "large"
+    )
+    assert load(large)[1].network["args"]["dials"] == ["strength"]
+
+
+@pytest.mark.parametrize(("own", "theirs"), list(itertools.product([[], ["strength"], BOTH], repeat=2)))
+def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_dial(
+    tmp_path: Path, own: list[str], theirs: list[str]
+) -> None:
+    other = dialled(styles=2, dials=theirs)
+    path = saved(tmp_path / "two.safetensors", other, ["starry_night", "udnie"])
+    network = ResidualNetwork(**ARGS[ResidualNetwork], dials=own)
+    (photo, _) = photos(36)
+    warm_start(network, path, objective(["udnie"]).eval(), [photo])
+    udnie = torch.tensor([[0.0, 1.0]])
+    for strength, stroke in ((0.5, 0.0), (0.8, 0.7)):
+        given = {"strength": strength, "stroke": stroke}
+        mine = {dial: value for dial, value in given.items() if dial in own}
+        shared = {dial: value for dial, value in mine.items() if dial in theirs}
+        assert torch.allclose(network(photo, **mine), other(photo, udnie, **shared), atol=1e-5)
