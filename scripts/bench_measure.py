@@ -165,7 +165,8 @@ def gmac(module: nn.Module, height: int, width: int, batch: int = 1, **arguments
 def precisions(device: torch.device) -> list[torch.dtype]:
     """fp32, and bf16 where OneStroke trains in it."""
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    group = {"accelerator": accelerator, "devices": 1, "strategy": "auto", "precision": "auto", "workers": "auto"}
+    group = {"accelerator": accelerator, "devices": 1, "strategy": "auto", "precision": "auto"}
+    group |= {"workers": "auto", "compile": "auto"}
     bf16 = Machine.of(group, 1).precision.startswith("bf16")
     return [torch.float32, torch.bfloat16] if bf16 else [torch.float32]
 

@@ -60,7 +60,9 @@ class Step(StyleTransfer):
     """
 
     def __init__(self, parts: Parts, objective: Objective, device: torch.device) -> None:
-        super().__init__(parts.network, objective, objective, parts.settings.recipe, _ENDLESS)
+        super().__init__(
+            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles
+        )
         self._alone = _Alone()  # Lightning keeps a weak reference
         self.trainer = cast(pl.Trainer, self._alone)
         self.to(device)
@@ -69,6 +71,8 @@ class Step(StyleTransfer):
         self._precision = MixedPrecision("bf16-mixed", device.type) if mixed else Precision()
         self.dtype_of_products = torch.bfloat16 if mixed else torch.float32
         self.on_fit_start()
+        if self.compiles:
+            self.prepare(parts.settings.batch_size, parts.settings.crop, self.dtype_of_products)
         self.on_train_start()
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:

@@ -30,7 +30,7 @@ from onestroke.training.run import train
 from onestroke.vgg import VGG
 
 LAYERS = {"relu1_2", "relu2_2"}
-MACHINE = Machine("cpu", 1, "auto", "32-true", 0, "a test")
+MACHINE = Machine("cpu", 1, "auto", "32-true", 0, False, "a test")
 
 
 class Noise:
@@ -194,7 +194,8 @@ CONFIG: dict[str, Any] = {
     "loss": {"gram": {"_target_": "onestroke.losses.gram.Gram", "layers": ["relu1_2"]}},
     "vgg": {"arch": "vgg16", "weights": None},
     "data": {"_target_": "onestroke.data.scenes.Scenes", "validation": 1},
-    "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "workers": 0},
+    "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "workers": 0,
+                "compile": "auto"},
     "steps": 4, "minutes": None, "batch_size": 1, "crop": 32, "lr": 1e-3,
     "optimizer": "muon", "schedule": "cosine", "betas": [0.9, 0.99], "ema": 0.05, "clip": 1.0,
     "seed": 0, "init": None, "adapt": "all", "teacher": None, "out": None,

@@ -40,6 +40,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+class Rehearsal(Callback):
+    """A step that changes nothing, before the first: code is made for it, and how long the run will take is told.
+
+    Args:
+        batch_size: of a step, over all processes.
+        crop: side of the training pictures in pixels.
+        dtype: of the training.
+        tells: whether to say how long the run will take.
+    """
+
+    def __init__(self, batch_size: int, crop: int, dtype: torch.dtype, tells: bool) -> None:
+        self.batch_size, self.crop, self.dtype, self.tells = batch_size, crop, dtype, tells
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        if not (self.tells or pl_module.compiles):
+            return
+        pace = pl_module.prepare(self.batch_size // trainer.world_size, self.crop, self.dtype)
+        if self.tells and trainer.is_global_zero:
+            log.info("about %s, at %.1f images/s", duration(pl_module.steps * pace), self.batch_size / pace)
+
+
 class Meter(Callback):
     """Scalars in TensorBoard, a progress bar on a terminal, and a line now and then elsewhere.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import platform
@@ -16,7 +17,7 @@ import torch
 
 from onestroke.errors import UserError, near
 
-_KEYS = ("accelerator", "devices", "strategy", "precision", "workers")
+_KEYS = ("accelerator", "devices", "strategy", "precision", "workers", "compile")
 _PRECISIONS = ("auto", "bf16-mixed", "32-true")
 
 
@@ -25,7 +26,8 @@ class Machine:
     """The `trainer` group, checked against the machine.
 
     accelerator, devices, strategy: as Lightning's Trainer takes them. precision: bf16-mixed or 32-true. workers:
-    processes that prepare pictures, None to choose. name: the device in words.
+    processes that prepare pictures, None to choose. compiles: whether torch.compile makes code for network and VGG.
+    name: the device in words.
     """
 
     accelerator: str
@@ -33,6 +35,7 @@ class Machine:
     strategy: str
     precision: str
     workers: int | None
+    compiles: bool
     name: str
 
     @classmethod
@@ -50,6 +53,8 @@ class Machine:
             raise UserError(f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
         if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
             raise UserError(f"trainer.workers must be auto or a whole number of at least 0, not {workers!r}")
+        if group["compile"] not in ("auto", True, False):
+            raise UserError(f"trainer.compile must be auto, true or false, not {group['compile']!r}")
         if accelerator == "auto":
             accelerator = "gpu" if torch.cuda.is_available() else "cpu"
         if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -63,6 +68,7 @@ class Machine:
             group["strategy"],
             _precision(accelerator) if precision == "auto" else precision,
             None if workers == "auto" else workers,
+            _compiles(accelerator) if group["compile"] == "auto" else bool(group["compile"]),
             _name(accelerator, processes),
         )
 
@@ -113,6 +119,11 @@ def _precision(accelerator: str) -> str:
     if accelerator == "cpu" and _cpu_has_bf16():
         return "bf16-mixed"
     return "32-true"
+
+
+def _compiles(accelerator: str) -> bool:
+    """Only on GPUs: on a CPU a step gains less than compiling takes, see BENCHMARKS.md."""
+    return accelerator in ("gpu", "cuda") and importlib.util.find_spec("triton") is not None
 
 
 def _cpu_has_bf16() -> bool:

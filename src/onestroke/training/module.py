@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.training.compiling import compile_parts
 from onestroke.training.muon import Muon, split
 from onestroke.training.teacher import Teacher
 
@@ -92,6 +93,7 @@ class StyleTransfer(LightningModule):
         strength: where the dial of that name stands by default.
         seed: of the dials.
         teacher: what the network learns from in the first TAUGHT of the run.
+        compiles: whether torch.compile makes code for the network and the VGG before the first step.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class StyleTransfer(LightningModule):
         strength: float = 0.5,
         seed: int = 0,
         teacher: Teacher | None = None,
+        compiles: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -115,6 +118,7 @@ class StyleTransfer(LightningModule):
         # out of the module's sight: frozen, large, and no part of a resume file
         self._frozen = (objective, judge)
         self._teacher = (teacher,)
+        self.compiles = compiles
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
@@ -154,6 +158,30 @@ class StyleTransfer(LightningModule):
         for part in (*self._frozen, *self._teacher):
             if part is not None:
                 part.to(self.device)
+
+    def prepare(self, batch_size: int, crop: int, dtype: torch.dtype) -> float:
+        """Make code for the step where that is wanted, and see how long one takes; nothing is learned.
+
+        Returns:
+            Seconds.
+        """
+        if self.compiles:
+            parts = [self.network, self.objective.vgg]
+            self.compiles = compile_parts(parts, lambda: self._rehearse(batch_size, crop, dtype))
+        else:
+            self._rehearse(batch_size, crop, dtype)  # the first one warms up
+        return self._rehearse(batch_size, crop, dtype)
+
+    def _rehearse(self, batch_size: int, crop: int, dtype: torch.dtype) -> float:
+        photos = torch.rand(batch_size, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+        photos = photos.to(self.device, memory_format=torch.channels_last)
+        started = time.monotonic()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            losses = self._judged(photos, self._orders(range(batch_size)))
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        took = time.monotonic() - started
+        self.network.zero_grad(set_to_none=True)
+        return took
 
     def on_train_start(self) -> None:
         self._clock = time.monotonic()
@@ -331,19 +359,3 @@ class StyleTransfer(LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         optimizer.load_state_dict(state["optimizer"])
         log.warning("step %d: back to the last good weights, at half the learning rate", self.step)
-
-
-def seconds_per_step(module: StyleTransfer, batch_size: int, crop: int, dtype: torch.dtype) -> float:
-    """How long a step on the CPU will take: the second of two that change nothing, as the first one warms up."""
-    photos = torch.rand(batch_size, 3, crop, crop, generator=torch.Generator().manual_seed(0))
-    photos = photos.contiguous(memory_format=torch.channels_last)
-    orders = module._orders(range(batch_size))
-    took = 0.0
-    for _ in range(2):
-        started = time.monotonic()
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            losses = module._judged(photos, orders)
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        took = time.monotonic() - started
-    module.network.zero_grad(set_to_none=True)
-    return took

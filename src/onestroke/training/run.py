@@ -25,9 +25,9 @@ from onestroke.errors import UserError, gather
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
-from onestroke.training.callbacks import Files, Meter, Previews, StopOnSignal, duration
+from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
 from onestroke.training.machine import Machine
-from onestroke.training.module import StyleTransfer, seconds_per_step
+from onestroke.training.module import StyleTransfer
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.teacher import Teacher
 from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
@@ -89,6 +89,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
+        parts.machine.compiles,
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -100,15 +101,16 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     export = _Export(config, parts, previews, run_dir.name)
     files = Files(run_dir / RESUME_FILE, export, settings.save_every)
     stop = StopOnSignal()
-    trainer = parts.machine.trainer([meter, previews, stop, files], run_dir)
+    rehearsal = Rehearsal(
+        settings.batch_size, settings.crop, dtype,
+        tells=settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu",
+    )  # fmt: skip
+    trainer = parts.machine.trainer([rehearsal, meter, previews, stop, files], run_dir)
     if writer is not None:
         text = json.dumps(config, indent=2)
         (run_dir / "config.json").write_text(text, encoding="utf-8")
         writer.add_text("config", "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
-        if settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu":
-            pace = seconds_per_step(module, settings.batch_size, settings.crop, dtype)
-            log.info("about %s, at %.1f images/s", duration(settings.steps * pace), settings.batch_size / pace)
     trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
 
     if writer is not None:
