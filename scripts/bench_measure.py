@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from onestroke.training.machine import Machine
 
@@ -138,28 +139,17 @@ def _peak(device: torch.device) -> int:
 
 
 def gmac(module: nn.Module, height: int, width: int, batch: int = 1, **arguments: Any) -> float:
-    """Multiply-adds of a forward pass, in billions, counted at each nn.Conv2d; nothing is computed.
+    """Multiply-adds of a forward pass, in billions, of convolutions and matrix products; nothing is computed.
 
     Args:
         module: called with (batch, 3, height, width).
         arguments: of the call.
     """
-    total = 0
-
-    def count(convolution: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(convolution, nn.Conv2d)
-        total += output.numel() * convolution.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d)]
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            module(torch.empty(batch, 3, height, width, device=device), **arguments)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total / 1e9
+    counter = FlopCounterMode(display=False)
+    with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
+        module(torch.empty(batch, 3, height, width, device=device), **arguments)
+    return counter.get_total_flops() / 2e9
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:

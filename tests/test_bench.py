@@ -106,8 +106,9 @@ def twins(channels: tuple[int, int, int] = (8, 16, 32)) -> tuple[ClassicNetwork,
     plain = ClassicNetwork(channels)
     mine = [m for m in ours.modules() if type(m).__name__ == "InstanceNorm"]
     theirs = [m for m in plain.modules() if isinstance(m, nn.InstanceNorm2d)]
+    painting_last = nn.ModuleList([ours.encoder, ours.middle, ours.decoder, ours.paint])
     pairs = zip(
-        [m for m in ours.modules() if isinstance(m, nn.Conv2d)],
+        [m for m in painting_last.modules() if isinstance(m, nn.Conv2d)],
         [m for m in plain.modules() if isinstance(m, nn.Conv2d)],
         strict=True,
     )

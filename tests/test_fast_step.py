@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from onestroke.losses.content import _Squares
+from onestroke.losses.content import Content, _Squares
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Views
+from onestroke.losses.objective import MIDDLE, Objective, Views
 from onestroke.losses.raw import RawGram
-from onestroke.styles import Facts, Style, _Products, gram_matrix
+from onestroke.networks.layers import Conv
+from onestroke.networks.residual import ResidualNetwork
+from onestroke.styles import Facts, Style, _Products, gram_matrix, measure
+from onestroke.vgg import VGG, _halved
+
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
@@ -103,3 +111,112 @@ def test_gram_terms_of_bf16_are_near_those_of_fp32(kind: type[Gram] | type[RawGr
     term = kind(list(f))
     found, exact = (term(Views(features, {}, style)).mean() for features in (rough, same))
     assert float(found) == pytest.approx(float(exact), rel=0.01)
+
+
+# --- layers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "stride"), [(16, 3, 9, 1), (3, 2, 3, 1), (4, 8, 3, 2)])
+@pytest.mark.parametrize("sides", [(16, 24), (15, 24)])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_convolution_that_trains_is_the_plain_one(
+    inputs: int, outputs: int, kernel: int, stride: int, sides: tuple[int, int], mixed: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    conv = Conv(inputs, outputs, kernel, stride).to(memory_format=torch.channels_last).train()
+    image = torch.randn(2, inputs, *sides, generator=generator).to(memory_format=torch.channels_last).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        found = conv(image)
+    exact, twin = image.detach().double().requires_grad_(), copy.deepcopy(conv.convolution).double()
+    expected = F.conv2d(F.pad(exact, [kernel // 2] * 4, mode="reflect"), twin.weight, twin.bias, stride)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    pull = torch.randn(expected.shape, generator=generator)
+    found.backward(pull.to(found.dtype))
+    expected.backward(pull.double())
+    pairs = [(found, expected), (image.grad, exact.grad)]
+    pairs += [(getattr(conv.convolution, n).grad, getattr(twin, n).grad) for n in ("weight", "bias")]
+    for one, other in pairs:
+        assert one is not None and other is not None
+        assert apart(one.detach(), other.detach()) < (1e-2 if mixed else 1e-6)
+
+
+@pytest.mark.parametrize("sides", [(8, 6), (9, 7), (2, 3)])
+def test_halved_features_are_the_largest_of_four(sides: tuple[int, int]) -> None:
+    f = features(0, 2, 5, *sides)
+    assert torch.equal(_halved(f), F.max_pool2d(f, 2))
+    assert torch.equal(_halved(f), _halved(f.clone().requires_grad_()))
+
+
+# --- the step -----------------------------------------------------------------------------------------------------
+
+
+def plain_loss(network: ResidualNetwork, vgg: VGG, photos: Tensor, style: Style) -> Tensor:
+    """Network, VGG and losses with torch's own layers alone, in the precision of what it is given."""
+
+    def norm(x: Tensor, layer: nn.Module) -> Tensor:
+        return F.instance_norm(x, weight=layer.weight[0], bias=layer.bias[0])  # type: ignore[index]
+
+    def conv(x: Tensor, layer: Conv) -> Tensor:
+        c = layer.convolution
+        return F.conv2d(F.pad(x, [layer.pad] * 4, mode="reflect"), c.weight, c.bias, c.stride)
+
+    def unit(x: Tensor, unit: nn.Module) -> Tensor:
+        return norm(conv(x, unit[0]), unit[1]).relu()  # type: ignore[index]
+
+    x = (photos - 0.5) * 2
+    for layer in network.encoder:
+        x = unit(x, layer)
+    for block in network.middle:
+        first, second, last = block.body  # type: ignore[misc]
+        x = x + norm(conv(unit(x, first), second), last)
+    for up in network.decoder:
+        x = unit(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), up[1])  # type: ignore[index]
+    assert network.colour is not None
+    output = (
+        0.5
+        + conv(x, network.paint)
+        + 16 * F.conv2d(photos - 0.5, network.colour.weight[0, :, :, None, None], network.colour.bias[0])
+    )
+
+    def see(image: Tensor) -> dict[str, Tensor]:
+        x, seen = (image * 255 - vgg.mean) / vgg.std, {}
+        for name, c in vgg.convolutions.items():
+            if name.endswith("_1") and name != "relu1_1":
+                x = F.max_pool2d(x, 2)
+            x = F.conv2d(x, c.weight, c.bias, padding=1).relu()  # type: ignore[arg-type]
+            seen[name] = x
+        return seen
+
+    painted, kept = see(output), see(photos)
+    loss = F.mse_loss(painted["relu3_3"], kept["relu3_3"]) / kept["relu3_3"].square().mean()
+    for layer in STYLE_LAYERS:
+        found, target = plain_gram(painted[layer]), style.gram(layer).to(photos.dtype)
+        both = found.square().sum((1, 2)) + target.square().sum()
+        loss = loss + MIDDLE / len(STYLE_LAYERS) * (2 * (found - target).square().sum((1, 2)) / both).mean()
+    return loss
+
+
+@pytest.mark.parametrize(("mixed", "of_loss", "of_gradient"), [(False, 1e-6, 5e-5), (True, 0.01, 0.03)])
+def test_a_step_s_loss_and_gradients_are_the_plain_one_s(mixed: bool, of_loss: float, of_gradient: float) -> None:
+    torch.manual_seed(0)
+    exact_vgg = VGG(STYLE_LAYERS)
+    pictures = F.interpolate(torch.rand(3, 3, 12, 12), size=(96, 96), mode="bicubic").clamp(0, 1)
+    style = Style("made up", *measure([pictures[2:]], exact_vgg, 96, STYLE_LAYERS), Facts(), 96)
+    photos = pictures[:2].contiguous(memory_format=torch.channels_last)
+    network = ResidualNetwork([8, 16, 24], blocks=2).to(memory_format=torch.channels_last)
+    with torch.no_grad():  # so that what is painted counts too
+        network.paint.convolution.weight.mul_(10)
+    vgg = VGG(STYLE_LAYERS, dtype=torch.bfloat16 if mixed else torch.float32)
+    objective = Objective({"content": Content(), "gram": Gram(STYLE_LAYERS)}, vgg, style)
+    twin = copy.deepcopy(network).double()
+    expected = plain_loss(twin, exact_vgg.double(), photos.double(), style)
+    expected.backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        loss = torch.stack(list(objective(network(photos).float(), photos).values())).sum()
+        loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=of_loss)
+    found, exact = (
+        torch.cat([p.grad.flatten() for p in n.parameters() if p.grad is not None]) for n in (network, twin)
+    )
+    assert len(found) == sum(p.numel() for p in network.parameters())
+    assert apart(found, exact) < of_gradient

@@ -376,7 +376,7 @@ def test_the_realtime_network_does_a_twenty_sixth_of_the_classic_one_s_work() ->
     work = {}
     for name in ("classic", "realtime"):
         config = OmegaConf.load(Path(__file__).parents[1] / "configs" / "network" / f"{name}.yaml")
-        built = instantiate(config, _convert_="all")
+        built = instantiate(config, _convert_="all").eval()
         for module in built.modules():
             if isinstance(module, nn.Conv2d):
                 module.register_forward_hook(count)

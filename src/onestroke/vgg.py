@@ -142,7 +142,7 @@ class VGG(nn.Module):
                 if not left:
                     break
                 if name[4] != block:
-                    x, block = F.max_pool2d(x, 2), name[4]
+                    x, block = _halved(x), name[4]
                 x = F.relu(convolution(x), inplace=True)
                 if name in left:
                     features[name] = x
@@ -179,6 +179,16 @@ class VGG(nn.Module):
             with torch.no_grad():
                 convolution.weight.copy_(pairs[i][0])
                 convolution.bias.copy_(pairs[i][1])  # type: ignore[union-attr]
+
+
+def _halved(features: Tensor) -> Tensor:
+    """The largest of 2 x 2: (N, C, H, W) -> (N, C, H / 2, W / 2), rounded down."""
+    if features.requires_grad or features.device.type != "cpu":
+        return F.max_pool2d(features, 2)
+    # where there is no gradient, nobody asks which of the four it was: five times as fast
+    height, width = (side // 2 * 2 for side in features.shape[-2:])
+    rows = torch.maximum(features[:, :, 0:height:2, :width], features[:, :, 1:height:2, :width])
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2])
 
 
 def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:

@@ -127,8 +127,25 @@ class Conv(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride), rounded up."""
-        result: Tensor = self.convolution(F.pad(features, [self.pad] * 4, mode="reflect"))
+        with torch.autocast(features.device.type, enabled=False):  # which pads in fp32 on a CPU, six times as slow
+            padded = F.pad(features, [self.pad] * 4, mode="reflect")
+        result: Tensor = self._by_fours(padded) if self._is_narrow(features) else self.convolution(padded)
         return result
+
+    def _is_narrow(self, features: Tensor) -> bool:
+        """Whether a CPU's vectors would be all but empty; what is exported, counted or only paints is left plain."""
+        if not self.training or not torch.is_grad_enabled() or features.device.type != "cpu":
+            return False
+        even = all(side % 2 == 0 for side in features.shape[-2:])
+        return even and self.convolution.out_channels <= 4 and self.convolution.stride == (1, 1)
+
+    def _by_fours(self, padded: Tensor) -> Tensor:
+        """The same convolution for 2 x 2 pixels at once, by a kernel that is one larger: more than twice as fast."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        assert bias is not None
+        shifted = [F.pad(weight, [x, 1 - x, y, 1 - y]) for y in (0, 1) for x in (0, 1)]
+        four = F.conv2d(padded, torch.stack(shifted, 1).flatten(0, 1), bias.repeat_interleave(4), stride=2)
+        return F.pixel_shuffle(four, 2)
 
 
 class SubpixelConv(Conv):
