@@ -32,7 +32,7 @@ from tests.test_training import CONFIG
 BOTH = ["strength", "stroke"]
 ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
     ResidualNetwork: {"channels": [4, 6, 8], "blocks": 1, "ends": 3},
-    RealtimeNetwork: {"channels": 6, "blocks": 1},
+    RealtimeNetwork: {"channels": [4, 6], "blocks": 1},
 }
 
 

@@ -70,7 +70,7 @@ def test_the_pupil_first_learns_from_the_teacher_and_then_from_the_objective(tmp
     save(path, network, PAINTER, torch.float32)
     judge = objective(["udnie"])
     module = StyleTransfer(
-        RealtimeNetwork(6, 1), judge, judge, Recipe(lr=5e-3), steps=20, teacher=teacher(path, ["udnie"])
+        RealtimeNetwork([4, 6], 1), judge, judge, Recipe(lr=5e-3), steps=20, teacher=teacher(path, ["udnie"])
     )
     seen: list[list[str]] = []
     first = module.training_step
@@ -94,7 +94,7 @@ def test_training_with_a_teacher_comes_nearer_to_what_it_paints(
     with torch.no_grad():
         network.colour.weight.mul_(-1)  # type: ignore[union-attr]
     save(tmp_path / "negative.safetensors", network, PAINTER, torch.float32)
-    pupil = {"_target_": "onestroke.networks.realtime.RealtimeNetwork", "channels": 6, "blocks": 1}
+    pupil = {"_target_": "onestroke.networks.realtime.RealtimeNetwork", "channels": [4, 6], "blocks": 1}
     distance = {}
     for steps in (1, 40):
         folder = tmp_path / f"run{steps}"

@@ -117,6 +117,8 @@ class Onnx(_Exported):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
+        # or its threads would go on spinning behind a picture, and take the cores from whatever comes next
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, array: np.ndarray) -> np.ndarray:

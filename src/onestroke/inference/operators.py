@@ -96,6 +96,9 @@ def write(core: Core, nodes: Nodes, image: Name) -> Name:
     raise AssertionError("a graph without a result")
 
 
+_NARROW = 4  # channels
+
+
 def _two(value: Any) -> list[int]:
     """What torch takes for both sides, or for each."""
     values = [value] if isinstance(value, int) else list(value)
@@ -106,6 +109,8 @@ def _conv(
     nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> Name:  # fmt: skip
+    if weight.shape[2:] == (1, 1) and max(weight.shape[:2]) <= _NARROW and (stride, padding, groups) == (1, 0, 1):
+        return _change_of_channels(nodes, x, weight, bias)
     kernel, dilations = list(weight.shape[2:]), _two(dilation)
     if padding == "same":
         padding = [d * (k - 1) // 2 for d, k in zip(dilations, kernel, strict=True)]
@@ -118,6 +123,19 @@ def _conv(
         "kernel_shape": kernel,
     }
     return nodes.add("Conv", x, weight, *([] if bias is None else [bias]), **rest)
+
+
+def _change_of_channels(nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None) -> Name:
+    """A convolution of single pixels as a matrix product: ONNX Runtime would fill three channels up to sixteen."""
+    outputs, inputs = weight.shape[:2]
+    size = nodes.add("Shape", x)
+    changed = nodes.add("MatMul", weight.view(outputs, inputs), nodes.add("Reshape", x, [0, inputs, -1]))
+    if bias is not None:
+        changed = nodes.add("Add", changed, bias.view(outputs, 1))
+    back = nodes.add(
+        "Concat", nodes.add("Slice", size, [0], [1]), [outputs], nodes.add("Slice", size, [2], [4]), axis=0
+    )
+    return nodes.add("Reshape", changed, back)
 
 
 def _conv_transpose(
