@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from bench_step import composed, prepared
 from torch import Tensor
 
 from onestroke.data.datamodule import PhotoBatches, Source
+from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.training.run import instantiate_part
 
@@ -58,12 +60,13 @@ def data_cases(
     found: dict[str, Source],
     crops: Sequence[int],
     workers: Sequence[int],
+    caches: Sequence[bool],
     consumers: Sequence[str],
     batch: int,
     batches: int,
     device: torch.device,
 ) -> Iterator[Case]:
-    """For each source, crop and consumer, every number of workers.
+    """For each source, crop and consumer, every number of workers, from the cache or not where the source has one.
 
     Args:
         found: the sources by name.
@@ -76,9 +79,19 @@ def data_cases(
                 take = consumer(taker, crop, batch, device)
                 contestants = []
                 for count in workers:
-                    loader = PhotoBatches(source, batch, crop, 0, count)
-                    contestants.append(_loading(f"{count}-workers", loader, take, batches))
+                    for cached, one in _variants(source, caches):
+                        loader = PhotoBatches(one, batch, crop, 0, count)
+                        contestants.append(_loading(f"{count}-workers{cached}", loader, take, batches))
                 yield Case({"source": name, "crop": crop, "batch": batch, "consumer": taker}, contestants)
+
+
+def _variants(source: Source, caches: Sequence[bool]) -> list[tuple[str, Source]]:
+    """A source that has a cache with and without it, as asked for; its own choice of cache is kept."""
+    if not isinstance(source, Photos):
+        return [("", source)]
+    plain = copy.copy(source)
+    plain.cache = None
+    return [("-cached", source) if cached else ("", plain) for cached in caches]
 
 
 def _loading(name: str, data: PhotoBatches, take: Consumer | None, batches: int) -> Contestant:

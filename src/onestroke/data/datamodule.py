@@ -106,6 +106,8 @@ class PhotoBatches(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Endless batches from `start_step` on."""
+        if (prepare := getattr(self.source, "prepare", None)) is not None:
+            prepare(self.crop)
         trainer = self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         return DataLoader(
