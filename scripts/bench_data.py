@@ -6,7 +6,6 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from bench_measure import Case, Contestant
@@ -115,8 +114,8 @@ def lap(data: PhotoBatches, take: Consumer | None, batches: int) -> tuple[float,
     Workers begin with an empty queue and fill it when nobody takes from it. So where nothing else is done, what was
     fetched ahead is taken first, and where there is a consumer, one batch.
     """
-    loader: Any = data.train_dataloader()
-    ahead = (loader.prefetch_factor or 0) * data.workers if take is None else 0
+    loader = data.train_dataloader()
+    ahead = loader.ahead if take is None else 0
     batch_of = iter(loader)
     for _ in range(1 + ahead):
         next(batch_of)
