@@ -14,7 +14,7 @@ from torch import Tensor
 
 from onestroke.data.datamodule import PhotoBatches, Source
 from onestroke.data.photos import Photos
-from onestroke.errors import UserError
+from onestroke.errors import UserError, near
 from onestroke.training.run import instantiate_part
 
 Consumer = Callable[[Tensor], object]
@@ -34,6 +34,18 @@ def sources(overrides: Sequence[str]) -> dict[str, Source]:
         photos.preflight()
         found["photos"] = photos
     return found
+
+
+def chosen_sources(found: dict[str, Source], names: Sequence[str] | None) -> dict[str, Source]:
+    """Those of the names, or all.
+
+    Raises:
+        UserError: for a name that there is no source of.
+    """
+    for name in names or ():
+        if name not in found:
+            raise UserError(f"source={name}: {near(name, found)}; photos need data.root=/path/to/photos")
+    return found if names is None else {name: found[name] for name in names}
 
 
 def consumer(name: str, crop: int, batch: int, device: torch.device) -> Consumer | None:

@@ -347,6 +347,7 @@ def test_the_name_of_the_processor(tmp_path: Path) -> None:
         (["infer", "networks=huge"], "networks: there is no 'huge' here"),
         (["infer", "backends=tensorrt"], "backends: there is no 'tensorrt' here"),
         (["data", "consumer=nobody", "workers=0"], "consumer=nobody: write none, step, or how many images"),
+        (["data", "source=films", "workers=0"], "source=films: known are scenes"),
         (["data", "cache=maybe", "workers=0"], "cache=maybe: write off, on, or both"),
         (["data", "data.val=here"], "options of photos need a folder of them"),
         (["data", "data.root=no/such/folder"], "no/such/folder"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypedDict
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 Sample = Callable[[int], tuple[np.ndarray, list[str]]]
 
 TOGETHER = 16  # pictures in a message, where a batch has fewer
-_PREFETCH = 2  # messages that each worker has ready
+_PREFETCH = 3  # messages that each worker has ready
 _WAITING = 2  # messages that the thread has ready
 
 
@@ -126,9 +127,13 @@ def _taken_in(messages: Iterator[_Message]) -> Iterator[_Message]:
     ready: queue.Queue[_Message | BaseException] = queue.Queue(_WAITING)
     over = threading.Event()
 
+    # Its last reference gives a message's memory back, which takes half a millisecond; the thread has that too.
+    recent: deque[_Message] = deque(maxlen=_WAITING + 3)
+
     def receive() -> None:
         try:
             for message in messages:
+                recent.append(message)
                 if not _put(ready, message, over):
                     return
         except BaseException as error:  # whatever a worker died of is told where the batch is asked for
