@@ -100,7 +100,7 @@ def _variants(source: Source, caches: Sequence[bool]) -> list[tuple[str, Source]
     """A source that has a cache with and without it, as asked for; its own choice of cache is kept."""
     if not isinstance(source, Photos):
         return [("", source)]
-    plain = copy.copy(source)
+    plain = copy.deepcopy(source)
     plain.cache = None
     return [("-cached", source) if cached else ("", plain) for cached in caches]
 
