@@ -20,8 +20,9 @@ infer: the baseline is the classic network in eager torch, NCHW. Sizes may be wi
 Ours are networks=classic,default,... (all of configs/network) on backends=torch,onnx,openvino (all that are installed),
 with compile=true torch.compile too; each as Stylizer has it, from float pixels to float pixels on the CPU.
 data: the time a batch takes from scenes, and from data.root's photos (data.NAME=... as for train.py), with as many
-worker processes; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
-and the share of time that it waits for them. batch=4 and batches=8 (of a timing).
+worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache, which the warmup
+fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
+and the share of time that it waits for them. source=photos leaves the scenes out. batch=4 and batches=8 (of a timing).
 
 For all: runs=7 warmup=2 (data: 3 and 1) threads=auto device=auto, out=bench.json for all numbers as JSON, append=true
 to add the table to BENCHMARKS.md, only=baseline,default-bf16 for some contestants (one alone has the memory to itself).
@@ -39,7 +40,7 @@ from typing import Any
 
 import bench_measure
 import torch
-from bench_data import data_cases, sources
+from bench_data import chosen_sources, data_cases, sources
 from bench_measure import Case, Spread, compare, matrix_products, precisions, race, short
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
 from bench_report import append, machine, show, write
@@ -54,7 +55,7 @@ OPTIONS = {
     "train": ("size", "batch"),
     "vgg": ("size", "batch"),
     "infer": ("size", "batch", "networks", "backends", "compile"),
-    "data": ("crop", "workers", "consumer", "batch", "batches"),
+    "data": ("source", "crop", "workers", "cache", "consumer", "batch", "batches"),
 }
 
 
@@ -119,8 +120,12 @@ def cases(mode: str, values: Values, overrides: list[str], device: torch.device)
         raise UserError("batch takes one number in the mode data")
     crops, workers = whole(values, "crop", "128,256", 32), whole(values, "workers", "0,1,2", 0)
     takers = listed(values, "consumer", "none,2000,step") or []
-    count = values.count("batches") or 8
-    return data_cases(sources(overrides), crops, workers, takers, batches[0], count, device)
+    given = listed(values, "cache", "off,on") or []
+    if not set(given) <= {"off", "on"}:
+        raise UserError(f"cache={','.join(given)}: write off, on, or both with a comma between")
+    caches, count = [part == "on" for part in given], values.count("batches") or 8
+    found = chosen_sources(sources(overrides), listed(values, "source"))
+    return data_cases(found, crops, workers, caches, takers, batches[0], count, device)
 
 
 def select(case: Case, names: list[str] | None) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from bench_measure import Case, Contestant
@@ -13,7 +13,8 @@ from bench_step import composed, prepared
 from torch import Tensor
 
 from onestroke.data.datamodule import PhotoBatches, Source
-from onestroke.errors import UserError
+from onestroke.data.photos import Photos
+from onestroke.errors import UserError, near
 from onestroke.training.run import instantiate_part
 
 Consumer = Callable[[Tensor], object]
@@ -33,6 +34,18 @@ def sources(overrides: Sequence[str]) -> dict[str, Source]:
         photos.preflight()
         found["photos"] = photos
     return found
+
+
+def chosen_sources(found: dict[str, Source], names: Sequence[str] | None) -> dict[str, Source]:
+    """Those of the names, or all.
+
+    Raises:
+        UserError: for a name that there is no source of.
+    """
+    for name in names or ():
+        if name not in found:
+            raise UserError(f"source={name}: {near(name, found)}; photos need data.root=/path/to/photos")
+    return found if names is None else {name: found[name] for name in names}
 
 
 def consumer(name: str, crop: int, batch: int, device: torch.device) -> Consumer | None:
@@ -58,12 +71,13 @@ def data_cases(
     found: dict[str, Source],
     crops: Sequence[int],
     workers: Sequence[int],
+    caches: Sequence[bool],
     consumers: Sequence[str],
     batch: int,
     batches: int,
     device: torch.device,
 ) -> Iterator[Case]:
-    """For each source, crop and consumer, every number of workers.
+    """For each source, crop and consumer, every number of workers, from the cache or not where the source has one.
 
     Args:
         found: the sources by name.
@@ -76,9 +90,19 @@ def data_cases(
                 take = consumer(taker, crop, batch, device)
                 contestants = []
                 for count in workers:
-                    loader = PhotoBatches(source, batch, crop, 0, count)
-                    contestants.append(_loading(f"{count}-workers", loader, take, batches))
+                    for cached, one in _variants(source, caches):
+                        loader = PhotoBatches(one, batch, crop, 0, count)
+                        contestants.append(_loading(f"{count}-workers{cached}", loader, take, batches))
                 yield Case({"source": name, "crop": crop, "batch": batch, "consumer": taker}, contestants)
+
+
+def _variants(source: Source, caches: Sequence[bool]) -> list[tuple[str, Source]]:
+    """A source that has a cache with and without it, as asked for; its own choice of cache is kept."""
+    if not isinstance(source, Photos):
+        return [("", source)]
+    plain = copy.deepcopy(source)
+    plain.cache = None
+    return [("-cached", source) if cached else ("", plain) for cached in caches]
 
 
 def _loading(name: str, data: PhotoBatches, take: Consumer | None, batches: int) -> Contestant:
@@ -102,8 +126,8 @@ def lap(data: PhotoBatches, take: Consumer | None, batches: int) -> tuple[float,
     Workers begin with an empty queue and fill it when nobody takes from it. So where nothing else is done, what was
     fetched ahead is taken first, and where there is a consumer, one batch.
     """
-    loader: Any = data.train_dataloader()
-    ahead = (loader.prefetch_factor or 0) * data.workers if take is None else 0
+    loader = data.train_dataloader()
+    ahead = loader.ahead if take is None else 0
     batch_of = iter(loader)
     for _ in range(1 + ahead):
         next(batch_of)

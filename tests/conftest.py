@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -17,6 +18,14 @@ from PIL import Image
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this user's caches would be, for the tests and what they start; nothing goes to the real one."""
+    home = tmp_path_factory.mktemp("cache-home")
+    os.environ["XDG_CACHE_HOME"] = str(home)
+    return home
 
 
 class _Bomb:

@@ -291,8 +291,8 @@ def test_data(tmp_path: Path, quick: None, painting: Path) -> None:
     options = ("crop=32", "workers=0", "consumer=none,2000", "batch=2", "batches=1", f"data.root={folder}")
     result = run(tmp_path, "data", *options)
     cases = [(row["source"], row["consumer"], row["contestant"]) for row in result["rows"]]
-    sources = [(source, taker) for source in ("scenes", "photos") for taker in ("none", "2000")]
-    assert cases == [(*source, "0-workers") for source in sources]
+    roads = {"scenes": ["0-workers"], "photos": ["0-workers", "0-workers-cached"]}
+    assert cases == [(source, taker, road) for source in roads for taker in ("none", "2000") for road in roads[source]]
     assert all(("wait_share" in row) == (row["consumer"] == "2000") for row in result["rows"])
     assert all(0 < row["wait_share"] <= 1 for row in result["rows"] if "wait_share" in row)
     assert str(folder) not in json.dumps(result) and "data.root=/path/to/photos" in result["command"]
@@ -348,6 +348,8 @@ def test_the_name_of_the_processor(tmp_path: Path) -> None:
         (["infer", "networks=huge"], "networks: there is no 'huge' here"),
         (["infer", "backends=tensorrt"], "backends: there is no 'tensorrt' here"),
         (["data", "consumer=nobody", "workers=0"], "consumer=nobody: write none, step, or how many images"),
+        (["data", "source=films", "workers=0"], "source=films: known are scenes"),
+        (["data", "cache=maybe", "workers=0"], "cache=maybe: write off, on, or both"),
         (["data", "data.val=here"], "options of photos need a folder of them"),
         (["data", "data.root=no/such/folder"], "no/such/folder"),
         (["data", "loss.gram.weight=2"], "the mode data takes no loss.gram.weight"),

@@ -67,3 +67,9 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"can't make the folder {folder}: {error.strerror}") from error
+
+
+def user_cache() -> Path:
+    """Where things are kept that can be made again: `onestroke` under XDG_CACHE_HOME, or else under ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "onestroke"

@@ -12,7 +12,7 @@ import torch
 
 from onestroke import images
 from onestroke.arguments import Values, command, keyed
-from onestroke.data.photos import centre
+from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
 from onestroke.inference.exporting import LIMITS, SIDE, SIZES, Exported, export

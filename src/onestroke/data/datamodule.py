@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from typing import Any, Protocol, TypedDict
+from functools import partial
+from typing import Protocol
 
 import numpy as np
-import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+
+from onestroke.data.loading import Batch, Loader
+
+__all__ = ["Batch", "PhotoBatches", "Source", "to_image"]
 
 
 class Source(Protocol):
     """Where photos come from. A new dataset is one class of this shape and one yaml that names it.
 
     Everything about the n-th sample follows from (n, seed), so that a resumed run, and each process of a distributed
-    one, sees what an unbroken run would have seen. Instances are sent to worker processes, so they must pickle.
+    one, sees what an unbroken run would have seen. Instances are sent to worker processes, so they must pickle. Where
+    one has a method `prepare(crop)`, that is called in each training process before its workers start.
     """
 
     def preflight(self) -> None:
@@ -37,53 +39,9 @@ class Source(Protocol):
         ...
 
 
-class Batch(TypedDict):
-    """photos: uint8 (N, H, W, 3). numbers: which samples these are. skipped: what could not be read on the way."""
-
-    photos: Tensor
-    numbers: list[int]
-    skipped: list[str]
-
-
 def to_image(photos: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) -> float (N, 3, H, W) in [0, 1], laid out channels_last, as it came."""
     return photos.permute(0, 3, 1, 2).float() / 255
-
-
-class _Samples(Dataset[tuple[int, np.ndarray, list[str]]]):
-    def __init__(self, source: Source, seed: int, crop: int) -> None:
-        self.source, self.seed, self.crop = source, seed, crop
-
-    def __getitem__(self, n: int) -> tuple[int, np.ndarray, list[str]]:
-        return n, *self.source.sample(n, self.seed, self.crop)
-
-
-class _Steps(Sampler[list[int]]):
-    """Endless steps from `start`: of the numbers of each global batch, those that fall to this process."""
-
-    def __init__(self, start: int, batch_size: int, rank: int, processes: int) -> None:
-        self.start, self.batch_size = start, batch_size
-        share = batch_size // processes
-        self.mine = range(rank * share, (rank + 1) * share)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        step = self.start
-        while True:
-            yield [step * self.batch_size + i for i in self.mine]
-            step += 1
-
-
-def _collate(samples: list[tuple[int, np.ndarray, list[str]]]) -> Batch:
-    return {
-        "photos": torch.from_numpy(np.stack([picture for _, picture, _ in samples])),
-        "numbers": [n for n, _, _ in samples],
-        "skipped": [line for _, _, lines in samples for line in lines],
-    }
-
-
-def _leave_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the training decides when its workers end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class PhotoBatches(LightningDataModule):
@@ -104,19 +62,16 @@ class PhotoBatches(LightningDataModule):
         self.workers = min(8, max(1, (os.cpu_count() or 1) // 2)) if workers is None else workers
         self.start_step = 0
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> Loader:
         """Endless batches from `start_step` on."""
+        if (prepare := getattr(self.source, "prepare", None)) is not None:
+            prepare(self.crop)
         trainer = self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        return DataLoader(
-            _Samples(self.source, self.seed, self.crop),
-            batch_sampler=_Steps(self.start_step, self.batch_size, rank, processes),
-            collate_fn=_collate,
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-            worker_init_fn=_leave_signals if self.workers else None,
-            pin_memory=torch.cuda.is_available(),
-        )
+        share = self.batch_size // processes
+        mine = range(rank * share, (rank + 1) * share)
+        sample = partial(self.source.sample, seed=self.seed, crop=self.crop)
+        return Loader(sample, self.start_step, self.batch_size, mine, self.workers)
 
     def state_dict(self) -> dict[str, int]:
         """The step that comes next, for the resume file."""

@@ -7,19 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from onestroke.data.cache import AUTO, entry_key, open_cache
+from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photos
 from onestroke.data.listing import check_folder, walk
-from onestroke.decoding import EXTENSIONS, MAX_PIXELS, opened
+from onestroke.data.resized import MAX_ZOOM, Crop, cut, look, read_resized, reason, too_small
+from onestroke.data.store import Store
+from onestroke.decoding import EXTENSIONS
 from onestroke.errors import UserError
 from onestroke.images import read_training
 
-Crop = npt.NDArray[np.uint8]
-
 MIN_PHOTOS = 5
-MAX_ZOOM = 2.2  # how much larger than the crop the shorter side of a photo is drawn at most
 COCO = "train2017"
-VAL_EXAMPLE = "/path/to/other/photos"
 _LOOKED_AT = 200
 _DECODED = 16
 
@@ -35,20 +34,32 @@ class Photos:
         val: Folder of the held-out photos, never trained on even if it lies in root; None takes some of root.
         validation: How many pictures to hold out.
         min_size: Photos whose shorter side has fewer pixels are skipped.
+        cache: Where decoded photos are kept once `prepare` has been called: auto, a folder, or None for nowhere.
+            What is sampled does not depend on it.
     """
 
-    def __init__(self, root: str, val: str | None = None, validation: int = 8, min_size: int = 64) -> None:
+    def __init__(
+        self,
+        root: str,
+        val: str | None = None,
+        validation: int = 8,
+        min_size: int = 64,
+        cache: str | None = AUTO,
+    ) -> None:
         given = Path(root).expanduser()
         self.given = root
         self.root = given / COCO if os.path.isdir(given / COCO) else given
         self.val = None if val is None else Path(val).expanduser()
         self.validation = validation
         self.min_size = min_size
+        self.cache = cache
         self._all: list[str] | None = None
         self._unlisted = 0
         self._parts: tuple[list[str], list[str]] | None = None
         self._order: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
         self._bad: dict[int, dict[str, str]] = {}
+        self._caches: dict[int, Store] = {}
+        self._keys: dict[str, bytes | None] = {}
 
     def preflight(self) -> None:
         """Look whether the folders are there and enough of a sample of their photos can be read.
@@ -59,17 +70,17 @@ class Photos:
         """
         if self.validation < 0:
             raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
-        looked_at = _spaced(self._listed(), _LOOKED_AT)
-        reasons = [_look(path, self.min_size)[1] for path in looked_at]
-        fit = [path for path, reason in zip(looked_at, reasons, strict=True) if not reason]
+        looked_at = spaced(self.files(), _LOOKED_AT)
+        reasons = [look(path, self.min_size)[1] for path in looked_at]
+        fit = [path for path, wrong in zip(looked_at, reasons, strict=True) if not wrong]
         why = next(filter(None, reasons), "")
         decoded = 0
-        for path in _spaced(fit, _DECODED):
+        for path in spaced(fit, _DECODED):
             try:
                 read_training(path, self.min_size)
                 decoded += 1
             except UserError as error:
-                why = why or _reason(path, error)
+                why = why or reason(path, error)
             if decoded == MIN_PHOTOS:
                 break
         else:
@@ -78,6 +89,17 @@ class Photos:
                 f"(one {why}): add photos, or set data.root to another folder"
             )
         self._split()
+
+    def prepare(self, crop: int) -> None:
+        """Have what is sampled at this crop come from the cache, or go into it, where `cache` and the disk allow.
+
+        Raises:
+            UserError: If root is missing or has too few photos.
+        """
+        self._caches.pop(crop, None)
+        store = open_cache(self.cache, crop, self._split()[0])
+        if store is not None:
+            self._caches[crop] = store
 
     def sample(self, n: int, seed: int, crop: int) -> tuple[Crop, list[str]]:
         """The n-th training crop: same (n, seed, crop), same picture, whatever was drawn before.
@@ -106,12 +128,9 @@ class Photos:
             if len(files) - len(bad) < min(MIN_PHOTOS, len(files)):
                 break
             path = files[order[(n + step) % len(files)]]
-            photo = None if path in bad else self._read(path, crop, round(crop * zoom), bad)
+            photo = None if path in bad else self._read(path, crop, bad)
             if photo is not None:
-                top = int(down * (photo.shape[0] - crop + 1))
-                left = int(right * (photo.shape[1] - crop + 1))
-                photo = photo[top : top + crop, left : left + crop]
-                return np.ascontiguousarray(photo[:, ::-1] if mirror < 0.5 else photo), skipped
+                return cut(photo, crop, zoom, down, right, mirror < 0.5), skipped
             skipped.append(f"{path}: {bad[path]}")
         path, reason = next(iter(bad.items()))
         raise UserError(
@@ -139,11 +158,16 @@ class Photos:
         Raises:
             UserError: If root is missing or has too few photos.
         """
-        count = len(self._listed())
+        count = len(self.files())
         unlisted = f" ({self._unlisted} folders in it may not be listed)" if self._unlisted else ""
         return f"photos: {count} in {self.root}{unlisted}"
 
-    def _listed(self) -> list[str]:
+    def files(self) -> list[str]:
+        """All photos, held out or not.
+
+        Raises:
+            UserError: If root is missing or has too few photos.
+        """
         if self._all is None:
             if not self.given:
                 raise UserError("no folder of photos is given: set data.root=/path/to/photos")
@@ -165,27 +189,38 @@ class Photos:
     def _split(self) -> tuple[list[str], list[str]]:
         """The photos to train on and those held out."""
         if self._parts is None:
-            files = self._listed()
+            files = self.files()
             if self.val is None:
                 # At least one is held out, even of the fewest photos that will do.
                 count = min(self.validation, max(1, len(files) - MIN_PHOTOS))
-                held = _choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)], self.min_size)
+                held = choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)], self.min_size)
                 files = [path for path in files if path not in held]
             else:
                 held = validation_photos(self.val, self.validation, self.min_size, self.root)
             self._parts = files, held
         return self._parts
 
-    def _read(self, path: str, crop: int, drawn: int, bad: dict[str, str]) -> Crop | None:
-        """The photo with its shorter side `drawn`, less where it has less, `crop` at least."""
-        side, reason = _look(path, self.min_size)
-        if not reason:
-            try:
-                return read_training(path, max(crop, min(drawn, side)))
-            except UserError as error:
-                reason = _reason(path, error)
-        bad[path] = reason
-        return None
+    def _read(self, path: str, crop: int, bad: dict[str, str]) -> Crop | None:
+        """The photo at the size that crops are cut from, the same whether the cache has it or not."""
+        cache = self._caches.get(crop)
+        key = None if cache is None else self._key(path)
+        found = None if cache is None or key is None else cache.get(key)
+        if found is not None and not too_small(found.side, self.min_size):
+            return found.photo
+        try:
+            photo, side = read_resized(path, crop, self.min_size)
+        except UserError as error:
+            bad[path] = str(error)
+            return None
+        if cache is not None and key is not None:
+            cache.put(key, photo, side)
+        return photo
+
+    def _key(self, path: str) -> bytes | None:
+        # Asked once: a folder on the network takes its time to answer.
+        if path not in self._keys:
+            self._keys[path] = entry_key(self.root, path)
+        return self._keys[path]
 
     def _permutation(self, seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
         if self._order is None or self._order[0] != (seed, epoch):
@@ -193,88 +228,7 @@ class Photos:
         return self._order[1]
 
 
-def validation_photos(folder: Path, count: int, min_size: int, apart: Path | None = None) -> list[str]:
-    """The first `count` photos of a folder that read well; fewer where it has fewer.
-
-    Args:
-        folder: What `data.val` names.
-        count: How many.
-        min_size: Photos whose shorter side has fewer pixels are passed over.
-        apart: A folder inside it that does not count.
-
-    Raises:
-        UserError: If the folder is missing, or has none although some are wanted.
-    """
-    check_folder(folder, "data.val", VAL_EXAMPLE)
-    held = _choose(walk(folder, apart)[0], [0] * count, min_size)
-    if count and not held:
-        raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out")
-    return held
-
-
-def _choose(files: list[str], places: list[int], min_size: int) -> list[str]:
-    """For each place the first photo from there on that reads well and is not chosen yet."""
-    chosen: list[str] = []
-    tried: set[int] = set()
-    for place in places:
-        for index in (i % len(files) for i in range(place, place + len(files))):
-            if index not in tried:
-                tried.add(index)
-                if _reads(files[index], min_size):
-                    chosen.append(files[index])
-                    break
-    return chosen
-
-
-def _reads(path: str, min_size: int) -> bool:
-    try:
-        return not _look(path, min_size)[1] and bool(read_training(path, min_size).size)
-    except UserError:
-        return False
-
-
-def _look(path: str, min_size: int) -> tuple[int, str]:
-    """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is."""
-    try:
-        side = _short_side(path)
-    except UserError as error:
-        return 0, _reason(path, error)
-    if side < min_size:
-        return side, f"is too small: its shorter side has {side} pixels, of {min_size} needed"
-    return side, ""
-
-
-def _short_side(path: str) -> int:
-    """From the header alone.
-
-    Raises:
-        UserError: As `images.read`.
-    """
-    with opened(Path(path), MAX_PIXELS) as image:
-        return min(image.size)
-
-
-def centre(path: str, size: int) -> Crop:
-    """The middle square of a photo brought to one size, uint8 sRGB (size, size, 3).
-
-    Raises:
-        UserError: As `images.read_training`.
-    """
-    side = _short_side(path)
-    # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
-    photo = read_training(path, size if 2 * side >= size else side)
-    if (short := min(photo.shape[:2])) < size:
-        width, height = (round(length * size / short) for length in (photo.shape[1], photo.shape[0]))
-        photo = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
-    top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
-    return np.ascontiguousarray(photo[top : top + size, left : left + size])
-
-
-def _reason(path: str, error: UserError) -> str:
-    return str(error).removeprefix(f"'{path}' ")
-
-
-def _spaced(files: list[str], count: int) -> list[str]:
+def spaced(files: list[str], count: int) -> list[str]:
     """At most `count` of the files, evenly spaced."""
     count = min(count, len(files))
     return [files[i * len(files) // count] for i in range(count)]

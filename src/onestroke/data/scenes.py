@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from onestroke.data.canvas import Canvas, maybe, pick, place, rectangle, spot
+from onestroke.data.heldout import centre, validation_photos
 from onestroke.data.objects import (
     backdrop,
     branch,
@@ -32,7 +33,6 @@ from onestroke.data.objects import (
     things,
     tree,
 )
-from onestroke.data.photos import centre, validation_photos
 from onestroke.data.textures import (
     FAMILIES,
     Material,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from onestroke.errors import UserError
 from onestroke.evaluation.descent import Optimizer, Start, optimise
 from onestroke.evaluation.traces import Trace
-from onestroke.files import atomic, make_folder
+from onestroke.files import atomic, make_folder, user_cache
 from onestroke.losses.objective import Objective
 
 VERSION = 1
@@ -27,9 +26,8 @@ KEY = "onestroke"
 
 
 def default_folder() -> Path:
-    """The user's cache: `onestroke/references` under XDG_CACHE_HOME, or else under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "onestroke" / "references"
+    """`references` in the user's cache."""
+    return user_cache() / "references"
 
 
 def cached(

@@ -1,0 +1,71 @@
+"""Which photos are held out of training, and what is shown of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from onestroke.data.listing import check_folder, walk
+from onestroke.data.resized import Crop, header_size, look
+from onestroke.errors import UserError
+from onestroke.images import read_training
+
+VAL_EXAMPLE = "/path/to/other/photos"
+
+
+def validation_photos(folder: Path, count: int, min_size: int, apart: Path | None = None) -> list[str]:
+    """The first `count` photos of a folder that read well; fewer where it has fewer.
+
+    Args:
+        folder: What `data.val` names.
+        count: How many.
+        min_size: Photos whose shorter side has fewer pixels are passed over.
+        apart: A folder inside it that does not count.
+
+    Raises:
+        UserError: If the folder is missing, or has none although some are wanted.
+    """
+    check_folder(folder, "data.val", VAL_EXAMPLE)
+    held = choose(walk(folder, apart)[0], [0] * count, min_size)
+    if count and not held:
+        raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out")
+    return held
+
+
+def choose(files: list[str], places: list[int], min_size: int) -> list[str]:
+    """For each place the first photo from there on that reads well and is not chosen yet."""
+    chosen: list[str] = []
+    tried: set[int] = set()
+    for place in places:
+        for index in (i % len(files) for i in range(place, place + len(files))):
+            if index not in tried:
+                tried.add(index)
+                if _reads(files[index], min_size):
+                    chosen.append(files[index])
+                    break
+    return chosen
+
+
+def _reads(path: str, min_size: int) -> bool:
+    try:
+        return not look(path, min_size)[1] and bool(read_training(path, min_size).size)
+    except UserError:
+        return False
+
+
+def centre(path: str, size: int) -> Crop:
+    """The middle square of a photo brought to one size, uint8 sRGB (size, size, 3).
+
+    Raises:
+        UserError: As `images.read_training`.
+    """
+    side = min(header_size(path))
+    # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
+    photo = read_training(path, size if 2 * side >= size else side)
+    if (short := min(photo.shape[:2])) < size:
+        width, height = (round(length * size / short) for length in (photo.shape[1], photo.shape[0]))
+        photo = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
+    return np.ascontiguousarray(photo[top : top + size, left : left + size])
