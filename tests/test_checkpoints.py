@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from onestroke import checkpoints
 from onestroke.checkpoints import FORMAT, KEY, Painter, load, read_document, save
 from onestroke.errors import UserError
+from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 
 DEFAULT = {"channels": [16, 32, 64]}
@@ -289,7 +290,7 @@ def test_only_our_own_networks_are_built(name: str, tmp_path: Path) -> None:
 
 
 def test_every_network_of_ours_is_known_and_told_when_near(tmp_path: Path) -> None:
-    assert checkpoints.network_classes() == {"ResidualNetwork": ResidualNetwork}
+    assert checkpoints.network_classes() == {"ResidualNetwork": ResidualNetwork, "RealtimeNetwork": RealtimeNetwork}
     path = written(tmp_path / "a.safetensors", network={"name": "ResidualNetwrok", "args": SMALL})
     refused(path, r"did you mean 'ResidualNetwork'\?$")
 

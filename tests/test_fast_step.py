@@ -44,18 +44,12 @@ def plain_gram(f: Tensor) -> Tensor:
 
 def test_the_gradients_of_our_own_are_those_of_differences() -> None:
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator).requires_grad_()
-    assert torch.autograd.gradcheck(_Products.apply, (rows,))
-    squares = (torch.randn(2, 3, 2, 2, dtype=torch.float64, generator=generator) for _ in range(2))
-    output, content = (s.requires_grad_(wanted) for s, wanted in zip(squares, (True, False), strict=True))
-    assert torch.autograd.gradcheck(lambda o: _Squares.apply(o, content)[0], (output,))
+    f, target = (torch.randn(2, 3, 2, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    f.requires_grad_()
+    assert torch.autograd.gradcheck(_Products.apply, (f,))
+    assert torch.autograd.gradcheck(_Products.apply, (f.detach().mT.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda one: _Squares.apply(one, target)[0], (f,))
     assert torch.autograd.gradcheck(gram_matrix, (torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True),))
-
-
-def test_a_gram_s_gradient_has_a_gradient() -> None:
-    assert torch.autograd.gradgradcheck(
-        _Products.apply, (torch.rand(1, 5, 3, dtype=torch.float64, requires_grad=True),)
-    )
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -77,11 +71,11 @@ def test_grams_of_fp32_stay_in_fp32(mixed: bool, channels_last: bool) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "bound"),
-    [  # as in a picture of 256 x 256, and one whose sides have no divisors, which is multiplied in fp32
+    [  # as in a picture of 256 x 256, and sides without divisors; the last two are multiplied in fp32
         ((2, 64, 256, 256), 3e-4),
         ((2, 128, 128, 128), 5e-4),
         ((2, 256, 64, 64), 1e-3),
-        ((2, 512, 32, 32), 1.5e-3),
+        ((2, 512, 32, 32), 1e-6),
         ((2, 64, 31, 37), 1e-6),
     ],
 )

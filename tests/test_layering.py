@@ -33,6 +33,7 @@ ORDER = (
     ("data",),
     ("foreign",),
     ("checkpoints",),
+    ("joining",),
     ("evaluation",),
     ("training", "inference"),
     ("apps",),

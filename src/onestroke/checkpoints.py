@@ -28,7 +28,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
-from torch import nn
+from torch import Tensor, nn
 
 import onestroke.networks
 from onestroke import __version__
@@ -86,15 +86,19 @@ def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = 
     Raises:
         UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
     """
+    write(path, {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}, painter)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+    """As `save`, of the weights by name, as they are."""
     _check_name(path)
-    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
     document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
     _make_folder(path)
     with atomic(path) as temporary:
-        temporary.write_bytes(serialize(tensors, metadata={KEY: document}))
+        temporary.write_bytes(serialize(dict(tensors), metadata={KEY: document}))
 
 
 def _check_name(path: Path) -> None:
