@@ -292,7 +292,7 @@ def test_only_our_own_networks_are_built(name: str, tmp_path: Path) -> None:
 def test_every_network_of_ours_is_known_and_told_when_near(tmp_path: Path) -> None:
     assert checkpoints.network_classes() == {"ResidualNetwork": ResidualNetwork, "RealtimeNetwork": RealtimeNetwork}
     path = written(tmp_path / "a.safetensors", network={"name": "ResidualNetwrok", "args": SMALL})
-    refused(path, r"did you mean 'ResidualNetwork'\?$")
+    refused(path, r"did you mean 'ResidualNetwork' or 'RealtimeNetwork'\?$")
 
 
 @pytest.mark.parametrize(

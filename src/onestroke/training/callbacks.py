@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
@@ -166,16 +167,21 @@ class Previews(Callback):
     Args:
         writer: of the run's TensorBoard events.
         photos: uint8 (H, W, 3), the same all the time.
-        measures: of each style, for the numbers that mean the same for every run; they take their time, and so are
-            taken seldom, but always at the end.
+        measures: makes those of each style, for the numbers that mean the same for every run; they take their time, and
+            so are taken seldom, but always at the end.
         shown: how many of them go into the picture.
     """
 
     def __init__(
-        self, writer: SummaryWriter | None, photos: list[np.ndarray], measures: Sequence[Measure] = (), shown: int = 4
+        self,
+        writer: SummaryWriter | None,
+        photos: list[np.ndarray],
+        measures: Callable[[], Sequence[Measure]] | None = None,
+        shown: int = 4,
     ) -> None:
         self.writer = writer
-        self.measures = measures
+        # made when they are first wanted, as that takes seconds and the first picture should not wait for it
+        self.measures = None if measures is None else functools.cache(measures)
         self.photos = [to_image(torch.from_numpy(photo)[None]) for photo in photos]
         self.shown = shown
         self.metrics: dict[str, float] = {}
@@ -201,7 +207,7 @@ class Previews(Callback):
     def show(self, module: StyleTransfer, measured: bool = False) -> None:
         """Paint and judge now, and send both to TensorBoard; where `measured`, with all numbers."""
         self.metrics, paintings = module.evaluate(self.photos)
-        if measured and self.measures:
+        if measured and self.measures is not None:
             started = time.monotonic()
             self.metrics |= {f"measured/{name}": value for name, value in self._measured(paintings).items()}
             self._next_measure = module.elapsed + max(60.0, 40 * (time.monotonic() - started))
@@ -217,11 +223,12 @@ class Previews(Callback):
 
     def _measured(self, paintings: Sequence[Sequence[Tensor]]) -> dict[str, float]:
         """The mean of each number over photos and styles."""
+        measures = self.measures() if self.measures is not None else ()
         return means(
             [
                 measure.all(painting, photo)
                 for photo, row in zip(self.photos, paintings, strict=True)
-                for measure, painting in zip(self.measures, row, strict=True)
+                for measure, painting in zip(measures, row, strict=True)
             ]
         )
 

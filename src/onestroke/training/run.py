@@ -96,7 +96,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
 
     first = parts.machine.is_first_process
     writer = SummaryWriter(str(run_dir)) if first else None
-    previews = Previews(writer, photos, _measures(parts) if first and settings.measure else [])
+    previews = Previews(writer, photos, (lambda: _measures(parts)) if first and settings.measure else None)
     meter = Meter(writer, settings.batch_size)
     export = _Export(config, parts, previews, run_dir.name)
     files = Files(run_dir / RESUME_FILE, export, settings.save_every)
