@@ -103,7 +103,7 @@ def styled(count: int) -> ResidualNetwork:
         for module in other.modules():
             if isinstance(module, InstanceNorm):
                 module.weight.add_(torch.arange(count)[:, None] * 0.3)
-        other.paint.convolution.weight.mul_(30)
+        other.paint.convolution.weight.mul_(60)
     return other
 
 
