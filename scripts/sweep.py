@@ -1,11 +1,13 @@
 #!/usr/bin/env python
-"""Pick strength and stroke size by looking: short trainings over a grid, and one sheet of what each paints.
+"""Pick strength and stroke size by looking: one sheet of what a style paints over a grid of both.
 
+    python scripts/sweep.py ckpt=checkpoints/gallery.safetensors style=great_wave [strength=0.25,0.5,0.75] [stroke=0,1]
     python scripts/sweep.py style=great_wave [strength=0.3,0.5,0.7] [size=256,512] [photo=my.jpg] [out=sweep.jpg]
     python scripts/sweep.py style.image=my.jpg style.name=mine minutes=3 init=checkpoints/gallery.safetensors
 
-strength and size are lists; photo= may be given several times. All else goes to train.py as it is: each training is one
-job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise.
+With ckpt= a style file paints with its dials set so, in seconds. Without, each place of the grid is a short training:
+one job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise, and all that isn't named here
+goes to train.py as it is. strength, stroke and size are lists; photo= may be given several times.
 """
 
 from __future__ import annotations
@@ -52,9 +54,42 @@ def label(words: str, width: int) -> Tensor:
     return to_image(torch.from_numpy(np.array(line))[None])
 
 
+def labelled(originals: list[Tensor], stylizers: list[Stylizer], words: list[str]) -> list[Tensor]:
+    """A line of texts over a sheet, each (1, 3, H, W) in [0, 1]."""
+    below = sheet(originals, stylizers)
+    return [torch.cat([label(w, SIDE + 6) for w in ["photo", *words]], dim=3)[..., : below.shape[3]], below]
+
+
+def dialled(own: dict[str, list[str]], passed: list[str]) -> None:
+    """Write the sheet of a style file's dials."""
+    style = [argument.removeprefix("style=") for argument in passed if argument.startswith("style=")]
+    other = next((argument for argument in passed if not argument.startswith("style=")), None)
+    if other is not None:
+        raise UserError(f"with ckpt= nothing is trained, so leave out {other}")
+    path, mix = Path(own["ckpt"][-1]), style[-1] if style else None
+    strengths = numbers("strength", (own["strength"] or ["0.25,0.5,0.75"])[-1], float)
+    strokes = numbers("stroke", (own["stroke"] or ["0,1"])[-1], float)
+    out = Path(own["out"][-1]) if own["out"] else Path(f"{path.stem if mix is None else mix}.sweep.jpg")
+    check_out(out)
+    originals = photos(own["photo"])
+    rows = []
+    for stroke in strokes:
+        looks = [Stylizer(path, mix=mix, strength=float(strength), stroke=float(stroke)) for strength in strengths]
+        rows += labelled(originals, looks, [f"strength {strength}, stroke {stroke}" for strength in strengths])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    images.write(out, torch.cat(rows, dim=2))
+    print(f"wrote {out}")
+
+
+def check_out(out: Path) -> None:
+    """Raise a UserError for what is no name of a picture."""
+    if out.suffix.lower() not in images.WRITABLE:
+        raise UserError(f"out={out}: a sheet is written as {', '.join(sorted(images.WRITABLE))}")
+
+
 def make(arguments: list[str]) -> None:
-    """Train the grid and write the sheet."""
-    own: dict[str, list[str]] = {"strength": [], "size": [], "photo": [], "out": []}
+    """Train the grid, or take a style file's dials, and write the sheet."""
+    own: dict[str, list[str]] = {"strength": [], "size": [], "photo": [], "out": [], "ckpt": [], "stroke": []}
     passed = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -62,13 +97,16 @@ def make(arguments: list[str]) -> None:
             own[key].append(value)
         else:
             passed.append(argument)
+    if own["ckpt"]:
+        return dialled(own, passed)
+    if own["stroke"]:
+        raise UserError("stroke is a dial of a style file: add ckpt=, or take size=256,512 for a training of each")
     strengths = numbers("strength", (own["strength"] or ["0.3,0.5,0.7"])[-1], float)
     sizes = numbers("size", (own["size"] or ["256"])[-1], int)
     originals = photos(own["photo"])
     folder = Path("runs") / "sweep" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(own["out"][-1]) if own["out"] else folder / "sheet.jpg"
-    if out.suffix.lower() not in images.WRITABLE:
-        raise UserError(f"out={out}: a sheet is written as {', '.join(sorted(images.WRITABLE))}")
+    check_out(out)
     named = {argument.lstrip("+").partition("=")[0] for argument in passed}
     defaults = [] if named & {"steps", "minutes", "experiment"} else ["experiment=quick", "minutes=2"]
     where = folder.as_posix() + "/strength_${style.strength}_size_${style.size}.safetensors"
@@ -79,10 +117,8 @@ def make(arguments: list[str]) -> None:
     rows = []
     for size in sizes:
         files = [folder / f"strength_{strength}_size_{size}.safetensors" for strength in strengths]
-        row = sheet(originals, [Stylizer(file) for file in files])
-        texts = ["photo", *(f"strength {strength}, size {size}" for strength in strengths)]
-        cells = [label(words, SIDE + 6) for words in texts]
-        rows += [torch.cat(cells, dim=3)[..., : row.shape[3]], row]
+        texts = [f"strength {strength}, size {size}" for strength in strengths]
+        rows += labelled(originals, [Stylizer(file) for file in files], texts)
     out.parent.mkdir(parents=True, exist_ok=True)
     images.write(out, torch.cat(rows, dim=2))
     print(f"wrote {out}; the style files are in {folder}")

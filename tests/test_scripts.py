@@ -13,6 +13,7 @@ from onestroke.checkpoints import Painter, read_document, save
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
 from tests.commands import TINY, command
+from tests.test_dials import dialled, saved
 
 ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2}
 
@@ -59,6 +60,23 @@ def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["strength_0.3_size_256.safetensors", "strength_0.7_size_256.safetensors"]
     assert [read_document(file).style["strength"] for file in files] == [0.3, 0.7]
     assert Image.open(tmp_path / "sheet.png").size == (3 * (256 + 6) - 6, 256 + 28)
+
+
+def test_a_sweep_of_a_style_file_shows_its_dials(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "p.png")
+    saved(tmp_path / "two.safetensors", dialled(styles=2), ["a", "b"])
+    arguments = ["ckpt=two.safetensors", "style=b", "strength=0,0.5,1", "stroke=0,1", "photo=p.png", "out=sheet.png"]
+    done = command("scripts/sweep.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    picture = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert picture.shape == (2 * (256 + 28), 4 * (256 + 6) - 6, 3)
+    rows = [picture[28:284], picture[312:]]
+    cells = [[row[:, x * 262 :][:, :256] for x in range(4)] for row in rows]
+    assert len({cell.tobytes() for row in cells for cell in row}) == 5  # the photo, which strength 0 is, and 2 x 2
+    assert np.array_equal(cells[1][0], cells[1][1])
+    refused = command("scripts/sweep.py", "ckpt=two.safetensors", "steps=3", cwd=tmp_path)
+    assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1)
+    assert "nothing is trained, so leave out steps=3" in refused.stderr
 
 
 def test_a_sweep_tells_mistakes(tmp_path: Path) -> None:
