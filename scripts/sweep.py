@@ -6,8 +6,8 @@
     python scripts/sweep.py style.image=my.jpg style.name=mine minutes=3 init=checkpoints/gallery.safetensors
 
 With ckpt= a style file paints with its dials set so, in seconds. Without, each place of the grid is a short training:
-one job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise. What isn't named here goes to
-train.py as it is. strength, stroke and size are lists; photo= may be given several times.
+one job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise. All else goes to train.py as
+it is. strength, stroke and size are lists; photo= may be given several times.
 """
 
 from __future__ import annotations
