@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,8 +21,9 @@ class RealtimeNetwork(TransformNetwork):
     The first convolution moves by four pixels, which is space to depth and a convolution in one. What is painted has
     half the size of the picture; what is finer comes from the photo. Painted at full size by a pixel shuffle of four
     (Shi et al., 2016), pictures are covered with coloured noise of single pixels, which a VGG takes for strokes and
-    people do not. At 32 channels and 3 blocks it takes 5.1 thousand multiply-adds for a pixel, where Johnson's network
-    takes 154.
+    people do not. The painting is blurred a little, by a kernel that takes out the period of two of its pixels and
+    nothing else for good: that is where upsampling leaves its grid. At 32 channels and 3 blocks it takes 5.1 thousand
+    multiply-adds for a pixel, where Johnson's network takes 154.
 
     Args:
         channels: at half and at a quarter of the size.
@@ -61,4 +63,11 @@ class RealtimeNetwork(TransformNetwork):
         """See TransformNetwork."""
         features = self.enter(F.pad(image, [_FACTOR // 2] * 4, mode="reflect"))
         features = self.middle(F.relu(self.enter_norm(features, rows)), rows)
-        return F.interpolate(self.paint(self.decoder(features, rows)), scale_factor=2, mode="bilinear")
+        return F.interpolate(_blurred(self.paint(self.decoder(features, rows))), scale_factor=2, mode="bilinear")
+
+
+def _blurred(image: Tensor) -> Tensor:
+    """By (1, 2, 1) / 4 in both directions: (N, C, H, W) -> the same shape."""
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=image.dtype, device=image.device)
+    kernel = (line[:, None] * line).expand(image.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(image, [1] * 4, mode="reflect"), kernel, groups=image.shape[1])
