@@ -1,0 +1,89 @@
+"""The style files that ship, on pictures that no training saw."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from onestroke import Stylizer
+from onestroke.checkpoints import read_document
+from onestroke.data.datamodule import to_image
+from onestroke.data.scenes import Scenes
+from onestroke.losses.content import Content
+from onestroke.losses.gram import Gram
+from onestroke.losses.objective import Objective
+from onestroke.styles import from_card
+from onestroke.vgg import VGG
+
+FOLDER = Path(__file__).parents[1] / "checkpoints"
+GALLERY = FOLDER / "gallery.safetensors"
+STYLES = ["cafe_terrace", "composition_vii", "great_wave", "starry_night", "the_scream", "udnie", "wheat_field"]
+REALTIME = ["great_wave", "starry_night", "udnie"]
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Tensor]:
+    return [to_image(torch.from_numpy(photo)[None]) for photo in Scenes(validation=2).held_out(192)]
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG:
+    return VGG([*Content().layers, *Gram().layers])
+
+
+def errors(stylizer: Stylizer, judge: Objective, photos: list[Tensor]) -> tuple[float, float]:
+    """Content and style error, the means over the photos."""
+    with torch.no_grad():
+        found = [judge(stylizer.paint(photo), photo) for photo in photos]
+    return sum(float(f["content"]) for f in found) / len(found), sum(float(f["gram"]) for f in found) / len(found)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_strength_turns_the_photo_into_the_painting_step_by_step(style: str, photos: list[Tensor], vgg: VGG) -> None:
+    judge = Objective({"content": Content(), "gram": Gram()}, vgg, from_card(style, 256, Gram().layers)).eval()
+    content, gram = 0.0, math.inf
+    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+        stylizer = Stylizer(GALLERY, mix=style, strength=strength)
+        further, nearer = errors(stylizer, judge, photos)
+        if strength == 0:
+            assert max(float((stylizer.paint(p) - p).abs().max()) for p in photos) < 2 / 255
+        else:
+            assert further > content
+        assert nearer < gram
+        content, gram = further, nearer
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_turn_of_the_stroke_dial_is_nearer_to_the_painting_seen_twice_as_large(
+    style: str, photos: list[Tensor], vgg: VGG
+) -> None:
+    large = from_card(style, 512, Gram().layers)
+    judge = Objective({"content": Content(), "gram": Gram()}, vgg, large).eval()
+    fine, middle, coarse = (errors(Stylizer(GALLERY, mix=style, stroke=s), judge, photos)[1] for s in (0.0, 0.5, 1.0))
+    assert coarse < middle < fine
+
+
+@pytest.mark.parametrize("style", REALTIME)
+def test_realtime_is_as_near_to_the_painting_as_1_3_times_the_default_network(
+    style: str, photos: list[Tensor], vgg: VGG
+) -> None:
+    judge = Objective({"content": Content(), "gram": Gram()}, vgg, from_card(style, 256, Gram().layers)).eval()
+    default, realtime = (
+        errors(Stylizer(FOLDER / f"{style}{suffix}.safetensors"), judge, photos)[1] for suffix in ("", "_realtime")
+    )
+    assert realtime < 1.3 * default
+
+
+def test_all_that_ships_is_small_and_says_how_it_was_made() -> None:
+    files = [FOLDER / f"{name}.safetensors" for name in ["gallery", *STYLES, *(f"{s}_realtime" for s in REALTIME)]]
+    assert GALLERY.stat().st_size < 2e6
+    assert sum(file.stat().st_size for file in files) < 8e6
+    for file in files:
+        painter = read_document(file)
+        assert painter.training["config"]["data"]["_target_"] == "onestroke.data.photos.Photos"
+        assert painter.metrics["total" if file == GALLERY else "measured/content"] > 0
+        assert not any(str(value).startswith("/") for value in painter.training["config"].values())
