@@ -360,7 +360,7 @@ def test_the_realtime_network_does_a_thirtieth_of_the_classic_one_s_work() -> No
         macs.clear()
         built(noise(1, 3, 64, 64))
         work[name] = sum(macs) / 64**2
-    # the blur, which is no module, comes on top with 27 for each of its pixels
+    # the blur, which is no module, comes on top with 75 for each of its pixels
     assert work["realtime"] == 8 * 8 * 3 * 32 / 16 + 6 * 9 * 32 * 32 / 16 + 9 * 32 * 16 / 4 + 9 * 16 * 3 / 4
     assert 30 < work["classic"] / work["realtime"] < 31
 
@@ -374,14 +374,14 @@ def test_the_realtime_network_paints_no_grid_of_four_pixels() -> None:
     painted = network.painted(noise(1, 3, 64, 64), None)
     (half,) = seen
     assert painted.shape == (1, 3, 64, 64)
-    rows = half[..., 1:-1, 1:-1]  # the border is reflected, which the product below does not know
-    line = torch.tensor([1.0, 2.0, 1.0]) / 4
-    expected = sum(
-        line[y] * line[x] * half[..., y : y + rows.shape[2], x : x + rows.shape[3]] for y in range(3) for x in range(3)
-    )
+    inner = half.shape[-1] - 4  # the border is reflected, which the sum below does not know
+    line = torch.tensor([-1.0, 4.0, 10.0, 4.0, -1.0]) / 16
+    expected = sum(line[y] * line[x] * half[..., y : y + inner, x : x + inner] for y in range(5) for x in range(5))
     assert isinstance(expected, Tensor)
     doubled = F.interpolate(expected, scale_factor=2, mode="bilinear")
-    assert torch.allclose(painted[..., 4:-4, 4:-4], doubled[..., 2:-2, 2:-2], atol=1e-4)
+    assert torch.allclose(painted[..., 6:-6, 6:-6], doubled[..., 2:-2, 2:-2], atol=1e-4)
     # a pattern of two pixels in step with the grid is all gone
     stripes = torch.tensor([1.0, -1.0]).repeat(16).expand(1, 3, 32, 32)
-    assert float(_blurred(stripes)[..., 1:-1].abs().max()) < 1e-6
+    assert float(_blurred(stripes)[..., 2:-2].abs().max()) < 1e-6
+    wider = torch.tensor([1.0, 0.0, -1.0, 0.0]).repeat(8).expand(1, 3, 32, 32)
+    assert torch.allclose(_blurred(wider)[..., 2:-2], 0.75 * wider[..., 2:-2], atol=1e-6)
