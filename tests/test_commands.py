@@ -192,8 +192,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     train("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *arguments, cwd=two)
     single, double = scalars(runs(one)[0]), scalars(runs(two)[0])
     for tag in ("train/content", "train/gram", "held_out/total"):
-        assert [step for step, _ in single[tag]] == [step for step, _ in double[tag]]
-        assert [v for _, v in double[tag]] == pytest.approx([v for _, v in single[tag]], rel=1e-4, abs=1e-7), tag
+        one_by_step, two_by_step = dict(single[tag]), dict(double[tag])
+        common = one_by_step.keys() & two_by_step.keys()
+        assert 4 in common or tag.startswith("train")  # those between come by the clock
+        assert common
+        assert [two_by_step[s] for s in common] == pytest.approx([one_by_step[s] for s in common], rel=1e-4, abs=1e-7)
 
 
 def test_a_time_budget_ends_the_schedule(tmp_path: Path) -> None:

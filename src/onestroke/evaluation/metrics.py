@@ -72,14 +72,14 @@ def content_errors(output: Tensor, photo: Tensor, vgg: VGG, layers: Sequence[str
     check_alike(output, photo)
     found, kept = vgg(output, layers), vgg(photo, layers)
     nothing = Style("none", {}, {}, Facts(), 0)  # the term looks at no style
-    return {layer: float(Content([layer]).eval()(Views(found, kept, nothing))) for layer in layers}
+    return {layer: float(Content([layer]).eval()(Views(found, kept, nothing)).mean()) for layer in layers}
 
 
 @torch.no_grad()
 def style_errors(output: Tensor, style: Style, vgg: VGG, layers: Sequence[str] = Gram().layers) -> dict[str, float]:
     """What the objective's Gram term finds at each layer alone; HELD_OUT_LAYERS are ones that no training saw."""
     found = vgg(output, layers)
-    return {layer: float(Gram([layer]).eval()(Views(found, {}, style))) for layer in layers}
+    return {layer: float(Gram([layer]).eval()(Views(found, {}, style)).mean()) for layer in layers}
 
 
 def style_errors_at_sizes(

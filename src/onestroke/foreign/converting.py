@@ -127,7 +127,8 @@ def difference(layout: Layout, range_name: str, network: nn.Module) -> float:
 @torch.no_grad()
 def _folded(layout: Layout, values: Range, network: ResidualNetwork) -> ResidualNetwork:
     """Fill a network that takes (image - 0.5) * 2 and gives its picture less 0.5."""
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    in_order = nn.ModuleList([network.encoder, network.middle, network.decoder, network.paint])
+    convolutions = [module for module in in_order.modules() if isinstance(module, nn.Conv2d)]
     for target, (weight, bias) in zip(convolutions, layout.convolutions, strict=True):
         assert target.bias is not None
         target.weight.copy_(weight)
