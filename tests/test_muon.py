@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.muon import Muon, orthogonal, split
 
@@ -93,3 +94,11 @@ def test_a_state_that_was_saved_goes_on_as_if_it_had_not_been() -> None:
         step(model, rule, 100)
     for a, b in zip(network.parameters(), twin.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_what_lays_out_pixels_is_moved_by_adam() -> None:
+    network = RealtimeNetwork([4, 6], 1)
+    matrices, others = split(network)
+    kernels = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d)}
+    assert {id(p) for p in matrices} == kernels - {id(network.paint.convolution.weight)}
+    assert {id(p) for p in matrices} | {id(p) for p in others} == {id(p) for p in network.parameters()}

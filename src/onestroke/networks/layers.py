@@ -148,6 +148,42 @@ class Conv(nn.Module):
         return F.pixel_shuffle(four, 2)
 
 
+class SubpixelConv(Conv):
+    """A convolution that gives all pixels of each block at once (pixel shuffle: Shi et al., 2016), without a grid.
+
+    What is flat stays flat: each pixel of a block has a kernel of its own, but all kernels add up to the same, which is
+    the condition for no checkerboard (Sugawara et al., "Super-resolution using convolutional neural networks without
+    any checkerboard artifacts", 2018). They start all alike (Aitken et al., 2017), so there is no grid on slopes either
+    until training finds a use for one.
+
+    Args:
+        factor: side of a block in pixels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, factor: int) -> None:
+        super().__init__(inputs, outputs * factor**2, kernel)
+        self.factor = factor
+        with torch.no_grad():
+            for table in self.convolution.parameters():
+                blocks = table.view(outputs, factor**2, *table.shape[1:])
+                blocks.copy_(blocks[:, :1].clone().expand_as(blocks))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, factor H, factor W)."""
+        raw, bias, pixels = self.convolution.weight, self.convolution.bias, self.factor**2
+        assert bias is not None
+        sums = raw.mean(dim=(2, 3), keepdim=True)
+        weight = raw - sums + _over_blocks(sums, pixels)
+        padded = F.pad(features, [self.pad] * 4, mode="reflect")
+        return F.pixel_shuffle(F.conv2d(padded, weight, _over_blocks(bias, pixels)), self.factor)
+
+
+def _over_blocks(table: Tensor, pixels: int) -> Tensor:
+    """The mean over the pixels of a block, for each of them."""
+    blocks = table.view(-1, pixels, *table.shape[1:])
+    return blocks.mean(dim=1, keepdim=True).expand_as(blocks).reshape(table.shape)
+
+
 class ConvNormReLU(Chain):
     """Convolution, instance norm, ReLU."""
 

@@ -33,7 +33,10 @@ def orthogonal(matrices: Tensor) -> Tensor:
 def split(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """The trained parameters: the convolutions that mix features, and all else (norms, biases, what makes colours)."""
     trained = [p for p in network.parameters() if p.requires_grad]
-    inner = {id(m.weight) for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels > 3}
+    paint = getattr(network, "paint", None)
+    last = {id(p) for p in paint.parameters()} if isinstance(paint, nn.Module) else set()
+    mixing = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels > 3]
+    inner = {id(weight) for weight in mixing} - last
     return [p for p in trained if id(p) in inner], [p for p in trained if id(p) not in inner]
 
 
