@@ -97,7 +97,7 @@ def test_all_of_a_step_is_judged_at_one_place_and_steps_at_others(tmp_path: Path
 
 
 def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), steps=4)
+    module = StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam", jitter=4), steps=4)
     fit(module, tmp_path)
 
     network, average, judge = tiny(), tiny(), objective()
