@@ -20,7 +20,7 @@ def compile_parts(parts: Sequence[nn.Module], trial: Callable[[], object]) -> bo
     Returns:
         Whether they are compiled now.
     """
-    log.info("compiling, which takes a minute or two; trainer.compile=false starts at once")
+    log.info("compiling, which takes minutes; trainer.compile=false starts at once")
     for part in parts:
         part.compile()
     try:

@@ -122,7 +122,7 @@ def _precision(accelerator: str) -> str:
 
 
 def _compiles(accelerator: str) -> bool:
-    """Only on GPUs: on a CPU a step gains less than compiling takes, see BENCHMARKS.md."""
+    """Only on GPUs: on two cores of a CPU the code was not made within three minutes, see BENCHMARKS.md."""
     return accelerator in ("gpu", "cuda") and importlib.util.find_spec("triton") is not None
 
 
