@@ -96,7 +96,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
     document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
-    _make_folder(path)
+    make_folder(path.parent)
     with atomic(path) as temporary:
         temporary.write_bytes(serialize(dict(tensors), metadata={KEY: document}))
 
@@ -104,10 +104,6 @@ def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
 def _check_name(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
-
-
-def _make_folder(path: Path) -> None:
-    make_folder(path.parent)
 
 
 def annotate(path: Path, metrics: Mapping[str, float]) -> None:
@@ -240,7 +236,7 @@ def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", o
     network = {"name": type(found.network).__name__, "args": found.arguments}
     training = {"imported": path.name, "range": found.range, "version": __version__}
     painter = Painter(network, {"name": name, "styles": [{"name": name}]}, training)
-    _make_folder(out)
+    make_folder(out.parent)
     with atomic(out) as temporary:
         save(temporary, found.network, painter, found.dtype)
         difference = converting.difference(original, found.range, load(temporary)[0])
