@@ -8,12 +8,13 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from onestroke import styles
 from onestroke.checkpoints import load
@@ -176,6 +177,57 @@ def test_a_step_that_is_not_finite_changes_nothing_and_names_the_term(
     assert any(not torch.equal(states[1][name], tensor) for name, tensor in states[2].items())
 
 
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks for a number that a device holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_the_host_waits_for_a_device_at_looks_alone_and_what_is_learned_is_the_same(
+    tmp_path: Path, optimizer: Literal["muon", "adam"], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Run(Files):
+        def __init__(self, every: int) -> None:
+            self.every = every
+            self.waits: list[int] = []
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            pl_module.looks_every = self.every
+            step = pl_module.training_step
+
+            def watched(batch: Any, batch_idx: int) -> None:
+                with Waits() as waits:
+                    step(batch, batch_idx)
+                self.waits.append(waits.count)
+
+            pl_module.training_step = watched
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            pass
+
+    caplog.set_level(logging.WARNING)
+    ends, runs = [], [Run(1), Run(4)]
+    for run in runs:
+        recipe = Recipe(optimizer=optimizer)
+        broken = objective({"bad": Broken(range(0, 6, 5))})  # the very first step, and one between two looks
+        module = StyleTransfer(tiny(), broken, objective(), recipe, steps=10)
+        fit(module, tmp_path, [run])
+        assert module.skipped_steps == 2
+        ends.append(module.state_dict())
+    assert caplog.text.count("step 0: the term 'bad'") == caplog.text.count("step 5: the term 'bad'") == 2
+    assert all(torch.equal(ends[1][name], tensor) for name, tensor in ends[0].items())
+    # the reason for a step that did not count is sought in that very step, or in the first look after it
+    assert [i for i, count in enumerate(runs[0].waits) if count] == [0, 5]
+    assert [i for i, count in enumerate(runs[1].waits) if count] == [3, 7]
+
+
 def test_weights_are_rolled_back_then_the_run_gives_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     module = StyleTransfer(tiny(), objective({"bad": Broken(range(2, 10**6))}), objective(), steps=1000)
@@ -287,7 +339,7 @@ def test_weights_that_are_not_finite_are_never_exported(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
 
-    def spoil(self: StyleTransfer) -> None:
+    def spoil(self: StyleTransfer, counts: Tensor) -> None:
         with torch.no_grad():
             next(self.ema.parameters()).fill_(math.nan)
 

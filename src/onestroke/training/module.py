@@ -20,11 +20,12 @@ from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.training.compiling import compile_parts
-from onestroke.training.muon import Muon, split
+from onestroke.training.muon import Muon, move_towards, split
 from onestroke.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 
+LOOKS_EVERY = 10  # steps between two looks at whether they were finite, on a device that runs ahead of the host
 PATIENCE = 3  # steps without a finite gradient in a row before the weights are rolled back
 TAUGHT = 0.4  # of the run is learned from the teacher, where there is one
 ROLLBACKS = 3  # before giving up
@@ -129,6 +130,8 @@ class StyleTransfer(LightningModule):
         self.elapsed = 0.0  # seconds of training, over all resumes
         self.losses: dict[str, Tensor] = {}
         self.skipped_steps = 0
+        self.looks_every = 1
+        self._unseen: list[tuple[int, Tensor, dict[str, Tensor]]] = []
         self._bad = self._rollbacks = 0
         self._lr_factor = 1.0
         self._snapshot: dict[str, Any] | None = None
@@ -159,6 +162,8 @@ class StyleTransfer(LightningModule):
         return torch.optim.Adam([*matrices, *others], lr=lr, betas=betas, fused=True)
 
     def on_fit_start(self) -> None:
+        # a CPU has nothing to wait for
+        self.looks_every = 1 if self.device.type == "cpu" else LOOKS_EVERY
         for part in (*self._frozen, *self._teacher):
             if part is not None:
                 part.to(self.device)
@@ -209,16 +214,30 @@ class StyleTransfer(LightningModule):
         clip = math.inf if self.recipe.clip is None else self.recipe.clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
         self.losses = {name: loss.detach() for name, loss in losses.items()}
-        if torch.isfinite(norm):
-            self._bad = 0
-            optimizer.step()
-            self._average()
-        else:
-            self._skip(losses)
+        broken = (~torch.isfinite(norm)).float()
+        # the host doesn't wait for it: the device alone decides whether the step counts
+        inner: Any = self.optimizers(use_pl_optimizer=False)
+        inner.found_inf = broken
+        optimizer.step()
+        self._average(1 - broken)
+        self._unseen.append((self.step, broken, self.losses))
+        if len(self._unseen) >= self.looks_every:
+            self.look()
         self.step += 1
         self._tick()
         if self.progress >= 1:
+            self.look()
             self.trainer.should_stop = True
+
+    def look(self) -> None:
+        """See which of the latest steps were not finite, and act on it; only here does the host wait for the device."""
+        unseen, self._unseen = self._unseen, []
+        flags = torch.stack([broken for _, broken, _ in unseen]).tolist() if unseen else []
+        for (step, _, losses), broken in zip(unseen, flags, strict=True):
+            if not broken:
+                self._bad = 0
+            elif self._skip(step, losses):
+                return  # those after it were made from weights that are gone
 
     @torch.no_grad()
     def evaluate(self, photos: Sequence[Tensor]) -> tuple[dict[str, float], list[list[Tensor]]]:
@@ -312,6 +331,7 @@ class StyleTransfer(LightningModule):
         return True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.look()
         checkpoint["onestroke"] = {
             "config": self.config_json,
             "step": self.step,
@@ -330,10 +350,10 @@ class StyleTransfer(LightningModule):
             state["lr_factor"],
         )
 
-    def _average(self) -> None:
-        decay = ema_decay(self.step, self.recipe.ema)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), list(self.network.parameters()), 1 - decay)
+    @torch.no_grad()
+    def _average(self, counts: Tensor) -> None:
+        share = (1 - ema_decay(self.step, self.recipe.ema)) * counts
+        move_towards(list(self.ema.parameters()), list(self.network.parameters()), share)
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -350,19 +370,19 @@ class StyleTransfer(LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return copy.deepcopy({"module": self.state_dict(), "optimizer": optimizer.state_dict()})
 
-    def _skip(self, losses: Mapping[str, Tensor]) -> None:
-        """Leave the weights as they are; after several such steps go back to the last good ones and go slower."""
+    def _skip(self, step: int, losses: Mapping[str, Tensor]) -> bool:
+        """Tell of a step that changed nothing; after several, go back to good weights and go slower; whether it did."""
         self.skipped_steps += 1
         self._bad += 1
         broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
         what = f"the term '{broken[0]}'" if broken else "the gradient"
-        log.warning("step %d: %s is not finite; the step was skipped", self.step, what)
+        log.warning("step %d: %s is not finite; the step was skipped", step, what)
         if self._bad < PATIENCE:
-            return
+            return False
         self._rollbacks += 1
         if self._rollbacks > ROLLBACKS or self._snapshot is None:
             raise UserError(
-                f"training stopped at step {self.step}: {what} stays not finite after {ROLLBACKS} fresh starts from "
+                f"training stopped at step {step}: {what} stays not finite after {ROLLBACKS} fresh starts from "
                 "good weights; try a smaller lr, or precision=32-true"
             )
         self._bad = 0
@@ -372,4 +392,5 @@ class StyleTransfer(LightningModule):
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         optimizer.load_state_dict(state["optimizer"])
-        log.warning("step %d: back to the last good weights, at half the learning rate", self.step)
+        log.warning("step %d: back to the last good weights, at half the learning rate", step)
+        return True

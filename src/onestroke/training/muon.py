@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 # Quintic Newton-Schulz, whose coefficients drive every singular value to between 0.7 and 1.2 in five rounds.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ROUNDS = 5
@@ -43,6 +45,9 @@ def split(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 class Muon(torch.optim.Optimizer):
     """One optimizer of two rules, so that a trainer sees one.
 
+    A scalar tensor in `found_inf`, as torch's fused optimizers take it, says whether the step is to be left out (1) or
+    made (0), without the host knowing. All of a group are to have gradients in the same steps.
+
     Args:
         matrices: weights whose first dimension is the outputs; moved by `lr * ratio`.
         others: moved by Adam at `lr`.
@@ -66,46 +71,65 @@ class Muon(torch.optim.Optimizer):
         ]
         groups = [group for group in groups if group["params"]]
         super().__init__(groups, {"lr": lr, "betas": betas, "ratio": ratio, "momentum": momentum, "eps": 1e-8})
+        self.found_inf: Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move all that has a gradient."""
+        """Move all that has a gradient; nothing changes where `found_inf` is 1."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            (self._muon if group["muon"] else self._adam)(group, params)
+            gradients = [p.grad for p in params]
+            if self.found_inf is not None:
+                gradients = [torch.where(self.found_inf > 0, 0, gradient) for gradient in gradients]
+            if params:
+                (self._muon if group["muon"] else self._adam)(group, params, gradients)
         return loss
 
-    def _muon(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        by_shape: dict[torch.Size, list[Tensor]] = {}
-        for p in params:
-            by_shape.setdefault(p.shape, []).append(p)
+    def _muon(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
+        means = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
+        move_towards(means, gradients, self._if_finite(1 - group["momentum"]))
+        ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+        by_shape: dict[torch.Size, list[int]] = {}
+        for i, p in enumerate(params):
+            by_shape.setdefault(p.shape, []).append(i)
         for shape, alike in by_shape.items():
-            updates = []
-            for p in alike:
-                assert p.grad is not None
-                mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                mean.lerp_(p.grad, 1 - group["momentum"])
-                updates.append(torch.lerp(p.grad, mean, group["momentum"]).flatten(1))
-            moves = orthogonal(torch.stack(updates))
+            moves = orthogonal(torch.stack([ahead[i].flatten(1) for i in alike]))
             rows, columns = moves.shape[-2:]
             rate = group["lr"] * group["ratio"] * max(1.0, rows / columns) ** 0.5
-            for p, move in zip(alike, moves, strict=True):
-                p.add_(move.view(shape), alpha=-rate)
+            moves *= self._if_finite(-rate)
+            torch._foreach_add_([params[i] for i in alike], [move.view(shape) for move in moves])
 
-    def _adam(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        first, second = group["betas"]
+    def _adam(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
         for p in params:
-            assert p.grad is not None
-            state = self.state[p]
-            if not state:
-                state.update(step=torch.zeros(()), mean=torch.zeros_like(p), square=torch.zeros_like(p))
-            state["step"] += 1
-            state["mean"].lerp_(p.grad, 1 - first)
-            state["square"].lerp_(p.grad.square(), 1 - second)
-            count = float(state["step"])
-            size = (state["square"] / (1 - second**count)).sqrt_().add_(group["eps"])
-            p.addcdiv_(state["mean"], size, value=-group["lr"] / (1 - first**count))
+            if not self.state[p]:
+                # steps are counted beside the weights, so that no device waits to know how many there were
+                counted = torch.zeros((), device=p.device)
+                self.state[p].update(step=counted, mean=torch.zeros_like(p), square=torch.zeros_like(p))
+        steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "mean", "square"))
+        first, second = group["betas"]
+        one = self._if_finite(1.0)
+        # by a list, as torch would read a single tensor's number on the host
+        torch._foreach_add_(steps, [one] * len(steps) if isinstance(one, Tensor) else one)
+        move_towards(means, gradients, self._if_finite(1 - first))
+        move_towards(squares, torch._foreach_mul(gradients, gradients), self._if_finite(1 - second))
+        # those of one group are moved together, so that they have one count; 1 where the first steps were not finite
+        count = steps[0].clamp_min(1)
+        sizes = torch._foreach_sqrt(torch._foreach_div(squares, 1 - second**count))
+        torch._foreach_add_(sizes, group["eps"])
+        moves = torch._foreach_div(means, sizes)
+        torch._foreach_mul_(moves, self._if_finite(-group["lr"]) / (1 - first**count))
+        torch._foreach_add_(params, moves)
+
+    def _if_finite(self, amount: float) -> float | Tensor:
+        return amount if self.found_inf is None else amount * (1 - self.found_inf)
+
+
+def move_towards(here: Tensors, there: Tensors, share: float | Tensor) -> None:
+    """Linear interpolation in place, of many at once, by a share that may be known to the device alone."""
+    steps = torch._foreach_sub(there, here)
+    torch._foreach_mul_(steps, share)
+    torch._foreach_add_(here, steps)
