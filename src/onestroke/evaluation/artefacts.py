@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of
+from onestroke.losses.grid import GRID, RING, TILE
 
 __all__ = [
     "LIMITS",
@@ -40,13 +41,6 @@ LIMITS: dict[str, float] = {
 """What no sound painting exceeds; see the function of each name (`colour_shift`: colour_cast without a palette)."""
 
 _ROUNDING = 1 / 255 / math.sqrt(12)  # deviation of what 8 bits round off
-_TILE = 32
-_QUARTER, _HALF = _TILE // 4, _TILE // 2
-# of all frequencies of periods 2 and 4, without the mean and without those whose negative is there
-_GRID = [
-    (0, _QUARTER), (0, _HALF), (_QUARTER, 0), (_HALF, 0), (_HALF, _HALF),
-    (_QUARTER, _QUARTER), (_QUARTER, -_QUARTER), (_QUARTER, _HALF), (_HALF, _QUARTER),
-]  # fmt: skip
 _FRAME = 16
 # linear sRGB to CIE XYZ over that of white, D65
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -104,19 +98,17 @@ def checkerboard(output: Tensor, photo: Tensor) -> Tensor:
 
 def _excess(image: Tensor) -> Tensor:
     """How far the grid's frequencies stand out of those around: (N, 3, H, W) -> (N, frequencies), decibels."""
-    line = torch.hann_window(_TILE, dtype=image.dtype, device=image.device)
+    line = torch.hann_window(TILE, dtype=image.dtype, device=image.device)
     window = line * line[:, None]
     floor = 3 * _ROUNDING**2 * window.square().sum()  # below this nothing is seen
-    tiles = image.unfold(2, _TILE, _TILE // 2).unfold(3, _TILE, _TILE // 2)  # (N, 3, rows, columns, 32, 32)
+    tiles = image.unfold(2, TILE, TILE // 2).unfold(3, TILE, TILE // 2)  # (N, 3, rows, columns, 32, 32)
     rows = []
     for row in tiles.unbind(2):  # one by one, for the sake of the memory
         power = torch.fft.fft2((row - row.mean(dim=(-2, -1), keepdim=True)) * window).abs().square().sum(dim=1)
         rows.append(10 * (power + floor).log10().mean(dim=1))
     spectrum = torch.stack(rows).mean(dim=0)
-    # two steps away, since the window spreads each frequency by one
-    around = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
-    loudest = torch.stack([spectrum.roll(step, dims=(1, 2)) for step in around]).amax(dim=0)
-    return torch.stack([(spectrum - loudest)[:, y, x] for y, x in _GRID], dim=1)
+    loudest = torch.stack([spectrum.roll(step, dims=(1, 2)) for step in RING]).amax(dim=0)
+    return torch.stack([(spectrum - loudest)[:, y, x] for y, x in GRID], dim=1)
 
 
 def border(output: Tensor, photo: Tensor) -> Tensor:
