@@ -10,6 +10,8 @@ from torch import Tensor
 
 from onestroke.losses.objective import Term, Views
 
+_PART = 2**17  # of one picture's features
+
 
 class Content(Term):
     """Relative squared distance of features: `||F(output) - F(content)||^2 / ||F(content)||^2`, mean over layers.
@@ -42,12 +44,24 @@ class _Squares(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         wide = torch.float64 if output.dtype == torch.float64 else torch.float32
-        target = content.to(wide)
-        difference = output.to(wide) - target
-        ctx.save_for_backward(difference.to(output.dtype))
-        size = target.square().mean()
+        last = output.is_contiguous(memory_format=torch.channels_last)
+        output = output if last else output.contiguous()
+        difference = torch.empty_like(output)
+        flat = [(x.permute(0, 2, 3, 1) if last else x).flatten(1) for x in (output, content, difference)]
+        errors, sizes = [], []
+        # a part at a time, so that what is wide never leaves a processor's cache
+        part = _PART if output.device.type == "cpu" else flat[0].shape[1]
+        for parts in zip(*(torch.split(x, part, dim=1) for x in flat), strict=True):
+            target = parts[1].to(wide)
+            apart = parts[0].to(wide) - target
+            parts[2].copy_(apart)
+            errors.append(torch.linalg.vecdot(apart, apart))
+            sizes.append(torch.linalg.vecdot(target, target))
+        ctx.save_for_backward(difference)
+        each = flat[0].shape[1]
+        size = torch.stack(sizes).sum() / (each * len(output))
         ctx.mark_non_differentiable(size)
-        return difference.square().mean(dim=(1, 2, 3)), size
+        return torch.stack(errors).sum(dim=0) / each, size
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
