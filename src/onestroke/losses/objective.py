@@ -167,7 +167,7 @@ def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Te
         check_layers(part.layers, arch)
         terms[name] = part
     if not terms:
-        raise UserError("loss is empty: choose terms, such as 'loss=[content,gram]'")
+        raise UserError("loss is empty: choose terms, such as 'loss=[content,gram,grid]'")
     return terms
 
 
