@@ -55,8 +55,9 @@ class _Squares(torch.autograd.Function):
             target = parts[1].to(wide)
             apart = parts[0].to(wide) - target
             parts[2].copy_(apart)
-            errors.append(torch.linalg.vecdot(apart, apart))
-            sizes.append(torch.linalg.vecdot(target, target))
+            with torch.autocast(output.device.type, enabled=False):  # which would round what was just made wide
+                errors.append(torch.linalg.vecdot(apart, apart))
+                sizes.append(torch.linalg.vecdot(target, target))
         ctx.save_for_backward(difference)
         each = flat[0].shape[1]
         size = torch.stack(sizes).sum() / (each * len(output))

@@ -52,10 +52,7 @@ class Recipe:
     lr: the schedule's peak, of Adam; Muon's is ten times that. optimizer: `muon` or `adam`. schedule: `cosine` down to
     a hundredth of the peak, or `constant`. betas: of Adam; the second moment forgets within a hundred steps, as runs
     are short. ema: share of the steps over which the exported weights are averaged, None for the last weights. clip:
-    norm of the gradient at most, None for any; single photos now and then give a hundred times the usual one. jitter:
-    the pictures are judged without a margin of so many pixels, of which a random part is cut off at the top and at the
-    left, so that the grid of the VGG's pools lies elsewhere in each step. Painted grids do not go away by that, and the
-    margin is painted less well; what ships was trained with 4.
+    norm of the gradient at most, None for any; single photos now and then give a hundred times the usual one.
     """
 
     lr: float = 2e-3
@@ -64,7 +61,6 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.99)
     ema: float | None = 0.05
     clip: float | None = 1.0
-    jitter: int = 0
 
 
 @dataclass(frozen=True)
@@ -300,18 +296,9 @@ class StyleTransfer(LightningModule):
         (teacher,) = self._teacher
         if teacher is not None and self.progress < TAUGHT:
             target = teacher.paint(photos, orders.style, orders.strength, orders.stroke)
-            return teacher.judge(self._cut(output), self._cut(target))
-        losses: dict[str, Tensor] = self.objective(self._cut(output), self._cut(photos), orders.which, orders.strength)
+            return teacher.judge(output, target)
+        losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
         return losses
-
-    def _cut(self, image: Tensor) -> Tensor:
-        """Without the margin; the same for all pictures of a step, in every process."""
-        margin = self.recipe.jitter
-        if not margin:
-            return image
-        top, left = np.random.default_rng((self.seed, self.step)).integers(0, margin, 2).tolist()
-        height, width = (side - margin for side in image.shape[-2:])
-        return image[..., top : top + height, left : left + width]
 
     def _paint(self, network: nn.Module, photos: Tensor, orders: Orders) -> Tensor:
         given: dict[str, Tensor] = {}

@@ -25,7 +25,6 @@ class Settings:
     betas: list[float]
     ema: float | None
     clip: float | None
-    jitter: int
     seed: int
     init: str | None
     adapt: str
@@ -51,8 +50,6 @@ class Settings:
             *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
-        if not found and 4 * self.jitter > self.crop:
-            found = [f"jitter={self.jitter} leaves too little of pictures of crop={self.crop}: take a quarter at most"]
         if found:
             raise UserError("; ".join(found))
 
@@ -67,12 +64,12 @@ class Settings:
         first, second = self.betas
         schedule: Literal["cosine", "constant"] = "constant" if self.schedule == "constant" else "cosine"
         optimizer: Literal["muon", "adam"] = "adam" if self.optimizer == "adam" else "muon"
-        return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip, self.jitter)
+        return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip)
 
 
 _SCHEDULES = ("cosine", "constant")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
-_LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1, "jitter": 0}
+_LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
 
 
 @dataclass(frozen=True)
