@@ -73,7 +73,8 @@ def test_tensorboard_shows_every_term_and_the_pictures(trained: Path) -> None:
     (run,) = runs(trained)
     found = scalars(run)
     for tag in ("train/content", "train/gram", "train/grid", "train/total", "held_out/content", "held_out/gram",
-                "held_out/grid", "held_out/total", "schedule/learning_rate", "speed/images_per_second", "speed/data_wait_share"):  # fmt: skip
+                "held_out/grid", "held_out/total", "schedule/learning_rate", "speed/images_per_second",
+                "speed/data_wait_share"):  # fmt: skip
         assert found[tag], tag
     terms = [found[f"train/{term}"] for term in ("content", "gram", "grid")]
     for (_, total), *parts in zip(found["train/total"], *terms, strict=True):
