@@ -26,6 +26,7 @@ ORDER = (
     ("downloads",),
     ("decoding",),
     ("images",),
+    ("convolutions",),
     ("vgg",),
     ("styles",),
     ("losses",),

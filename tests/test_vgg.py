@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import onestroke
 from onestroke import images, vgg
+from onestroke.convolutions import FrozenConv
 from onestroke.errors import UserError
 from onestroke.vgg import ARCHS, VGG
 
@@ -429,3 +430,20 @@ def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     for wrong in ([], ["pack"], ["unpack", "out=a"], ["pack", "out=a", "weight=b"]):
         assert vgg.main(wrong) == 2
         assert capsys.readouterr().err.startswith("usage: ")
+
+
+@pytest.mark.parametrize("sides", [(6, 8), (5, 8)])
+def test_the_gradient_by_the_picture_is_that_of_the_plain_convolution(sides: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 3, *sides, generator=generator, dtype=torch.float64)
+    ours, plain = FrozenConv(3, 7, 3, padding=1).double(), nn.Conv2d(3, 7, 3, padding=1).double()
+    plain.load_state_dict(ours.requires_grad_(False).state_dict())
+    weighing = torch.randn(2, 7, *sides, generator=generator, dtype=torch.float64)
+    gradients = []
+    for convolve in (ours, plain):
+        leaf = image.clone().requires_grad_()
+        output = convolve(leaf)
+        assert torch.equal(output, plain(image))
+        (gradient,) = torch.autograd.grad((output * weighing).sum(), leaf)
+        gradients.append(gradient)
+    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-12

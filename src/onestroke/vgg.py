@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from onestroke.convolutions import FrozenConv
 from onestroke.downloads import fetch
 from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
@@ -109,7 +110,8 @@ class VGG(nn.Module):
         channels = 3
         for name in names:
             width = _WIDTHS[int(name[4]) - 1]
-            self.convolutions[name] = nn.Conv2d(channels, width, 3, padding=1)
+            kind = nn.Conv2d if channels > 3 else FrozenConv
+            self.convolutions[name] = kind(channels, width, 3, padding=1)
             channels = width
         self.register_buffer("mean", torch.tensor(ARCHS[arch].mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(ARCHS[arch].std).view(1, 3, 1, 1), persistent=False)
