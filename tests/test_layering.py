@@ -168,3 +168,14 @@ def test_importing_every_module_leaves_nothing_behind(tmp_path: Path) -> None:
     assert modules <= set(done.stderr.split()), "a module was not imported, or something else was said"
     assert done.stdout == ""
     assert list(home.rglob("*")) == list(here.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_are_told_not_to_spin_before_torch_is_there_to_read_it(given: dict[str, str], expected: str) -> None:
+    code = "import os, sys, onestroke.apps; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    told = subprocess.run([sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [expected, "False"]
