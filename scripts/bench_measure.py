@@ -33,6 +33,7 @@ class Contestant:
 
     work: one run; what times itself (a data loader that has to warm up) returns its seconds. images, pixels: of a run.
     gmac: of a run, counted. dtype: whose rate it is compared with. notes: what else is to be said of so many last runs.
+    peak: the most bytes that were held, where that isn't this process's.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Contestant:
     gmac: float = 0.0
     dtype: torch.dtype | None = None
     notes: Callable[[int], dict[str, float]] | None = None
+    peak: Callable[[], int] | None = None
 
 
 @dataclass
@@ -95,7 +97,7 @@ def race(
             seconds, itself = _timed(one.work, calls[one.name], device)
             if turn >= warmup:
                 found[one.name].seconds.append(seconds)
-                found[one.name].peak = max(found[one.name].peak, _peak(device))
+                found[one.name].peak = max(found[one.name].peak, one.peak() if one.peak else peak(device))
             elif rest and not itself:
                 calls[one.name] = min(_MOST_CALLS, max(1, math.ceil(LEAST / max(seconds, 1e-9))))
     return found
@@ -130,12 +132,12 @@ def _forget_peak(device: torch.device) -> None:
         return
 
 
-def _peak(device: torch.device) -> int:
+def peak(device: torch.device) -> int:
     """Bytes: of the GPU where that computes, else of the whole process, with whatever the other contestants hold."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def gmac(module: nn.Module, height: int, width: int, batch: int = 1, **arguments: Any) -> float:

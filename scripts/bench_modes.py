@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from bench_baseline import LAYERS, ClassicNetwork, ClassicStep, ClassicVGG
+from bench_baseline import LAYERS, Apart, ClassicNetwork, ClassicVGG
 from bench_measure import Case, Contestant, gmac, precisions, short
 from bench_step import composed, prepared
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.packages import installed
 from onestroke.inference.stylizer import BYTES_PER_PIXEL_AND_CHANNEL, available_memory
-from onestroke.styles import from_card
 from onestroke.training.run import instantiate_part
 from onestroke.vgg import VGG
 
@@ -44,6 +43,8 @@ def train_cases(
     sizes: Sequence[Size], batches: Sequence[int], device: torch.device, overrides: Sequence[str] = ()
 ) -> Iterator[Case]:
     """A step of the classic recipe in the example's way, then OneStroke's steps of both recipes in each precision.
+
+    The example's has a process of its own, since a training of OneStroke's keeps its memory, and keeps it for all.
 
     Args:
         overrides: of train.py, for OneStroke's steps.
@@ -71,15 +72,10 @@ def _on(step: Callable[[Tensor], None], photos: Tensor) -> Callable[[], None]:
 
 
 def _classic_step(size: Size, photos: Tensor, device: torch.device) -> Contestant:
-    step = ClassicStep(from_card("starry_night", 256, LAYERS), len(photos), device)
     ready = to_image(photos).contiguous()  # its loader makes tensors of pictures
-    network, vgg = gmac(step.network, *size), gmac(step.vgg, *size)
-
-    def work() -> None:
-        step(ready.to(device))
-
-    macs = len(photos) * (3 * network + 2 * vgg + vgg)
-    return Contestant("baseline", work, len(photos), gmac=macs, dtype=torch.float32)
+    apart = Apart(ready, device)
+    macs = len(photos) * (3 * gmac(ClassicNetwork(), *size) + 3 * gmac(ClassicVGG(), *size))
+    return Contestant("baseline", apart, len(photos), gmac=macs, dtype=torch.float32, peak=lambda: apart.peak)
 
 
 def vgg_cases(sizes: Sequence[Size], batches: Sequence[int], device: torch.device) -> Iterator[Case]:

@@ -104,7 +104,7 @@ def explained(result: Mapping[str, Any]) -> str:
     rates = ", ".join(f"{rate:.0f} GFLOP/s in {name}" for name, rate in result["rates"].items())
     if rates:
         text += f"; the rate is that of torch.mm at {result['matrix']}^3 in the same process: {rates} (the last case's)"
-    where = "of the GPU" if result["machine"]["gpu"] else "of the whole process, all contestants loaded"
+    where = "of the GPU" if result["machine"]["gpu"] else "of the whole process, all its contestants loaded"
     return f"{text}; {result['machine']['threads']} threads; memory is the peak {where}."
 
 

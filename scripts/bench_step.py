@@ -18,6 +18,7 @@ from torch import Tensor
 
 from onestroke.apps.train import config_folder
 from onestroke.data.datamodule import Batch
+from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.training.module import StyleTransfer
@@ -70,6 +71,7 @@ class Step(StyleTransfer):
         mixed = parts.machine.precision == "bf16-mixed"
         self._precision = MixedPrecision("bf16-mixed", device.type) if mixed else Precision()
         self.dtype_of_products = torch.bfloat16 if mixed else torch.float32
+        keep_memory(True)  # as a training does
         self.on_fit_start()
         if self.compiles:
             self.prepare(parts.settings.batch_size, parts.settings.crop, self.dtype_of_products)

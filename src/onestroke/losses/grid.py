@@ -38,13 +38,13 @@ class Grid(Term):
 
     def __init__(self, layers: Sequence[str] = ("image",), weight: float = 1.0) -> None:
         super().__init__(layers, weight)
-        wanted = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in GRID for i, j in [(0, 0), *RING]})
-        self.register_buffer("waves", _waves(wanted), persistent=False)
-        self.register_buffer("own", _shares(wanted, [(0, 0)]), persistent=False)
-        self.register_buffer("around", _shares(wanted, RING), persistent=False)
-        self.waves: Tensor
+        around = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in GRID for i, j in RING})
+        self.register_buffer("own", _waves(GRID), persistent=False)
+        self.register_buffer("around", _waves(around), persistent=False)
+        self.register_buffer("ring", _ring(around), persistent=False)
         self.own: Tensor
         self.around: Tensor
+        self.ring: Tensor
 
     def forward(self, views: Views) -> Tensor:
         errors = [self._error(views.output[layer]) for layer in self.layers]
@@ -58,17 +58,23 @@ class Grid(Term):
         tiles = wide[..., : rows * TILE, : columns * TILE].unfold(2, TILE, TILE).unfold(3, TILE, TILE)
         tiles = tiles.permute(0, 2, 3, 1, 4, 5).reshape(len(image), rows * columns, -1, TILE**2)
         tiles = tiles - tiles.mean(dim=-1, keepdim=True)
-        with torch.autocast(image.device.type, enabled=False):
-            waves = tiles @ self.waves.to(wide.dtype)
-            power = waves.square().view(*waves.shape[:-1], 2, -1).sum(dim=(2, 3))  # (N, tiles, frequencies)
-            floor = image.shape[1] * _UNSEEN  # the waves are so scaled that white noise has its variance
-            spectrum = (power + floor).log10().mean(dim=1)
-            excess = spectrum @ self.own.to(wide.dtype) - spectrum.detach() @ self.around.to(wide.dtype)
-        error: Tensor = excess.clamp_min(0).square().mean(dim=1)
+        own = _log_power(tiles, self.own)
+        with torch.no_grad():
+            around = _log_power(tiles, self.around)
+        error: Tensor = (own - around @ self.ring.to(own.dtype)).clamp_min(0).square().mean(dim=1)
         return error
 
 
-def _waves(frequencies: list[tuple[int, int]]) -> Tensor:
+def _log_power(tiles: Tensor, waves: Tensor) -> Tensor:
+    """The mean over tiles: (N, tiles, C, pixels) and (pixels, 2 frequencies) -> (N, frequencies)."""
+    with torch.autocast(tiles.device.type, enabled=False):
+        parts = tiles @ waves.to(tiles.dtype)
+    power = parts.square().view(*parts.shape[:-1], 2, -1).sum(dim=(2, 3))
+    # the waves are so scaled that white noise has its variance
+    return (power + tiles.shape[2] * _UNSEEN).log10().mean(dim=1)
+
+
+def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:
     """Cosines, then sines, under a window: (pixels of a tile, 2 frequencies)."""
     line = torch.hann_window(TILE, dtype=torch.float64)
     window = line * line[:, None]
@@ -79,11 +85,11 @@ def _waves(frequencies: list[tuple[int, int]]) -> Tensor:
     return torch.cat([wave * window for wave in (phase.cos(), phase.sin())]).flatten(1).T.float().contiguous()
 
 
-def _shares(frequencies: list[tuple[int, int]], steps: list[tuple[int, int]]) -> Tensor:
-    """The mean of those so many steps away, for each of the grid's: (frequencies, grid)."""
+def _ring(frequencies: Sequence[tuple[int, int]]) -> Tensor:
+    """The share that each frequency has in the mean around each of the grid's: (frequencies, grid)."""
     number = {frequency: i for i, frequency in enumerate(frequencies)}
     table = torch.zeros(len(frequencies), len(GRID))
     for column, (y, x) in enumerate(GRID):
-        for i, j in steps:
-            table[number[(y + i) % TILE, (x + j) % TILE], column] += 1 / len(steps)
+        for i, j in RING:
+            table[number[(y + i) % TILE, (x + j) % TILE], column] += 1 / len(RING)
     return table

@@ -21,6 +21,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke import __version__, checkpoints, styles
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
+from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.losses.objective import Objective, Term, balance, make_terms
@@ -111,7 +112,8 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         (run_dir / "config.json").write_text(text, encoding="utf-8")
         writer.add_text("config", "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
-    trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+    with memory_kept():
+        trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
 
     if writer is not None:
         writer.close()
