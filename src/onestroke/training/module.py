@@ -284,9 +284,11 @@ class StyleTransfer(LightningModule):
         drawn = torch.from_numpy(np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])).float()
         moved, coarse = drawn[:, 0] < 0.5, torch.floor(drawn[:, 2] * sizes)
         coarse = torch.where(moved, coarse, 0)
+        # a fifth at the very end, which is else learned from its neighbourhood alone
+        strength = (1.25 * drawn[:, 1]).clamp(max=1)
         return replace(
             orders,
-            strength=None if orders.strength is None else torch.where(moved, drawn[:, 1], orders.strength),
+            strength=None if orders.strength is None else torch.where(moved, strength, orders.strength),
             stroke=None if orders.stroke is None else coarse / max(sizes - 1, 1),
             which=style * sizes + coarse.long(),
         )
