@@ -6,12 +6,12 @@
     python scripts/bench.py infer [size=512] [batch=1]                      # one photo, on every backend there is
     python scripts/bench.py data  [crop=128,256] [workers=0,1,2] [data.root=/path/to/photos]
 
-Everything is timed in one process (but for the baseline of `train`, whose allocator is left as it is), the contestants
-in turn (A B A B ...), so that the machine's mood meets all alike. Beside median and quartiles of the times stand how many
-times as fast as the baseline that is (of medians), the multiply-adds, counted at every convolution, and what share of the
-machine's own rate they make: that of torch.mm at 2048^3, timed in the same turns. A training step counts 3 x network + 2 x
-VGG(output) + VGG(content to its layer), a run of all others what it computes. What is fast is called several times for a
-timing, which is then the mean.
+Everything is timed in one process (but for the baseline of `train`, whose allocator is left as it is), the
+contestants in turn (A B A B ...), so that the machine's mood meets all alike. Beside median and quartiles of the
+times stand how many times as fast as the baseline that is (of medians), the multiply-adds, counted at every
+convolution, and what share of the machine's own rate they make: that of torch.mm at 2048^3, timed in the same turns.
+A training step counts 3 x network + 2 x VGG(output) + VGG(content to its layer), a run of all others what it
+computes. What is fast is called several times for a timing, which is then the mean.
 
 train: the baseline is the example's step: eager, NCHW, fp32, nn.InstanceNorm2d, both VGG passes to relu4_3, Adam. Ours:
 `classic` has the same losses (experiment=classic), `default` is what train.py does, each in fp32 and where the
