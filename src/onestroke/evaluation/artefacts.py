@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of
-from onestroke.losses.grid import GRID, RING, TILE
+from onestroke.losses.grid import GRID, RING, TILE, UNSEEN
 
 __all__ = [
     "LIMITS",
@@ -40,7 +40,6 @@ LIMITS: dict[str, float] = {
 }
 """What no sound painting exceeds; see the function of each name (`colour_shift`: colour_cast without a palette)."""
 
-_ROUNDING = 1 / 255 / math.sqrt(12)  # deviation of what 8 bits round off
 _FRAME = 16
 # linear sRGB to CIE XYZ over that of white, D65
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
@@ -100,7 +99,7 @@ def _excess(image: Tensor) -> Tensor:
     """How far the grid's frequencies stand out of those around: (N, 3, H, W) -> (N, frequencies), decibels."""
     line = torch.hann_window(TILE, dtype=image.dtype, device=image.device)
     window = line * line[:, None]
-    floor = 3 * _ROUNDING**2 * window.square().sum()  # below this nothing is seen
+    floor = image.shape[1] * UNSEEN * window.square().sum()
     tiles = image.unfold(2, TILE, TILE // 2).unfold(3, TILE, TILE // 2)  # (N, 3, rows, columns, 32, 32)
     rows = []
     for row in tiles.unbind(2):  # one by one, for the sake of the memory

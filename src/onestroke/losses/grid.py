@@ -20,7 +20,8 @@ GRID = (
 # two steps away, since the window spreads each frequency by one
 RING = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
 """The steps from a frequency to those it is compared with."""
-_UNSEEN = (1 / 255) ** 2 / 12  # variance of what 8 bits round off
+UNSEEN = (1 / 255) ** 2 / 12
+"""The variance of what 8 bits round off: below this power, for each channel, nothing is seen."""
 
 
 class Grid(Term):
@@ -71,7 +72,7 @@ def _log_power(tiles: Tensor, waves: Tensor) -> Tensor:
         parts = tiles @ waves.to(tiles.dtype)
     power = parts.square().view(*parts.shape[:-1], 2, -1).sum(dim=(2, 3))
     # the waves are so scaled that white noise has its variance
-    return (power + tiles.shape[2] * _UNSEEN).log10().mean(dim=1)
+    return (power + tiles.shape[2] * UNSEEN).log10().mean(dim=1)
 
 
 def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:

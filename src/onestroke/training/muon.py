@@ -90,7 +90,10 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
-        means = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in params]
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        means = [self.state[p]["momentum"] for p in params]
         move_towards(means, gradients, self._if_finite(1 - group["momentum"]))
         ahead = torch._foreach_lerp(gradients, means, group["momentum"])
         by_shape: dict[torch.Size, list[int]] = {}
