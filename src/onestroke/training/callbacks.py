@@ -157,8 +157,8 @@ class Meter(Callback):
 
 def remaining(module: StyleTransfer, seconds_per_step: float) -> float:
     """Seconds of training left: by steps or by the time budget, whichever ends first."""
-    by_steps = (module.steps - module.step) * seconds_per_step
-    return min(by_steps, 60 * module.minutes - module.elapsed) if module.minutes else by_steps
+    by_steps = (module.end * module.steps - module.step) * seconds_per_step
+    return min(by_steps, 60 * module.end * module.minutes - module.elapsed) if module.minutes else by_steps
 
 
 class Previews(Callback):
@@ -194,10 +194,7 @@ class Previews(Callback):
     ) -> None:
         assert isinstance(pl_module, StyleTransfer)
         if trainer.is_global_zero and pl_module.elapsed >= self._next:
-            started = time.monotonic()
             self.show(pl_module, measured=pl_module.elapsed >= self._next_measure)
-            # at most a twentieth of the time goes into looking
-            self._next = pl_module.elapsed + max(15.0, 0.15 * pl_module.elapsed, 20 * (time.monotonic() - started))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)
@@ -206,20 +203,25 @@ class Previews(Callback):
 
     def show(self, module: StyleTransfer, measured: bool = False) -> None:
         """Paint and judge now, and send both to TensorBoard; where `measured`, with all numbers."""
+        started = time.monotonic()
         self.metrics, paintings = module.evaluate(self.photos)
         if measured and self.measures is not None:
-            started = time.monotonic()
+            since = time.monotonic()
             self.metrics |= {f"measured/{name}": value for name, value in self._measured(paintings).items()}
-            self._next_measure = module.elapsed + max(60.0, 40 * (time.monotonic() - started))
+            self._next_measure = module.elapsed + max(60.0, 40 * (time.monotonic() - since))
         self.step = module.step
-        if self.writer is None:
-            return
+        if self.writer is not None:
+            self._publish(self.writer, paintings)
+        # at most a twentieth of the time goes into looking
+        self._next = module.elapsed + max(15.0, 0.15 * module.elapsed, 20 * (time.monotonic() - started))
+
+    def _publish(self, writer: SummaryWriter, paintings: Sequence[Sequence[Tensor]]) -> None:
         for name, value in self.metrics.items():
-            self.writer.add_scalar(f"held_out/{name}", value, module.step)
+            writer.add_scalar(f"held_out/{name}", value, self.step)
         shown = zip(self.photos[: self.shown], paintings, strict=False)
         rows = [torch.cat([photo, *painted], dim=3) for photo, painted in shown]
-        self.writer.add_image("content | output", torch.cat(rows, dim=2)[0], module.step)
-        self.writer.flush()
+        writer.add_image("content | output", torch.cat(rows, dim=2)[0], self.step)
+        writer.flush()
 
     def _measured(self, paintings: Sequence[Sequence[Tensor]]) -> dict[str, float]:
         """The mean of each number over photos and styles."""

@@ -124,6 +124,8 @@ class StyleTransfer(LightningModule):
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
         self.elapsed = 0.0  # seconds of training, over all resumes
+        # how much was done when the run was found to end early, and in how much more it does; shares of all
+        self.ending: tuple[float, float] | None = None
         self.losses: dict[str, Tensor] = {}
         self.skipped_steps = 0
         self.looks_every = 1
@@ -144,10 +146,28 @@ class StyleTransfer(LightningModule):
         return self._frozen[1]
 
     @property
-    def progress(self) -> float:
-        """How much of the training is done, 0 to 1: by steps or by time, whichever is further."""
+    def done(self) -> float:
+        """How much of what was asked for is done, 0 to 1: by steps or by time, whichever is further."""
         by_time = self.elapsed / (60 * self.minutes) if self.minutes else 0.0
         return max(self.step / self.steps, by_time)
+
+    @property
+    def end(self) -> float:
+        """How much of what was asked for will be done when the run ends: 1, or less where it ends early."""
+        return 1.0 if self.ending is None else min(1.0, sum(self.ending))
+
+    @property
+    def progress(self) -> float:
+        """Where the schedule is, 0 to 1: as much as is done, but that it runs faster where the run ends early."""
+        if self.ending is None:
+            return self.done
+        since, _ = self.ending
+        return since + (1 - since) * (self.done - since) / max(self.end - since, 1e-9)
+
+    @property
+    def taught(self) -> bool:
+        """Whether the network learns from the painting itself: always where it has no teacher."""
+        return self._teacher[0] is None or self.progress >= TAUGHT
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Muon or Adam, on what is to be trained."""
@@ -296,7 +316,7 @@ class StyleTransfer(LightningModule):
     def _judged(self, photos: Tensor, orders: Orders) -> dict[str, Tensor]:
         output = self._paint(self.network, photos, orders).float()
         (teacher,) = self._teacher
-        if teacher is not None and self.progress < TAUGHT:
+        if teacher is not None and not self.taught:
             target = teacher.paint(photos, orders.style, orders.strength, orders.stroke)
             return teacher.judge(output, target)
         losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)

@@ -29,6 +29,7 @@ from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
+from onestroke.training.plateau import Plateau
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.teacher import Teacher
 from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
@@ -106,7 +107,8 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
         settings.batch_size, settings.crop, dtype,
         tells=settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu",
     )  # fmt: skip
-    trainer = parts.machine.trainer([rehearsal, meter, previews, stop, files], run_dir)
+    plateau = [] if settings.plateau is None else [Plateau(previews, settings.plateau)]
+    trainer = parts.machine.trainer([rehearsal, meter, *plateau, previews, stop, files], run_dir)
     if writer is not None:
         text = json.dumps(config, indent=2)
         (run_dir / "config.json").write_text(text, encoding="utf-8")
@@ -249,8 +251,8 @@ def resumed(config: Mapping[str, Any], overrides: list[str]) -> tuple[dict[str, 
         )
     for key in {key.split(".")[0] for key in changed} & set(RESUMABLE):
         before[key] = config[key]
-    before["resume"] = str(path)
-    return before, path.parent
+    # an option that is younger than the run has its default
+    return {**config, **before, "resume": str(path)}, path.parent
 
 
 class _Export:

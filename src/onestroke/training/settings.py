@@ -25,6 +25,7 @@ class Settings:
     betas: list[float]
     ema: float | None
     clip: float | None
+    plateau: float | None
     seed: int
     init: str | None
     adapt: str
@@ -42,7 +43,7 @@ class Settings:
             *(_text(name, getattr(self, name)) for name in ("init", "out", "resume", "teacher")),
             _positive("lr", self.lr),
             _betas(self.betas),
-            *(_positive(name, getattr(self, name)) for name in ("ema", "clip") if getattr(self, name) is not None),
+            *(_positive(n, getattr(self, n)) for n in ("ema", "clip", "plateau") if getattr(self, n) is not None),
             None if self.optimizer in ("muon", "adam") else f"optimizer must be muon or adam, not {self.optimizer!r}",
             None if self.schedule in _SCHEDULES else f"schedule must be cosine or constant, not {self.schedule!r}",
             None if self.minutes is None else _positive("minutes", self.minutes),

@@ -1,0 +1,95 @@
+"""Stop early where the held-out loss has stopped falling: what a run has not learned by then, it won't learn."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from onestroke.training.callbacks import Previews
+from onestroke.training.module import StyleTransfer
+
+log = logging.getLogger(__name__)
+
+LOOKS = 20  # over a run
+WINDOW = 0.2  # of the run, in which the loss has to fall
+LATEST = 0.75  # of the run; later, there is nothing left to save
+FINISH = 0.1  # of the run, in which the learning rate still goes all the way down
+
+
+def flat(looks: Sequence[tuple[float, float]], least: float) -> bool:
+    """Whether a loss has fallen by less than its share `least` over the last WINDOW of a run.
+
+    The lowest of that window counts against the lowest before it, so that one bad look stops nothing.
+
+    Args:
+        looks: each how much of the run was done, 0 to 1, and the loss then, in their order.
+        least: above 0.
+    """
+    now = looks[-1][0]
+    before = [loss for done, loss in looks if done <= now - WINDOW + 1e-9]
+    since = [loss for done, loss in looks if done > now - WINDOW + 1e-9]
+    return bool(before) and min(since) > (1 - least) * min(before)
+
+
+class Plateau(Callback):
+    """Looks at the held-out loss at even distances, and has the run come to its end once that is flat.
+
+    The looks are at fixed steps where steps set the end, so that a resumed run stops where one that was never
+    interrupted does; where minutes do, they follow the clock.
+
+    Args:
+        previews: paints and judges.
+        least: share by which the loss has to fall over WINDOW of the run.
+        apart: steps between two looks at least, as each costs about as much as four.
+    """
+
+    def __init__(self, previews: Previews, least: float, apart: int = 100) -> None:
+        self.previews, self.least, self.apart = previews, least, apart
+        self.looks: list[tuple[int, float, float]] = []
+        self._ending: tuple[float, float] | None = None
+        self._budget: list[float | None] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"looks": [list(look) for look in self.looks], "ending": self._ending, "budget": self._budget}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        stored: Mapping[str, Any] = state_dict
+        self.looks = [(int(step), float(done), float(loss)) for step, done, loss in stored["looks"]]
+        ending = stored["ending"]
+        self._ending = None if ending is None else (float(ending[0]), float(ending[1]))
+        self._budget = list(stored["budget"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        budget = [float(pl_module.steps), pl_module.minutes]
+        if budget != self._budget:  # resumed for longer: shares of the old run say nothing of the new one
+            self.looks, self._ending, self._budget = [], None, budget
+        pl_module.ending = self._ending
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        if pl_module.ending is not None or not self._due(pl_module):
+            return
+        if trainer.is_global_zero:
+            self.previews.show(pl_module)
+        total = float(trainer.strategy.broadcast(self.previews.metrics.get("total", math.nan)))
+        self.looks.append((pl_module.step, pl_module.done, total))
+        if flat([(done, loss) for _, done, loss in self.looks], self.least):
+            self._ending = pl_module.ending = (pl_module.done, FINISH)
+            if trainer.is_global_zero:
+                log.info(
+                    "the held-out loss stopped falling (%.3f, less than %g %% in a fifth of the run): ending early",
+                    total, 100 * self.least,
+                )  # fmt: skip
+
+    def _due(self, module: StyleTransfer) -> bool:
+        if not module.taught or module.done > LATEST:
+            return False
+        step, done, _ = self.looks[-1] if self.looks else (0, 0.0, 0.0)
+        return module.step - step >= self.apart and module.done - done >= 1 / LOOKS - 1e-9

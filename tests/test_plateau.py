@@ -1,0 +1,150 @@
+"""A run ends early where its held-out loss has stopped falling, with the whole schedule, also when it is resumed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from onestroke.losses.objective import Objective, Term, Views
+from onestroke.training.callbacks import Previews, StopOnSignal, remaining
+from onestroke.training.module import Recipe, StyleTransfer, learning_rate
+from onestroke.training.plateau import FINISH, Plateau, flat
+from tests.test_training import MACHINE, Noise, PhotoBatches, objective, tiny
+
+
+def test_a_loss_is_flat_where_a_fifth_of_the_run_lowers_it_by_less_than_its_share() -> None:
+    steady = [(i / 20, 10 * 0.98**i) for i in range(1, 16)]  # 2 % a look, so 8 % in a fifth
+    assert not any(flat(steady[:n], 0.01) for n in range(1, len(steady) + 1))
+    assert not any(flat(steady[:n], 0.07) for n in range(1, len(steady) + 1))
+    assert next(n for n in range(1, len(steady) + 1) if flat(steady[:n], 0.08)) == 5  # the first with a whole window
+
+    stops = [(i / 20, max(5.0, 10.0 - i)) for i in range(1, 16)]  # 5 from the fifth look on
+    assert [n for n in range(1, len(stops) + 1) if flat(stops[:n], 0.01)] == list(range(9, 16))
+
+
+def test_one_bad_look_is_no_plateau_and_one_good_look_long_ago_is() -> None:
+    falling = [(i / 20, 10.0 - i) for i in range(1, 10)]
+    assert not flat([*falling[:-1], (9 / 20, 9.9)], 0.01)
+    assert flat([(0.05, 1.0), (0.1, 2.0), (0.3, 1.5)], 0.01)
+
+
+class Slow(Previews):
+    """A held-out loss that falls until a step, and not after."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__(None, [])
+        self.until, self.steps = until, [0]
+
+    def show(self, module: StyleTransfer, measured: bool = False) -> None:
+        self.steps.append(module.step)
+        self.metrics = {"total": 100.0 - min(module.step, self.until)}
+        self.step = module.step
+
+
+class Rates(Plateau):
+    """Writes down the learning rate of each step."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.rates: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        super().on_train_batch_end(trainer, pl_module, *rest)
+
+
+def module(steps: int = 80) -> StyleTransfer:
+    return StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), steps=steps)
+
+
+def run(one: StyleTransfer, folder: Path, callbacks: list[Any], ckpt: Path | None = None) -> Any:
+    trainer = MACHINE.trainer(callbacks, folder)
+    data = PhotoBatches(Noise(), batch_size=2, crop=32, seed=5, workers=0)
+    trainer.fit(one, datamodule=data, ckpt_path=ckpt, weights_only=True)
+    return trainer
+
+
+def test_the_run_ends_a_tenth_later_with_the_whole_schedule(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one, previews = module(), Slow(until=20)
+    plateau = Rates(previews, 0.01, apart=4)
+    with caplog.at_level(logging.INFO, logger="onestroke"):
+        run(one, tmp_path, [plateau])
+    # looks at every twentieth, 4 steps; flat at 20 + a fifth of 80
+    assert previews.steps == [0, *range(4, 37, 4)]
+    assert one.step == 36 + FINISH * 80 == len(plateau.rates)
+    expected = [learning_rate(step / 80, step, 1e-3) for step in range(36)]
+    expected += [learning_rate(0.45 + 0.55 * (step - 36) / 8, step, 1e-3) for step in range(36, 44)]
+    assert plateau.rates == pytest.approx(expected)
+    assert plateau.rates[-1] < 0.1 * plateau.rates[35]
+    assert "stopped falling (80.000" in caplog.text
+
+
+def test_a_loss_that_falls_all_the_time_stops_nothing(tmp_path: Path) -> None:
+    one = module()
+    run(one, tmp_path, [Plateau(Slow(until=80), 0.01, apart=4)])
+    assert one.step == 80
+
+
+def test_short_runs_are_not_looked_at_more_often_than_every_so_many_steps(tmp_path: Path) -> None:
+    one, previews = module(30), Slow(until=0)
+    run(one, tmp_path, [Plateau(previews, 0.01, apart=10)])
+    assert previews.steps == [0, 10, 20]
+    assert one.step == 23
+
+
+@pytest.mark.parametrize("stop", [30, 40])  # before the plateau is found, and while the run is ending
+def test_resumed_ends_as_if_it_had_never_stopped(tmp_path: Path, stop: int) -> None:
+    whole = module()
+    run(whole, tmp_path, [Plateau(Slow(until=20), 0.01, apart=4)])
+
+    class Stop(StopOnSignal):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+            if pl_module.step == stop:
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+                trainer.should_stop = True
+
+    run(module(), tmp_path, [Plateau(Slow(until=20), 0.01, apart=4), Stop()])
+    again, previews = module(), Slow(until=20)
+    run(again, tmp_path, [Plateau(previews, 0.01, apart=4)], tmp_path / "last.ckpt")
+    assert again.step == whole.step == 44
+    assert previews.steps == ([0, 32, 36] if stop == 30 else [0])
+    for a, b in zip(again.ema.parameters(), whole.ema.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+    longer = module(steps=160)  # asked for more, the old run's end does not count
+    run(longer, tmp_path, [Plateau(Slow(until=1000), 0.01, apart=4)], tmp_path / "last.ckpt")
+    assert longer.step == 160
+
+
+class Still(Term):
+    """A loss that nothing changes."""
+
+    def __init__(self) -> None:
+        super().__init__(["relu1_2"])
+
+    def forward(self, views: Views) -> torch.Tensor:
+        return views.output["relu1_2"].square().mean() * 0 + 1
+
+
+def test_what_is_left_is_told_by_where_the_run_ends() -> None:
+    one = module()
+    one.step = 40
+    assert remaining(one, 2.0) == pytest.approx(80)
+    one.ending = (0.5, FINISH)
+    assert remaining(one, 2.0) == pytest.approx(16)
+    one.minutes, one.elapsed = 1.0, 30.0
+    assert remaining(one, 2.0) == pytest.approx(6)
+
+
+def test_the_real_held_out_loss_is_what_counts(tmp_path: Path) -> None:
+    still = Objective({"still": Still()}, objective().vgg, objective().styles)
+    one = StyleTransfer(tiny(), objective(), still, Recipe(1e-3), steps=60)
+    previews = Previews(None, Noise().held_out(64))
+    plateau = Plateau(previews, 0.01, apart=3)
+    run(one, tmp_path, [plateau, previews])
+    assert one.step == 15 + 6  # looks at 3, 6, 9, 12 and 15, the first with a whole window before it
+    assert [(step, total) for step, _, total in plateau.looks] == [(n, 1.0) for n in (3, 6, 9, 12, 15)]
