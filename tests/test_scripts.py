@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
 
 from onestroke.checkpoints import Painter, read_document, save
 from onestroke.networks.layers import InstanceNorm
@@ -84,3 +87,48 @@ def test_a_sweep_tells_mistakes(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
     assert "strength=much: write numbers with commas between" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def run_of(folder: Path, batch_size: int, losses: dict[int, float]) -> Path:
+    """A run's folder, as TensorBoard's own writer makes it."""
+    writer = SummaryWriter(str(folder))
+    for step, loss in losses.items():
+        writer.add_scalar("held_out/total", loss, step)
+    writer.close()
+    (folder / "config.json").write_text(json.dumps({"batch_size": batch_size}))
+    return folder
+
+
+def test_curves_say_how_many_images_each_run_needs_to_be_where_the_first_ends(tmp_path: Path) -> None:
+    run_of(tmp_path / "a", 2, {10: 8.0, 50: 3.0})
+    run_of(tmp_path / "b", 4, {10: 9.0, 50: 5.0, 150: 1.0})  # 3 after 100 of its steps
+    run_of(tmp_path / "c", 1, {10: 9.0, 500: 3.5})
+    arguments = ["run=a", "run=b", "run=c", "label=mine", "label=b", "label=c", "rate=5", "out=curves.svg"]
+    done = command("scripts/curves.py", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "mine: 3.000 after 100 images (0.3 min)",
+        "b: there after 400 images (1.3 min), 4.00 times as many",
+        "c: 3.500 at its best, and not there after 500 images (1.7 min), 5.00 times as many",
+        "wrote curves.svg",
+    ]
+    assert ElementTree.parse(tmp_path / "curves.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "run is needed"),
+        (["run=nothing"], "nothing is no run's folder"),
+        (["run=a", "value=held_out/gram"], "has no held_out/gram; it has held_out/total"),
+        (["run=a", "label=x", "label=y"], "2 labels for 1 runs"),
+        (["run=a", "out=curves.gif"], "written as .svg, .png, .pdf"),
+        (["run=a", "rate=0"], "rate must be a number of images a second above 0"),
+    ],
+)
+def test_curves_tell_mistakes(arguments: list[str], says: str, tmp_path: Path) -> None:
+    run_of(tmp_path / "a", 2, {10: 8.0})
+    done = command("scripts/curves.py", *(arguments or ["out=x.svg"]), cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert says in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,0 +1,148 @@
+#!/usr/bin/env python
+"""Quality against images seen: the held-out loss of some runs, as one picture, and how much sooner the first is there.
+
+    python scripts/curves.py run=runs/mine/<time> run=runs/other/<time> [label=...] [rate=6.2] [out=curves.svg]
+
+run=      a run's folder, as often as you like
+label=    what a run is called, once for each; default: the folder's name
+value=    what is drawn, a tag of TensorBoard; default: held_out/total
+rate=     images a second on the machine that counts, for an axis of minutes beside the one of images
+out=      the picture, .svg, .png or .pdf; default: curves.svg
+
+Needs matplotlib: pip install -e '.[plots]'.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from onestroke.arguments import Values, command, keyed
+from onestroke.errors import UserError
+from onestroke.files import atomic
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values of one run, by images seen, in their order."""
+
+    label: str
+    images: list[int]
+    values: list[float]
+
+
+def read(folder: Path, label: str, tag: str) -> Curve:
+    """The curve of a run's folder.
+
+    Raises:
+        UserError: where that is no run, or it has no such values.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"run={folder} is no run's folder: there is no {config.name} in it")
+    batch = int(json.loads(config.read_text(encoding="utf-8"))["batch_size"])
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = sorted(events.Tags()["scalars"])
+    if tag not in tags:
+        raise UserError(f"run={folder} has no {tag}; it has {', '.join(tags) or 'no values yet'}")
+    points = {point.step * batch: point.value for point in events.Scalars(tag)}
+    return Curve(label, sorted(points), [points[n] for n in sorted(points)])
+
+
+def reached(curve: Curve, level: float) -> float:
+    """Images after which a curve is first at a level, between two points on a straight line; infinite for never."""
+    if curve.values[0] <= level:
+        return float(curve.images[0])
+    for i in range(1, len(curve.values)):
+        (x, y), (x2, y2) = ((curve.images[k], curve.values[k]) for k in (i - 1, i))
+        if y2 <= level:
+            return x + (x2 - x) * (y - level) / (y - y2)
+    return math.inf
+
+
+def comparison(curves: list[Curve], rate: float | None) -> list[str]:
+    """Lines that say when each other run is where the first one ends."""
+    first = curves[0]
+    level, spent = first.values[-1], first.images[-1]
+    lines = [f"{first.label}: {level:.3f} after {spent} images{_minutes(spent, rate)}"]
+    for curve in curves[1:]:
+        there = reached(curve, level)
+        lines.append(
+            f"{curve.label}: there after {there:.0f} images{_minutes(there, rate)}, {there / spent:.2f} times as many"
+            if math.isfinite(there)
+            else f"{curve.label}: {min(curve.values):.3f} at its best, and not there after {curve.images[-1]} images"
+            f"{_minutes(curve.images[-1], rate)}, {curve.images[-1] / spent:.2f} times as many"
+        )
+    return lines
+
+
+def _minutes(images: float, rate: float | None) -> str:
+    return "" if rate is None else f" ({images / rate / 60:.1f} min)"
+
+
+def draw(curves: list[Curve], rate: float | None, what: str, out: Path) -> None:
+    """Write the picture."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("this needs matplotlib: pip install -e '.[plots]'") from error
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        axes.plot(curve.images, curve.values, marker="o", markersize=3, label=curve.label)
+    axes.axhline(curves[0].values[-1], color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlabel("images seen")
+    axes.set_ylabel(what)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    if rate is not None:
+        to, back = (lambda n: n / rate / 60), (lambda minutes: minutes * 60 * rate)
+        minutes = axes.secondary_xaxis("top", functions=(to, back))
+        minutes.set_xlabel(f"minutes at {rate:g} images/s")
+        minutes.xaxis.set_major_formatter("{x:g}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(out) as temporary:
+        figure.savefig(temporary, format=out.suffix[1:], dpi=120)
+
+
+def make(arguments: list[str]) -> int:
+    """Read the runs, say how they compare, and draw them."""
+    values = Values(keyed(arguments, ["run", "label", "value", "rate", "out"], several=("run", "label")))
+    runs = [Path(path).expanduser() for path in values.values.get("run", [])]
+    labels = values.values.get("label", [run.name for run in runs])
+    if not runs:
+        raise UserError("run is needed: run=runs/starry_night/<time>")
+    if len(labels) != len(runs):
+        raise UserError(f"{len(labels)} labels for {len(runs)} runs: give one for each, or none")
+    out, tag = Path(values.path("out") or "curves.svg"), values.text("value", "held_out/total")
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"out={out}: a picture of curves is written as {', '.join(SUFFIXES)}")
+    rate = _rate(values.values.get("rate", [None])[0])
+    curves = [read(run, label, tag) for run, label in zip(runs, labels, strict=True)]
+    print(*comparison(curves, rate), sep="\n")
+    draw(curves, rate, tag, out)
+    print(f"wrote {out}")
+    return 0
+
+
+def _rate(value: str | None) -> float | None:
+    try:
+        rate = None if value is None else float(value)
+    except ValueError:
+        rate = math.nan
+    if rate is not None and not 0 < rate < math.inf:
+        raise UserError(f"rate must be a number of images a second above 0, not '{value}'")
+    return rate
+
+
+if __name__ == "__main__":
+    sys.exit(command((__doc__ or "") + "\n", make, None))
