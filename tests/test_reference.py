@@ -371,7 +371,7 @@ def test_at_a_coarse_scale_the_painting_is_seen_smaller_too(folder: Path) -> Non
 
 BAD = {
     "iteratoins=3": r"there is no option 'iteratoins': did you mean 'iterations'\?",
-    "photo.png": r"there is no option 'photo.png': write input=photo.png",
+    "photo.png": r"input is given twice \(photo.png and photo.png\)",
     "iterations": "iterations has no value",
     "iterations=": "iterations has no value",
     "iterations=0": "iterations must be a whole number from 1 to 1000000, not '0'",
@@ -379,11 +379,11 @@ BAD = {
     "size=8": "size must be a whole number from 16",
     "scales=99": "scales must be a whole number from 1 to 8, not '99'",
     "seed=-1": "seed must be a whole number from 0",
-    "strength=2": r"strength must be a number from 0 \(the photo\) to 1 \(the painting\), not '2'",
+    "strength=2": "strength must be a number from 0 to 1, not '2'",
     "strength=nan": "strength must be a number",
     "strength=strong": "strength must be a number from 0",
-    "optimizer=sgd": "optimizer must be lbfgs or adam, not 'sgd'",
-    "start=middle": "start must be content or noise",
+    "optimizer=sgd": "optimizer can't be 'sgd': known are adam, lbfgs",
+    "start=middle": "start can't be 'middle': known are content, noise",
     "overwrite=yes": "overwrite must be true or false, not 'yes'",
     "input=photo.png": "input is given twice",
     "image=painting.jpg": "one of style and image is needed",
@@ -465,7 +465,8 @@ def test_stopping_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_help_names_every_option() -> None:
     known = {line.split("=")[0].strip() for line in USAGE.splitlines() if line.startswith("  ")}
     assert known == set(Options.__dataclass_fields__)
-    defaults = parse(["input=a", "style=b"])
+    defaults = parse(["a.png", "style=b"])
+    assert defaults == parse(["input=a.png", "style=b"])
     for name in ("size", "style_size", "strength", "iterations", "scales", "optimizer", "start", "seed", "device"):
         assert f"  {name}={getattr(defaults, name)} " in USAGE
 

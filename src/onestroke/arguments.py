@@ -9,8 +9,11 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from onestroke.errors import UserError, near
+
+Word = TypeVar("Word", bound=str)
 
 
 def keyed(
@@ -87,6 +90,13 @@ class Values:
             raise UserError(f"{key} must be a whole number of at least 1, not '{value}'")
         return None if value is None else int(value)
 
+    def whole(self, key: str, least: int, most: int) -> int:
+        """A whole number that is given, from `least` to `most`."""
+        value = self.values[key][0]
+        if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
+            raise UserError(f"{key} must be a whole number from {least} to {most}, not '{value}'")
+        return int(value)
+
     def share(self, key: str) -> float | None:
         """A number from 0 to 1."""
         value = self.values.get(key, [None])[0]
@@ -98,12 +108,13 @@ class Values:
             raise UserError(f"{key} must be a number from 0 to 1, not '{value}'")
         return share
 
-    def choice(self, key: str, known: Collection[str]) -> str:
-        """One of `known`, of which the first is the default."""
+    def choice(self, key: str, known: Collection[Word]) -> Word:
+        """One of `known`, of which the first is the default; in capitals too."""
         value = self.text(key, next(iter(known)))
-        if value not in known:
-            raise UserError(f"{key} can't be '{value}': {near(value, known)}")
-        return value
+        for word in known:
+            if word == value.lower():
+                return word
+        raise UserError(f"{key} can't be '{value}': {near(value, known)}")
 
 
 def command(usage: str, job: Callable[[list[str]], int], arguments: list[str] | None) -> int:

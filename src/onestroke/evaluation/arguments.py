@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import os
-import re
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import get_args
 
-from onestroke.errors import UserError, near
+from onestroke.arguments import Values, keyed
+from onestroke.errors import UserError
 from onestroke.evaluation.descent import Optimizer, Start
 
 USAGE = """\
@@ -16,7 +14,7 @@ usage: python -m onestroke.evaluation.reference style=NAME input=PHOTO [options]
 
   style=NAME       a style that ships, such as starry_night
   image=PAINTING   your own painting, in place of style=
-  input=PHOTO      the photo
+  input=PHOTO      the photo; its name alone will do
   output=FILE      the painting; default: beside the photo, as photo.reference.starry_night.png
   size=512         shorter side of what is painted, in pixels; a smaller photo keeps its size
   style_size=256   shorter side at which the style is seen: the size of its strokes
@@ -37,8 +35,6 @@ _WHOLE = {
     "scales": (1, 8),
     "seed": (0, 999_999_999),
 }
-_CHOICES = {"optimizer": ("lbfgs", "adam"), "start": ("content", "noise"), "overwrite": ("true", "false")}
-_PATHS = ("input", "output", "image")
 
 
 @dataclass
@@ -62,48 +58,31 @@ class Options:
 
 
 def parse(arguments: list[str]) -> Options:
-    """Read `key=value` arguments; any file name may follow the first `=`.
+    """Read `key=value` arguments; any file name may follow the first `=`, and the photo may come without a key.
 
     Raises:
         UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
     """
-    known = [field.name for field in fields(Options)]
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in known:
-            hint = f"write input={argument}" if os.path.lexists(argument) else near(key, known)
-            raise UserError(f"there is no option '{key}': {hint}")
-        if not equals or not value:
-            raise UserError(f"{key} has no value: write {key}=...")
-        if key in values:
-            raise UserError(f"{key} is given twice")
-        values[key] = _value(key, value)
-    if "input" not in values:
-        raise UserError("input is needed: input=photo.jpg")
-    if ("style" in values) == ("image" in values):
+    values = Values(keyed(arguments, [field.name for field in fields(Options)], several=("input",), bare="input"))
+    photos = values.values.get("input", [])
+    if len(photos) > 1:
+        raise UserError(f"input is given twice ({photos[0]} and {photos[1]}); direct optimisation paints one photo")
+    photo, style, image = values.needed("input", "photo.jpg"), values.path("style"), values.path("image")
+    if not photo:
+        raise UserError("input has no value: write input=...")
+    if (style is None) == (image is None):
         raise UserError("one of style and image is needed: style=starry_night, or image=my_painting.jpg")
-    return Options(**values)
-
-
-def _value(key: str, value: str) -> Any:
-    if key in _PATHS:
-        return os.path.expanduser(value)  # no shell expands the ~ behind a =
-    if key in _WHOLE:
-        least, most = _WHOLE[key]
-        if not re.fullmatch("[0-9]{1,9}", value) or not least <= int(value) <= most:
-            raise UserError(f"{key} must be a whole number from {least} to {most}, not '{value}'")
-        return int(value)
-    if key in _CHOICES:
-        if value.lower() not in _CHOICES[key]:
-            raise UserError(f"{key} must be {' or '.join(_CHOICES[key])}, not '{value}'")
-        return value.lower() == "true" if key == "overwrite" else value.lower()
-    if key == "strength":
-        try:
-            strength = float(value)
-        except ValueError:
-            strength = math.nan
-        if not 0 <= strength <= 1:
-            raise UserError(f"strength must be a number from 0 (the photo) to 1 (the painting), not '{value}'")
-        return strength
-    return value
+    whole = {key: values.whole(key, *bounds) for key, bounds in _WHOLE.items() if key in values.values}
+    strength = values.share("strength")
+    return Options(
+        input=photo,
+        style=style,
+        image=image,
+        output=values.path("output"),
+        strength=0.5 if strength is None else strength,
+        optimizer=values.choice("optimizer", get_args(Optimizer)),
+        start=values.choice("start", get_args(Start)),
+        device=values.text("device", "auto"),
+        overwrite=values.flag("overwrite"),
+        **whole,
+    )
