@@ -22,7 +22,7 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.layers import Rows
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import Recipe, StyleTransfer, tie
 from onestroke.training.run import train
 from onestroke.training.warmstart import warm_start
 from onestroke.vgg import VGG
@@ -228,3 +228,52 @@ def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_dial(
         mine = {dial: value for dial, value in given.items() if dial in own}
         shared = {dial: value for dial, value in mine.items() if dial in theirs}
         assert torch.allclose(network(photo, **mine), other(photo, udnie, **shared), atol=1e-5)
+
+
+def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
+    network = dialled(styles=2).requires_grad_(True)
+    tables = [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+    (photo, _) = photos(32)
+    network(photo, torch.tensor([[1.0, 0.0]]), strength=0.25, stroke=0.5).square().mean().backward()
+    sums = [table.grad[:6].sum(0) for table in tables]
+    assert any(bool((table.grad[:6].abs().flatten(1).sum(1) == 0).any()) for table in tables)  # some were not asked
+    tie(network)
+    for table, total in zip(tables, sums, strict=True):
+        assert torch.allclose(table.grad[:6], total.expand(6, *total.shape), atol=1e-9)
+        assert not table.grad[6:].any()
+
+
+@pytest.mark.parametrize(("name", "follows"), [("udnie", True), ("starry_night", False)])
+def test_the_dials_of_a_new_style_come_along_and_those_of_a_known_one_are_trained(
+    name: str, follows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = dialled()
+    saved(tmp_path / "start.safetensors", start, ["starry_night"], name="starry_night")
+    (tmp_path / "run").mkdir()
+    network = {**CONFIG["network"], **ARGS[ResidualNetwork], "dials": BOTH}
+    style = {**CONFIG["style"], "name": name, "cards": {name: None}}
+    more = {"network": network, "style": style, "init": "start.safetensors", "steps": 12, "batch_size": 2, "lr": 0.05}
+    trained, _ = load(train({**CONFIG, **more, "out": "out.safetensors"}, tmp_path / "run"))
+    before = dict(start.named_parameters())
+    moves = {
+        f"{part}.{own}": table.detach().float() - before[f"{part}.{own}"]
+        for part, module_ in trained.named_modules()
+        if isinstance(module_, Rows)
+        for own, table in module_.named_parameters(recurse=False)
+    }
+    moved = [move for move in moves.values() if float(move.abs().max()) > 0.01]
+    assert len(moved) >= 15  # of 16
+    # style files are in fp16
+    alike = [torch.allclose(move, move[:1].expand_as(move), atol=2e-3) for move in moved]
+    assert all(alike) if follows else not any(alike)
+
+
+def test_with_tied_dials_every_picture_has_them_at_their_defaults() -> None:
+    trained = module(dialled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
+    trained.tied = True
+    orders = trained._orders(range(100))
+    assert orders.strength is not None and orders.stroke is not None and orders.which is not None
+    assert orders.strength.unique().tolist() == pytest.approx([0.6])
+    assert orders.stroke.unique().tolist() == [0]
+    assert orders.which.tolist() == [0, 3] * 50
