@@ -243,19 +243,26 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
         assert not table.grad[6:].any()
 
 
-@pytest.mark.parametrize(("name", "follows"), [("udnie", True), ("starry_night", False)])
+@pytest.mark.parametrize(
+    ("name", "has", "follows"), [("udnie", BOTH, True), ("starry_night", BOTH, False), ("udnie", ["strength"], False)]
+)
 def test_the_dials_of_a_new_style_come_along_and_those_of_a_known_one_are_trained(
-    name: str, follows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, has: list[str], follows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    start = dialled()
+    start = dialled(dials=has)
     saved(tmp_path / "start.safetensors", start, ["starry_night"], name="starry_night")
     (tmp_path / "run").mkdir()
     network = {**CONFIG["network"], **ARGS[ResidualNetwork], "dials": BOTH}
     style = {**CONFIG["style"], "name": name, "cards": {name: None}}
     more = {"network": network, "style": style, "init": "start.safetensors", "steps": 12, "batch_size": 2, "lr": 0.05}
     trained, _ = load(train({**CONFIG, **more, "out": "out.safetensors"}, tmp_path / "run"))
-    before = dict(start.named_parameters())
+    # what it started with: the file's rows, once for each place of a dial that only the network has
+    before = {
+        name: table.repeat_interleave(6 // len(table), 0)
+        for name, table in start.named_parameters()
+        if "conv" not in name
+    }
     moves = {
         f"{part}.{own}": table.detach().float() - before[f"{part}.{own}"]
         for part, module_ in trained.named_modules()

@@ -91,7 +91,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, init is not None and _is_new(init, parts.styles),
+        parts.machine.compiles, init is not None and _dials_come_along(init, parts),
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -329,10 +329,12 @@ def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several
     )
 
 
-def _is_new(init: Path, several: Sequence[Style]) -> bool:
-    """Whether none of these styles is one that a style file knows."""
-    known = checkpoints.read_document(init).styles
-    return not any(style.name in known for style in several)
+def _dials_come_along(init: Path, parts: Parts) -> bool:
+    """Whether a style file has all the dials of this run's network, and none of the styles that it is to learn."""
+    document = checkpoints.read_document(init)
+    theirs = document.network["args"].get("dials", ())
+    new = not any(style.name in document.styles for style in parts.styles)
+    return new and all(dial in theirs for dial in getattr(parts.network, "dials", ()))
 
 
 def _teacher(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Teacher | None:
