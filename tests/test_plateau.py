@@ -29,7 +29,8 @@ def test_a_loss_is_flat_where_a_fifth_of_the_run_lowers_it_by_less_than_its_shar
 def test_one_bad_look_is_no_plateau_and_one_good_look_long_ago_is() -> None:
     falling = [(i / 20, 10.0 - i) for i in range(1, 10)]
     assert not flat([*falling[:-1], (9 / 20, 9.9)], 0.01)
-    assert flat([(0.05, 1.0), (0.1, 2.0), (0.3, 1.5)], 0.01)
+    assert flat([(0.05, 1.0), (0.1, 2.0), (0.2, 1.6), (0.25, 1.5), (0.3, 1.5)], 0.01)
+    assert not flat([(0.05, 1.0), (0.1, 2.0), (0.25, 1.5), (0.3, 1.5)], 0.01)  # two looks are too few
 
 
 class Slow(Previews):
@@ -89,11 +90,11 @@ def test_a_loss_that_falls_all_the_time_stops_nothing(tmp_path: Path) -> None:
     assert one.step == 80
 
 
-def test_short_runs_are_not_looked_at_more_often_than_every_so_many_steps(tmp_path: Path) -> None:
+def test_short_runs_are_not_looked_at_more_often_than_every_so_many_steps_and_not_ended(tmp_path: Path) -> None:
     one, previews = module(30), Slow(until=0)
     run(one, tmp_path, [Plateau(previews, 0.01, apart=10)])
     assert previews.steps == [0, 10, 20]
-    assert one.step == 23
+    assert one.step == 30
 
 
 @pytest.mark.parametrize("stop", [30, 40])  # before the plateau is found, and while the run is ending

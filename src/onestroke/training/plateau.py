@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 LOOKS = 20  # over a run
 WINDOW = 0.2  # of the run, in which the loss has to fall
+ENOUGH = 3  # looks within it; where a run is too short for that many, they say too little
 LATEST = 0.75  # of the run; later, there is nothing left to save
 FINISH = 0.1  # of the run, in which the learning rate still goes all the way down
 
@@ -23,7 +24,8 @@ FINISH = 0.1  # of the run, in which the learning rate still goes all the way do
 def flat(looks: Sequence[tuple[float, float]], least: float) -> bool:
     """Whether a loss has fallen by less than its share `least` over the last WINDOW of a run.
 
-    The lowest of that window counts against the lowest before it, so that one bad look stops nothing.
+    The lowest of that window, of ENOUGH looks or more, counts against the lowest before it, so that one bad look stops
+    nothing.
 
     Args:
         looks: each how much of the run was done, 0 to 1, and the loss then, in their order.
@@ -32,7 +34,7 @@ def flat(looks: Sequence[tuple[float, float]], least: float) -> bool:
     now = looks[-1][0]
     before = [loss for done, loss in looks if done <= now - WINDOW + 1e-9]
     since = [loss for done, loss in looks if done > now - WINDOW + 1e-9]
-    return bool(before) and min(since) > (1 - least) * min(before)
+    return bool(before) and len(since) >= ENOUGH and min(since) > (1 - least) * min(before)
 
 
 class Plateau(Callback):
