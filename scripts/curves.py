@@ -126,22 +126,14 @@ def make(arguments: list[str]) -> int:
     out, tag = Path(values.path("out") or "curves.svg"), values.text("value", "held_out/total")
     if out.suffix not in SUFFIXES:
         raise UserError(f"out={out}: a picture of curves is written as {', '.join(SUFFIXES)}")
-    rate = _rate(values.values.get("rate", [None])[0])
+    rate = values.number("rate")
+    if rate is not None and not 0 < rate < math.inf:
+        raise UserError(f"rate must be a number of images a second above 0, not '{values.text('rate', '')}'")
     curves = [read(run, label, tag) for run, label in zip(runs, labels, strict=True)]
     print(*comparison(curves, rate), sep="\n")
     draw(curves, rate, tag, out)
     print(f"wrote {out}")
     return 0
-
-
-def _rate(value: str | None) -> float | None:
-    try:
-        rate = None if value is None else float(value)
-    except ValueError:
-        rate = math.nan
-    if rate is not None and not 0 < rate < math.inf:
-        raise UserError(f"rate must be a number of images a second above 0, not '{value}'")
-    return rate
 
 
 if __name__ == "__main__":

@@ -97,15 +97,18 @@ class Values:
             raise UserError(f"{key} must be a whole number from {least} to {most}, not '{value}'")
         return int(value)
 
+    def number(self, key: str) -> float | None:
+        """A number; NaN for what is none, so that any check of its bounds refuses that too."""
+        try:
+            return float(self.values[key][0]) if key in self.values else None
+        except ValueError:
+            return math.nan
+
     def share(self, key: str) -> float | None:
         """A number from 0 to 1."""
-        value = self.values.get(key, [None])[0]
-        try:
-            share = None if value is None else float(value)
-        except ValueError:
-            share = math.nan
+        share = self.number(key)
         if share is not None and not 0 <= share <= 1:
-            raise UserError(f"{key} must be a number from 0 to 1, not '{value}'")
+            raise UserError(f"{key} must be a number from 0 to 1, not '{self.values[key][0]}'")
         return share
 
     def choice(self, key: str, known: Collection[Word]) -> Word:

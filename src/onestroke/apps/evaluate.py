@@ -85,7 +85,7 @@ def parse(arguments: list[str]) -> Options:
         style=values.values.get("style", [None])[0],
         count=values.count("count") or 4,
         size=_size(values.count("size")),
-        strength=_strength(values.text("strength", "0.5")),
+        strength=_strength(values),
         iterations=0 if values.text("iterations", "") == "0" else values.count("iterations") or 150,
         stability=values.flag("stability", default=True),
         lpips=values.flag("lpips"),
@@ -109,14 +109,11 @@ def _size(size: int | None) -> int:
     return size or 256
 
 
-def _strength(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= 1:
-        raise UserError(f"strength must be a number above 0, up to 1, not '{value}'")
-    return number
+def _strength(values: Values) -> float:
+    number = values.number("strength")
+    if number is not None and not 0 < number <= 1:
+        raise UserError(f"strength must be a number above 0, up to 1, not '{values.text('strength', '')}'")
+    return 0.5 if number is None else number
 
 
 Pictures = dict[str, Tensor]

@@ -187,10 +187,6 @@ class StyleTransfer(LightningModule):
         """Whether the network learns from the painting itself: always where it has no teacher."""
         return self._teacher[0] is None or self.progress >= TAUGHT
 
-    @property
-    def _dials_tied(self) -> bool:
-        return self.tied and bool(self.dials)
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Muon or Adam, on what is to be trained."""
         lr, betas = self.recipe.lr, self.recipe.betas
@@ -249,7 +245,7 @@ class StyleTransfer(LightningModule):
         losses = self._judged(photos, orders)
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
-        if self._dials_tied:
+        if self.tied:
             tie(self.network)
         clip = math.inf if self.recipe.clip is None else self.recipe.clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
@@ -326,7 +322,7 @@ class StyleTransfer(LightningModule):
             return replace(orders, which=orders.style)
         # the first number decides whether the dials move at all, so that every style has its share of defaults
         drawn = torch.from_numpy(np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])).float()
-        moved, coarse = drawn[:, 0] < (0 if self._dials_tied else 0.5), torch.floor(drawn[:, 2] * sizes)
+        moved, coarse = drawn[:, 0] < (0 if self.tied else 0.5), torch.floor(drawn[:, 2] * sizes)
         coarse = torch.where(moved, coarse, 0)
         # a fifth at the very end, which is else learned from its neighbourhood alone
         strength = (1.25 * drawn[:, 1]).clamp(max=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -56,14 +56,11 @@ class Plateau(Callback):
         self._budget: list[float | None] = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"looks": [list(look) for look in self.looks], "ending": self._ending, "budget": self._budget}
+        return {"looks": self.looks, "ending": self._ending, "budget": self._budget}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        stored: Mapping[str, Any] = state_dict
-        self.looks = [(int(step), float(done), float(loss)) for step, done, loss in stored["looks"]]
-        ending = stored["ending"]
-        self._ending = None if ending is None else (float(ending[0]), float(ending[1]))
-        self._budget = list(stored["budget"])
+        self.looks = [(step, done, loss) for step, done, loss in state_dict["looks"]]
+        self._ending, self._budget = state_dict["ending"], state_dict["budget"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)

@@ -32,7 +32,7 @@ from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.teacher import Teacher
-from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, warm_start
+from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, dials_come_along, warm_start
 from onestroke.vgg import VGG
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, init is not None and _dials_come_along(init, parts),
+        parts.machine.compiles, init is not None and dials_come_along(parts.network, init, parts.styles),
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -327,14 +327,6 @@ def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several
         several,
         parts.style_settings.strength,
     )
-
-
-def _dials_come_along(init: Path, parts: Parts) -> bool:
-    """Whether a style file has all the dials of this run's network, and none of the styles that it is to learn."""
-    document = checkpoints.read_document(init)
-    theirs = document.network["args"].get("dials", ())
-    new = not any(style.name in document.styles for style in parts.styles)
-    return new and all(dial in theirs for dial in getattr(parts.network, "dials", ()))
 
 
 def _teacher(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype) -> Teacher | None:

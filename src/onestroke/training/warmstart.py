@@ -19,6 +19,7 @@ from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import DEFAULTS, KNOTS, TransformNetwork
 from onestroke.networks.layers import Rows
+from onestroke.styles import Style
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,14 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
             f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
             "choose the same with network=..., or leave init out"
         ) from error
+
+
+def dials_come_along(network: nn.Module, init: Path, several: Sequence[Style]) -> bool:
+    """Whether a network has dials, a style file has all of them, and it knows none of the styles to be learned."""
+    document = checkpoints.read_document(init)
+    theirs, mine = document.network["args"].get("dials", ()), getattr(network, "dials", ())
+    new = not any(style.name in document.styles for style in several)
+    return bool(mine) and new and all(dial in theirs for dial in mine)
 
 
 def _places(row: int, network: TransformNetwork, other: TransformNetwork) -> Tensor:
