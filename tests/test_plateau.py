@@ -90,11 +90,14 @@ def test_a_loss_that_falls_all_the_time_stops_nothing(tmp_path: Path) -> None:
     assert one.step == 80
 
 
-def test_short_runs_are_not_looked_at_more_often_than_every_so_many_steps_and_not_ended(tmp_path: Path) -> None:
-    one, previews = module(30), Slow(until=0)
-    run(one, tmp_path, [Plateau(previews, 0.01, apart=10)])
-    assert previews.steps == [0, 10, 20]
-    assert one.step == 30
+@pytest.mark.parametrize("apart, looks", [(7, [7, 14, 21, 28, 35, 42, 49, 56]), (8, [])])
+def test_runs_too_short_for_three_looks_in_a_fifth_are_not_looked_at(
+    tmp_path: Path, apart: int, looks: list[int]
+) -> None:
+    one, previews = module(80), Slow(until=80)
+    run(one, tmp_path, [Plateau(previews, 0.01, apart=apart)])
+    assert previews.steps == [0, *looks]
+    assert one.step == 80
 
 
 @pytest.mark.parametrize("stop", [30, 40])  # before the plateau is found, and while the run is ending

@@ -46,7 +46,8 @@ class Plateau(Callback):
     Args:
         previews: paints and judges.
         least: share by which the loss has to fall over WINDOW of the run.
-        apart: steps between two looks at least, as each costs about as much as four.
+        apart: steps between two looks at least, as each costs about as much as four. Runs too short for ENOUGH of
+            them in a window are not looked at.
     """
 
     def __init__(self, previews: Previews, least: float, apart: int = 100) -> None:
@@ -90,5 +91,7 @@ class Plateau(Callback):
     def _due(self, module: StyleTransfer) -> bool:
         if not module.taught or module.done > LATEST:
             return False
+        if (ENOUGH - 1) * self.apart >= WINDOW * module.step / module.done - 1e-9:
+            return False  # at this pace a window never has enough of them
         step, done, _ = self.looks[-1] if self.looks else (0, 0.0, 0.0)
         return module.step - step >= self.apart and module.done - done >= 1 / LOOKS - 1e-9
