@@ -22,7 +22,7 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.layers import Rows
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.training.module import Recipe, StyleTransfer, tie
+from onestroke.training.module import Recipe, StyleTransfer, hold, tie
 from onestroke.training.run import train
 from onestroke.training.warmstart import warm_start
 from onestroke.vgg import VGG
@@ -243,11 +243,33 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
         assert not table.grad[6:].any()
 
 
+def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
+    network = dialled(styles=2).requires_grad_(True)
+    tables = [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+    (photo, _) = photos(32)
+    mix = torch.tensor([[0.5, 0.5]])
+    before = network(photo, mix)
+    network(photo, mix, strength=0.3, stroke=0.5).square().mean().backward()
+    hold(network, 0.5)
+    with torch.no_grad():
+        for table in tables:
+            table -= 0.1 * table.grad.sign()
+    assert torch.equal(network(photo, mix), before)
+    assert not torch.allclose(network(photo, mix, strength=0.3), before, atol=1e-2)
+    assert not torch.allclose(network(photo, mix, stroke=0.5), before, atol=1e-2)
+
+
 @pytest.mark.parametrize(
-    ("name", "has", "follows"), [("udnie", BOTH, True), ("starry_night", BOTH, False), ("udnie", ["strength"], False)]
+    ("name", "has", "adapt", "moves_as"),
+    [
+        ("udnie", BOTH, "all", "one"),
+        ("starry_night", BOTH, "all", "one"),
+        ("udnie", ["strength"], "all", "each"),
+        ("starry_night", BOTH, "dials", "others"),
+    ],
 )
-def test_the_dials_of_a_new_style_come_along_and_those_of_a_known_one_are_trained(
-    name: str, has: list[str], follows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_dials_that_the_start_has_come_along_and_others_are_trained(
+    name: str, has: list[str], adapt: str, moves_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     start = dialled(dials=has)
@@ -255,7 +277,8 @@ def test_the_dials_of_a_new_style_come_along_and_those_of_a_known_one_are_traine
     (tmp_path / "run").mkdir()
     network = {**CONFIG["network"], **ARGS[ResidualNetwork], "dials": BOTH}
     style = {**CONFIG["style"], "name": name, "cards": {name: None}}
-    more = {"network": network, "style": style, "init": "start.safetensors", "steps": 12, "batch_size": 2, "lr": 0.05}
+    more = {"network": network, "style": style, "init": "start.safetensors", "steps": 12, "batch_size": 2}
+    more |= {"adapt": adapt, "lr": 0.05}
     trained, _ = load(train({**CONFIG, **more, "out": "out.safetensors"}, tmp_path / "run"))
     # what it started with: the file's rows, once for each place of a dial that only the network has
     before = {
@@ -273,12 +296,19 @@ def test_the_dials_of_a_new_style_come_along_and_those_of_a_known_one_are_traine
     assert len(moved) >= 15  # of 16
     # style files are in fp16
     alike = [torch.allclose(move, move[:1].expand_as(move), atol=2e-3) for move in moved]
-    assert all(alike) if follows else not any(alike)
+    assert all(alike) if moves_as == "one" else not any(alike)
+    # the places are strength 0, 0.5 and 1, each with stroke 0 and 1
+    still = [float(move[2].abs().max()) < 2e-3 for move in moved]
+    assert all(still) if moves_as == "others" else not any(still)
+    if moves_as == "others":
+        started, (photo, _) = start.half().float(), photos(36)  # as a style file has it
+        assert torch.equal(trained(photo), started(photo))
+        assert not torch.allclose(trained(photo, strength=1), started(photo, strength=1), atol=1e-2)
 
 
-def test_with_tied_dials_every_picture_has_them_at_their_defaults() -> None:
+def test_dials_that_do_not_move_are_at_their_defaults_for_every_picture() -> None:
     trained = module(dialled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
-    trained.tied = True
+    trained.moving = 0.0
     orders = trained._orders(range(100))
     assert orders.strength is not None and orders.stroke is not None and orders.which is not None
     assert orders.strength.unique().tolist() == pytest.approx([0.6])

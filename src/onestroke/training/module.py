@@ -50,12 +50,31 @@ def ema_decay(step: int, share: float | None) -> float:
 def tie(network: nn.Module) -> None:
     """Give the rows of all places of a style's dials the gradient that any of them has, added up."""
     assert isinstance(network, TransformNetwork)
-    for module in network.modules():
-        if isinstance(module, Rows):
-            for table in module.parameters(recurse=False):
-                if table.grad is not None:
-                    by_style = table.grad.view(network.styles, -1, *table.shape[1:])
-                    table.grad = by_style.sum(1, keepdim=True).expand_as(by_style).clone().view(table.shape)
+    for table in _tables(network):
+        by_style = table.grad.view(network.styles, -1, *table.shape[1:])
+        table.grad = by_style.sum(1, keepdim=True).expand_as(by_style).clone().view(table.shape)
+
+
+def hold(network: nn.Module, strength: float) -> None:
+    """Take the gradient from the rows that a style is painted with where its dials are at their defaults.
+
+    Args:
+        network: with dials.
+        strength: where the dial of that name stands by default.
+    """
+    assert isinstance(network, TransformNetwork)
+    each = torch.eye(network.styles)
+    rows = network.rows(each, each, {"strength": strength} if "strength" in network.dials else {})
+    assert rows is not None
+    held = rows.sum(0) > 0
+    for table in _tables(network):
+        table.grad[held.to(table.device)] = 0
+
+
+def _tables(network: nn.Module) -> list[Any]:
+    """The parameters that have a row for each style and place of the dials, where they have a gradient."""
+    layers = [module for module in network.modules() if isinstance(module, Rows)]
+    return [table for layer in layers for table in layer.parameters(recurse=False) if table.grad is not None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +113,7 @@ class StyleTransfer(LightningModule):
     """A network, the moving average of its weights (which is what gets exported), and one step of training.
 
     Where the judge has several styles, each photo of a batch is painted in one of them, all in turn. Where the network
-    has dials, half of the photos are painted with them at their defaults, and half with all of them set at random.
+    has dials, they are at their defaults for some of the photos, and for the others all are set at random.
 
     Args:
         network: image in, image out.
@@ -108,9 +127,9 @@ class StyleTransfer(LightningModule):
         seed: of the dials.
         teacher: what the network learns from in the first TAUGHT of the run.
         compiles: whether torch.compile makes code for the network and the VGG before the first step.
-        tied: whether a new style starts from one whose dials work: then all photos are painted with the dials at their
-            defaults, and what that teaches the norms there is taken over at all other places of the dials. It is met
-            in half the time, and the dials come along.
+        moving: share of the photos that are painted with the dials set at random. With 0, what is learned at the
+            defaults is taken over by the norms at all other places of the dials: a start whose dials work keeps them,
+            and all photos are there for what is painted most. With 1, what is painted at the defaults stays as it is.
     """
 
     def __init__(
@@ -125,7 +144,7 @@ class StyleTransfer(LightningModule):
         seed: int = 0,
         teacher: Teacher | None = None,
         compiles: bool = False,
-        tied: bool = False,
+        moving: float = 0.5,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -137,7 +156,7 @@ class StyleTransfer(LightningModule):
         self._frozen = (objective, judge)
         self._teacher = (teacher,)
         self.compiles = compiles
-        self.tied = tied
+        self.moving = moving
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
@@ -245,8 +264,10 @@ class StyleTransfer(LightningModule):
         losses = self._judged(photos, orders)
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
-        if self.tied:
+        if self.dials and self.moving == 0:
             tie(self.network)
+        if self.dials and self.moving == 1:
+            hold(self.network, self.strength)
         clip = math.inf if self.recipe.clip is None else self.recipe.clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
         self.losses = {name: loss.detach() for name, loss in losses.items()}
@@ -322,7 +343,7 @@ class StyleTransfer(LightningModule):
             return replace(orders, which=orders.style)
         # the first number decides whether the dials move at all, so that every style has its share of defaults
         drawn = torch.from_numpy(np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])).float()
-        moved, coarse = drawn[:, 0] < (0 if self.tied else 0.5), torch.floor(drawn[:, 2] * sizes)
+        moved, coarse = drawn[:, 0] < self.moving, torch.floor(drawn[:, 2] * sizes)
         coarse = torch.where(moved, coarse, 0)
         # a fifth at the very end, which is else learned from its neighbourhood alone
         strength = (1.25 * drawn[:, 1]).clamp(max=1)
@@ -368,13 +389,14 @@ class StyleTransfer(LightningModule):
             "skipped_steps": self.skipped_steps,
             "rollbacks": self._rollbacks,
             "lr_factor": self._lr_factor,
-            "tied": self.tied,
+            "moving": self.moving,
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         state = checkpoint["onestroke"]
         self.step, self.elapsed = state["step"], state["elapsed"]
-        self.tied = state.get("tied", False)  # runs that are older than this had it not
+        # older runs said only whether it was 0, and the oldest not even that
+        self.moving = state.get("moving", 0.0 if state.get("tied") else 0.5)
         self.skipped_steps, self._rollbacks, self._lr_factor = (
             state["skipped_steps"],
             state["rollbacks"],

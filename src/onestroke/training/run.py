@@ -84,14 +84,14 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     if init is not None and settings.resume is None:
         small = [F.avg_pool2d(to_image(torch.from_numpy(photo)[None]), 2) for photo in photos[:2]]
         warm_start(parts.network, init, judge, small)
-    if settings.adapt == "norms":
+    if settings.adapt != "all":
         if init is None:
-            raise UserError("adapt=norms needs a style file to adapt, with the same network: init=...")
-        adapt_norms_only(parts.network)
+            raise UserError(f"adapt={settings.adapt} needs a style file to adapt, with the same network: init=...")
+        adapt_norms_only(parts.network, settings.adapt)
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, init is not None and dials_come_along(parts.network, init, parts.styles),
+        parts.machine.compiles, _moving(parts.network, init, settings.adapt),
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
@@ -171,6 +171,13 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
 
     gather([settings, style, network, source])
     return Parts(**found)
+
+
+def _moving(network: nn.Module, init: Path | None, adapt: str) -> float:
+    """The share of the photos that are painted with the dials set at random."""
+    if adapt == "dials":
+        return 1.0
+    return 0.0 if init is not None and dials_come_along(network, init) else 0.5
 
 
 def _dials(config: Mapping[str, Any]) -> list[str]:

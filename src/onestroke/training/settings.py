@@ -47,7 +47,7 @@ class Settings:
             None if self.optimizer in ("muon", "adam") else f"optimizer must be muon or adam, not {self.optimizer!r}",
             None if self.schedule in _SCHEDULES else f"schedule must be cosine or constant, not {self.schedule!r}",
             None if self.minutes is None else _positive("minutes", self.minutes),
-            None if self.adapt in ("all", "norms") else f"adapt must be all or norms, not {self.adapt!r}",
+            None if self.adapt in _ADAPT else f"adapt must be all, norms or dials, not {self.adapt!r}",
             *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
@@ -69,6 +69,7 @@ class Settings:
 
 
 _SCHEDULES = ("cosine", "constant")
+_ADAPT = ("all", "norms", "dials")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
 _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
 

@@ -19,7 +19,6 @@ from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import DEFAULTS, KNOTS, TransformNetwork
 from onestroke.networks.layers import Rows
-from onestroke.styles import Style
 
 log = logging.getLogger(__name__)
 
@@ -91,12 +90,10 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
         ) from error
 
 
-def dials_come_along(network: nn.Module, init: Path, several: Sequence[Style]) -> bool:
-    """Whether a network has dials, a style file has all of them, and it knows none of the styles to be learned."""
-    document = checkpoints.read_document(init)
-    theirs, mine = document.network["args"].get("dials", ()), getattr(network, "dials", ())
-    new = not any(style.name in document.styles for style in several)
-    return bool(mine) and new and all(dial in theirs for dial in mine)
+def dials_come_along(network: nn.Module, init: Path) -> bool:
+    """Whether a network has dials, and a style file has all of them."""
+    theirs, mine = checkpoints.read_document(init).network["args"].get("dials", ()), getattr(network, "dials", ())
+    return bool(mine) and all(dial in theirs for dial in mine)
 
 
 def _places(row: int, network: TransformNetwork, other: TransformNetwork) -> Tensor:
@@ -131,13 +128,19 @@ def _loss(other: nn.Module, mix: Tensor, number: int, judge: Objective, photos: 
     return total
 
 
-def adapt_norms_only(network: nn.Module) -> None:
+def adapt_norms_only(network: nn.Module, adapt: str) -> None:
     """Leave all but norms and colours as they are (Dumoulin et al., 2017): the convolutions are the style file's.
 
+    Args:
+        network: what is to be trained.
+        adapt: `norms`, or `dials` where what they paint at the defaults is to stay too.
+
     Raises:
-        UserError: for a network that has none.
+        UserError: for a network that has none, or no dials.
     """
+    if adapt == "dials" and not getattr(network, "dials", ()):
+        raise UserError("adapt=dials: this network has no dials; choose them with network.dials=[strength,stroke]")
     network.requires_grad_(False)
     norms = [module.requires_grad_(True) for module in network.modules() if isinstance(module, Rows)]
     if not norms:
-        raise UserError("adapt=norms: this network has no instance norms of OneStroke's; take adapt=all")
+        raise UserError(f"adapt={adapt}: this network has no instance norms of OneStroke's; take adapt=all")
