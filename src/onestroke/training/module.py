@@ -68,7 +68,7 @@ def hold(network: nn.Module, strength: float) -> None:
     assert rows is not None
     held = rows.sum(0) > 0
     for table in _tables(network):
-        table.grad[held.to(table.device)] = 0
+        table.grad.masked_fill_(held.to(table.device).view(-1, *[1] * (table.ndim - 1)), 0)
 
 
 def _tables(network: nn.Module) -> list[Any]:
