@@ -36,14 +36,16 @@ ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
 }
 
 
+def tables_of(network: nn.Module) -> list[Any]:
+    return [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+
+
 def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dials: list[str] = BOTH) -> Any:
     """A network in which every row of every table differs."""
     torch.manual_seed(0)
     network = kind(**ARGS[kind], styles=styles, dials=dials)  # type: ignore[call-arg]
-    for module in network.modules():
-        if isinstance(module, Rows):
-            for table in module.parameters(recurse=False):
-                nn.init.normal_(table, float(table.mean()), 0.1)
+    for table in tables_of(network):
+        nn.init.normal_(table, float(table.mean()), 0.1)
     nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
     return network.requires_grad_(False).eval()
 
@@ -232,7 +234,7 @@ def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_dial(
 
 def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
     network = dialled(styles=2).requires_grad_(True)
-    tables = [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+    tables = tables_of(network)
     (photo, _) = photos(32)
     network(photo, torch.tensor([[1.0, 0.0]]), strength=0.25, stroke=0.5).square().mean().backward()
     sums = [table.grad[:6].sum(0) for table in tables]
@@ -245,7 +247,7 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
 
 def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
     network = dialled(styles=2).requires_grad_(True)
-    tables = [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+    tables = tables_of(network)
     (photo, _) = photos(32)
     mix = torch.tensor([[0.5, 0.5]])
     before = network(photo, mix)

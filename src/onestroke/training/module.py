@@ -63,12 +63,12 @@ def hold(network: nn.Module, strength: float) -> None:
         strength: where the dial of that name stands by default.
     """
     assert isinstance(network, TransformNetwork)
-    each = torch.eye(network.styles)
+    each = torch.eye(network.styles, device=network.paint.convolution.weight.device)
     rows = network.rows(each, each, {"strength": strength} if "strength" in network.dials else {})
     assert rows is not None
     held = rows.sum(0) > 0
     for table in _tables(network):
-        table.grad.masked_fill_(held.to(table.device).view(-1, *[1] * (table.ndim - 1)), 0)
+        table.grad.masked_fill_(held.view(-1, *[1] * (table.ndim - 1)), 0)
 
 
 def _tables(network: nn.Module) -> list[Any]:
