@@ -22,6 +22,7 @@ from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.layers import Rows
 from onestroke.training.compiling import compile_parts
+from onestroke.training.edges import apart, part_of, ring_of
 from onestroke.training.muon import Muon, move_towards, split
 from onestroke.training.teacher import Teacher
 
@@ -130,6 +131,8 @@ class StyleTransfer(LightningModule):
         moving: share of the photos that are painted with the dials set at random. With 0, what is learned at the
             defaults is taken over by the norms at all other places of the dials: a start whose dials work keeps them,
             and all photos are there for what is painted most. With 1, what is painted at the defaults stays as it is.
+        edges: how much it counts that a painting goes on where its picture was cut off, see training/edges.py; None:
+            it is not asked for.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class StyleTransfer(LightningModule):
         teacher: Teacher | None = None,
         compiles: bool = False,
         moving: float = 0.5,
+        edges: float | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -156,7 +160,7 @@ class StyleTransfer(LightningModule):
         self._frozen = (objective, judge)
         self._teacher = (teacher,)
         self.compiles = compiles
-        self.moving = moving
+        self.moving, self.edges = moving, edges
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.step = 0  # batches seen, those that were skipped among them
@@ -361,6 +365,10 @@ class StyleTransfer(LightningModule):
             target = teacher.paint(photos, orders.style, orders.strength, orders.stroke)
             return teacher.judge(output, target)
         losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
+        ring = ring_of(min(photos.shape[-2:]))
+        if self.edges and ring:
+            part = self._paint(self.network, part_of(photos, ring), orders).float()
+            losses["edges"] = self.edges * apart(part, part_of(output, ring), ring).mean()
         return losses
 
     def _paint(self, network: nn.Module, photos: Tensor, orders: Orders) -> Tensor:
@@ -390,6 +398,7 @@ class StyleTransfer(LightningModule):
             "rollbacks": self._rollbacks,
             "lr_factor": self._lr_factor,
             "moving": self.moving,
+            "edges": self.edges,
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
@@ -397,6 +406,7 @@ class StyleTransfer(LightningModule):
         self.step, self.elapsed = state["step"], state["elapsed"]
         # older runs said only whether it was 0, and the oldest not even that
         self.moving = state.get("moving", 0.0 if state.get("tied") else 0.5)
+        self.edges = state.get("edges")
         self.skipped_steps, self._rollbacks, self._lr_factor = (
             state["skipped_steps"],
             state["rollbacks"],

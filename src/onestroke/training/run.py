@@ -91,7 +91,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, _moving(parts.network, init, settings.adapt),
+        parts.machine.compiles, _moving(parts.network, init, settings.adapt), settings.edges,
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)

@@ -19,6 +19,7 @@ class Settings:
     minutes: float | None
     batch_size: int
     crop: int
+    edges: float | None
     lr: float
     optimizer: str
     schedule: str
@@ -43,7 +44,7 @@ class Settings:
             *(_text(name, getattr(self, name)) for name in ("init", "out", "resume", "teacher")),
             _positive("lr", self.lr),
             _betas(self.betas),
-            *(_positive(n, getattr(self, n)) for n in ("ema", "clip", "plateau") if getattr(self, n) is not None),
+            *(_positive(n, getattr(self, n)) for n in _NULLABLE if getattr(self, n) is not None),
             None if self.optimizer in ("muon", "adam") else f"optimizer must be muon or adam, not {self.optimizer!r}",
             None if self.schedule in _SCHEDULES else f"schedule must be cosine or constant, not {self.schedule!r}",
             None if self.minutes is None else _positive("minutes", self.minutes),
@@ -69,6 +70,7 @@ class Settings:
 
 
 _SCHEDULES = ("cosine", "constant")
+_NULLABLE = ("edges", "ema", "clip", "plateau")
 _ADAPT = ("all", "norms", "dials")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
 _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
