@@ -16,6 +16,7 @@ from onestroke.errors import UserError
 from onestroke.evaluation.artefacts import (
     LIMITS,
     SMALLEST,
+    bands_of,
     blobs,
     border,
     checkerboard,
@@ -330,6 +331,57 @@ def test_flat_noise_is_not_a_number_where_nothing_is_flat() -> None:
     assert fired(values) == []
     half = torch.where(places(64, 64)[1] < 32, torch.full_like(rough, 0.5), rough)
     assert float(flat_noise(half, half)) == 0
+
+
+def test_bands_of_a_painter_are_told_by_edge_in_deviations() -> None:
+    def banded(image: Tensor) -> Tensor:
+        painted = gaussian(image, 1)
+        painted[:, 0, :16] += 0.5 * painted.std()
+        painted[:, :, :, -8:] -= 0.2 * painted.std()
+        return painted
+
+    found = bands_of(banded)
+    assert list(found) == ["top", "bottom", "left", "right"]
+    assert found["top"] == pytest.approx(0.5, abs=0.06)
+    assert found["right"] == pytest.approx(0.1, abs=0.06)
+    assert max(found["bottom"], found["left"]) < 0.05
+    assert bands_of(banded, seed=3) == bands_of(banded, seed=3) != found
+
+
+def test_bands_of_painters_that_see_no_edge_and_of_one_that_does() -> None:
+    kernel = torch.full((3, 1, 31, 31), 1 / 961)
+
+    def padded(image: Tensor, mode: str) -> Tensor:
+        wide = F.pad(image, [15] * 4, mode)
+        return F.conv2d(wide, kernel, groups=3)
+
+    def unsmoothed_inside(image: Tensor) -> Tensor:
+        painted = padded(image, "reflect")
+        painted[..., 16:-16, 16:-16] = image[..., 16:-16, 16:-16]
+        return painted
+
+    assert max(bands_of(lambda image: image).values()) == 0
+    assert max(bands_of(lambda image: padded(image, "circular")).values()) < 1e-5
+    assert max(bands_of(lambda image: padded(image, "reflect")).values()) < LIMITS["bands"] / 4
+    # a mean of 31 x 31 pixels with nothing but zeros beyond the edge
+    assert min(bands_of(lambda image: padded(image, "constant")).values()) > LIMITS["bands"]
+    # as bright as the picture, but smoother
+    assert min(bands_of(unsmoothed_inside).values()) > 0.1
+
+
+def test_bands_of_shows_a_painter_colourful_fields_without_an_end() -> None:
+    shown: list[Tensor] = []
+
+    def paint(image: Tensor) -> Tensor:
+        shown.append(image)
+        return image
+
+    bands_of(paint)
+    assert all(image.shape == (1, 3, 256, 256) and 0 <= image.min() and image.max() <= 1 for image in shown)
+    assert all(0.1 < float(image.std(dim=(2, 3)).mean()) < 0.3 for image in shown)
+    seams = torch.stack([(image[..., 0, :] - image[..., -1, :]).square().mean() for image in shown])
+    steps = torch.stack([image.diff(dim=2).square().mean() for image in shown])
+    assert float((seams / steps).mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_flat_noise_of_a_painter_by_itself() -> None:

@@ -236,6 +236,7 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
             tell(f"{job.name}: stability", done, total)
             own = {f"stability/{k}": v for k, v in stability(job.paint, list(photos.values())[:2]).items()}
             own["artefact/flat_noise"] = artefacts.flat_noise_of(job.paint)
+            own["artefact/bands"] = max(artefacts.bands_of(job.paint).values())
             done += 1
         everything = {**means([row.metrics for row in rows]), **own}
         entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))

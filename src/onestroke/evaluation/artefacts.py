@@ -1,4 +1,4 @@
-"""Detectors of what users complain of by name: checkerboard, border, blobs, noise on flat fields, colour cast.
+"""Detectors of what users complain of by name: checkerboard, border, bands, blobs, noise on flat fields, colour cast.
 
 Each compares paintings with their photos and is about 0 where nothing is wrong. LIMITS hold the values above which a
 painting is broken: they lie between the worst of 47 paintings of photos and the same with one fault put in (for the
@@ -14,12 +14,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from onestroke.evaluation.bands import bands_of
 from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of
 from onestroke.losses.grid import GRID, RING, TILE, UNSEEN
 
 __all__ = [
     "LIMITS",
     "SMALLEST",
+    "bands_of",
     "blobs",
     "border",
     "checkerboard",
@@ -33,12 +35,14 @@ __all__ = [
 LIMITS: dict[str, float] = {
     "checkerboard": 7.0,
     "border": 0.5,
+    "bands": 0.6,
     "blobs": 1.0,
     "flat_noise": 0.6,
     "colour_cast": 12.0,
     "colour_shift": 80.0,
 }
-"""What no sound painting exceeds; see the function of each name (`colour_shift`: colour_cast without a palette)."""
+"""What no sound painting exceeds; see the function of each name (`colour_shift`: colour_cast without a palette;
+`bands`: the largest of bands_of, which lies between painters whose bands are seen and those that seem to have none)."""
 
 _FRAME = 16
 # linear sRGB to CIE XYZ over that of white, D65
