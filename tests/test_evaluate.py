@@ -110,8 +110,9 @@ def test_means_are_over_photos_and_leave_out_what_is_no_number(evaluated: dict[s
 def test_a_style_file_is_judged_by_its_own_style_and_moved_too(evaluated: dict[str, Any]) -> None:
     own = evaluated["entries"][0]
     assert (own["name"], own["style"]) == ("wave", "great_wave")
-    # a network that has learnt nothing gives its photo back, noise and motion too
+    # a network that has learnt nothing gives its photo back, noise, motion and edges too
     assert own["metrics"]["content"] < 0.05
+    assert own["metrics"]["artefact/bands"] < 0.05
     assert own["metrics"]["stability/noise_gain"] == pytest.approx(1, abs=0.05)
     assert "stability/noise_gain" not in evaluated["entries"][1]["metrics"]
 

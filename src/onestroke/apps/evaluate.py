@@ -42,7 +42,7 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   size=256         shorter side in pixels at which all is painted and measured
   strength=0.5     the dial of the objective, and of the painters that have one
   iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
-  stability=true   paint moving pictures too (a minute or so more)
+  stability=true   paint moving pictures and made-up fields too (a minute or so more)
   lpips=true       LPIPS too, with torchmetrics or lpips installed: downloads AlexNet (233 MB) once; default: false
   out=FOLDER       where report.json and report.html go; default: reports/<time>
   cache=FOLDER     where the direct optimisations are kept, to be used again
