@@ -21,6 +21,7 @@ from onestroke.data.datamodule import Batch
 from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.training.edges import ring_of
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import Parts, build
 from onestroke.vgg import VGG
@@ -62,8 +63,9 @@ class Step(StyleTransfer):
 
     def __init__(self, parts: Parts, objective: Objective, device: torch.device) -> None:
         super().__init__(
-            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles
-        )
+            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles,
+            edges=parts.settings.edges,
+        )  # fmt: skip
         self._alone = _Alone()  # Lightning keeps a weak reference
         self.trainer = cast(pl.Trainer, self._alone)
         self.to(device)
@@ -98,7 +100,11 @@ class Step(StyleTransfer):
             gmac(vgg, height, width, layers=layers)
             for layers in (self.objective.output_layers, self.objective.content_layers)
         )
-        return 3 * gmac(self.network, height, width) + 2 * output + content
+        painted = gmac(self.network, height, width)
+        ring = ring_of(min(height, width))
+        if self.edges and ring:
+            painted += gmac(self.network, height - 4 * ring, width - 4 * ring)
+        return 3 * painted + 2 * output + content
 
 
 def prepared(overrides: Sequence[str], device: torch.device) -> Step:
