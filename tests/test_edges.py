@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.training.edges import apart, part_of, ring_of
@@ -30,15 +31,29 @@ def test_a_part_is_far_from_the_edges_of_the_whole() -> None:
     assert (float(part.min()), float(part.max())) == (16, 47)
 
 
-def test_a_band_counts_as_its_share_of_the_frame_in_variances() -> None:
+def banded(height: int, band: int, ring: int, squared: float) -> float:
+    """What a band along one edge of noise counts: its share of the frame, and of the lines along the edges."""
+    frame, across = height**2 - (height - 2 * ring) ** 2, (band / height) ** 2
+    lines = (band + 2 * ring * across) / (4 * ring)
+    return squared * (band * height / frame + 10 * lines) / (1 / 12 + 1e-3)
+
+
+def test_a_band_counts_as_its_share_of_the_frame_and_of_its_lines() -> None:
     whole = noise(2, 3, 40, 40)
     assert apart(whole, whole, 8).tolist() == [0, 0]
     band = whole.clone()
     band[1, :, :8] += 0.3
     none, some = apart(band, whole, 8).tolist()
-    # the band is 8 rows of 40, the frame 40^2 - 24^2
     assert none == 0
-    assert some == pytest.approx(0.09 * 320 / 1024 / (1 / 12 + 1e-3), rel=0.05)
+    assert some == pytest.approx(banded(40, 8, 8, 0.09), rel=0.05)
+
+
+def test_as_much_counts_less_where_it_is_no_band() -> None:
+    whole = noise(1, 3, 40, 40)
+    band, strokes = torch.zeros(1, 3, 40, 40), 0.3 * (noise(1, 1, 1, 40, seed=2) > 0.5).float() - 0.15
+    band[..., :8, :], strokes = 0.15, F.pad(strokes.expand(1, 3, 8, 40), (0, 0, 0, 32))
+    assert float(band.square().sum()) == pytest.approx(float(strokes.square().sum()))
+    assert float(apart(whole + band, whole, 8)) > 3 * float(apart(whole + strokes, whole, 8))
 
 
 def test_other_colours_all_over_are_no_band_and_the_middle_does_not_count() -> None:
@@ -82,9 +97,7 @@ def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
         (slopes[name],) = torch.autograd.grad(losses[name]["edges"], module.network.band)
     assert set(losses["none"]) == {"content", "gram", "edges"}
     assert float(losses["none"]["edges"].detach()) == 0
-    # 6 rows of 32 in a frame of 32^2 - 16^2
-    expected = 2 * 0.09 * (6 * 32 / 768) / (1 / 12 + 1e-3)
-    assert float(losses["bright"]["edges"].detach()) == pytest.approx(expected, rel=0.05)
+    assert float(losses["bright"]["edges"].detach()) == pytest.approx(2 * banded(32, 6, 8, 0.09), rel=0.05)
     assert float(slopes["bright"]) > 0 > float(slopes["dark"])
 
 
