@@ -13,6 +13,7 @@ from onestroke import Stylizer
 from onestroke.checkpoints import read_document
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
+from onestroke.evaluation.artefacts import LIMITS, bands_of
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).parents[1] / "checkpoints"
 GALLERY = FOLDER / "gallery.safetensors"
 STYLES = ["cafe_terrace", "composition_vii", "great_wave", "starry_night", "the_scream", "udnie", "wheat_field"]
 REALTIME = ["great_wave", "starry_night", "udnie"]
+FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_realtime" for style in REALTIME)]}
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,16 @@ def test_realtime_is_as_near_to_the_painting_as_1_3_times_the_default_network(
     assert realtime < 1.3 * default
 
 
+@pytest.mark.parametrize(
+    "file, style", [(GALLERY, style) for style in STYLES] + [(FILES[name], None) for name in FILES]
+)
+def test_nothing_is_laid_along_the_edges_whatever_the_picture(file: Path, style: str | None) -> None:
+    bands = bands_of(Stylizer(file, mix=style).paint)
+    assert max(bands.values()) < LIMITS["bands"]
+
+
 def test_all_that_ships_is_small_and_says_how_it_was_made() -> None:
-    files = [FOLDER / f"{name}.safetensors" for name in ["gallery", *STYLES, *(f"{s}_realtime" for s in REALTIME)]]
+    files = [GALLERY, *FILES.values()]
     assert GALLERY.stat().st_size < 2e6
     assert sum(file.stat().st_size for file in files) < 8e6
     for file in files:

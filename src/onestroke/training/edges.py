@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _SHARE = 0.1  # of a crop's side: 24 of 256 pixels, about as far as bands reach
-_LINES = 3.0  # how much more the means of lines count than single pixels; 10 cost the objective a fiftieth
+_LINES = 3.0  # how much more the means of lines count than single pixels; ten times holds the painting back
 _SLIGHT = 1e-3  # variance of colours that a flat painting is taken to have
 
 
