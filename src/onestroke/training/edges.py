@@ -11,13 +11,17 @@ import torch
 from torch import Tensor
 
 _SHARE = 0.1  # of a crop's side: 24 of 256 pixels, about as far as bands reach
+_LEAST = 32  # side in pixels of a part
 _LINES = 3.0  # how much more the means of lines count than single pixels; ten times holds the painting back
 _SLIGHT = 1e-3  # variance of colours that a flat painting is taken to have
 
 
 def ring_of(crop: int) -> int:
-    """Width in pixels of what is compared along the edges of a part, in whole eights; 0 where a crop is too small."""
-    return 8 * round(_SHARE * crop / 8)
+    """Width in pixels of what is compared along the edges of a part, in whole eights; 0 where a crop is too small.
+
+    A part has 32 pixels a side at least, as crops have.
+    """
+    return min(8 * round(_SHARE * crop / 8), max(0, 8 * ((crop - _LEAST) // 32)))
 
 
 def part_of(pictures: Tensor, ring: int) -> Tensor:
