@@ -21,7 +21,7 @@ from onestroke.data.datamodule import Batch
 from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
-from onestroke.training.edges import ring_of
+from onestroke.training.edges import part_of, ring_of
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import Parts, build
 from onestroke.vgg import VGG
@@ -103,7 +103,7 @@ class Step(StyleTransfer):
         painted = gmac(self.network, height, width)
         ring = ring_of(min(height, width))
         if self.edges and ring:
-            painted += gmac(self.network, height - 4 * ring, width - 4 * ring)
+            painted += gmac(self.network, *part_of(torch.empty(1, 3, height, width), ring).shape[-2:])
         return 3 * painted + 2 * output + content
 
 

@@ -81,7 +81,7 @@ def test_realtime_is_as_near_to_the_painting_as_1_3_times_the_default_network(
 
 
 @pytest.mark.parametrize(
-    "file, style", [(GALLERY, style) for style in STYLES] + [(FILES[name], None) for name in FILES]
+    "file, style", [(GALLERY, style) for style in STYLES] + [(file, None) for file in FILES.values()]
 )
 def test_nothing_is_laid_along_the_edges_whatever_the_picture(file: Path, style: str | None) -> None:
     bands = bands_of(Stylizer(file, mix=style).paint)

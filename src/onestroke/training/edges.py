@@ -21,7 +21,7 @@ def ring_of(crop: int) -> int:
 
     A part has 32 pixels a side at least, as crops have.
     """
-    return min(8 * round(_SHARE * crop / 8), max(0, 8 * ((crop - _LEAST) // 32)))
+    return 8 * max(0, min(round(_SHARE * crop / 8), (crop - _LEAST) // 32))
 
 
 def part_of(pictures: Tensor, ring: int) -> Tensor:
@@ -58,5 +58,6 @@ def apart(part: Tensor, whole: Tensor, ring: int) -> Tensor:
     pixels = (difference.square() * frame).sum(dim=(1, 2, 3)) / (frame.sum() * difference.shape[1])
     rows, columns = difference.mean(dim=3), difference.mean(dim=2)
     lines = torch.cat([side for means in (rows, columns) for side in (means[..., :ring], means[..., -ring:])], dim=2)
-    apart = pixels + _LINES * lines.square().mean(dim=(1, 2))
-    return apart / (whole.var(dim=(2, 3), correction=0).mean(dim=1) + _SLIGHT)
+    return (pixels + _LINES * lines.square().mean(dim=(1, 2))) / (
+        whole.var(dim=(2, 3), correction=0).mean(dim=1) + _SLIGHT
+    )
