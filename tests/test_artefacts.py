@@ -25,6 +25,7 @@ from onestroke.evaluation.artefacts import (
     flat_noise,
     flat_noise_of,
     pair,
+    strongest_spot,
 )
 
 HEIGHT, WIDTH = 150, 175  # odd, and no multiple of anything
@@ -288,6 +289,23 @@ def test_a_spot_is_as_strong_as_its_colour_is_foreign() -> None:
         moved = image.roll((3, -4), dims=(2, 3))
         assert float(blobs(moved, image)) < 0.25 * strength
     assert found[0] > 2 * found[1]
+
+
+def starry() -> Tensor:
+    """A night in strokes of blue and yellow, with two stars."""
+    blue, yellow = (torch.tensor(c).view(1, 3, 1, 1) for c in ((0.1, 0.25, 0.55), (0.95, 0.85, 0.45)))
+    night = blue + (yellow - blue) * (0.15 + 0.2 * strokes(10)).clamp(0, 1)
+    return dropped((0.95, 0.85, 0.45), 8)(night).roll((-10, 25), dims=(2, 3)).clamp(0, 1)
+
+
+def test_stars_are_no_fault_of_who_paints_like_a_painter_of_stars() -> None:
+    own, empty = strongest_spot(starry()), torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    assert own > 1.2 * LIMITS["blobs"]
+    assert fired(pair(starry(), empty)) == ["blobs"]
+    assert pair(starry(), empty, spot=own)["blobs"] == pytest.approx(LIMITS["blobs"])
+    # what that painter does not have is one all the same, and who has fainter spots gets no bonus and no malus
+    assert pair(dropped((1.0, 0.0, 1.0), 5)(starry()), empty, spot=own)["blobs"] > 1.2 * LIMITS["blobs"]
+    assert pair(starry(), empty, spot=0.5)["blobs"] == pair(starry(), empty)["blobs"]
 
 
 def test_an_edge_or_a_stroke_is_no_spot() -> None:

@@ -21,7 +21,8 @@ from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import UserError
-from onestroke.evaluation.measure import means
+from onestroke.evaluation.artefacts import blobs
+from onestroke.evaluation.measure import Measure, means, style_at
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -97,6 +98,18 @@ def test_the_errors_are_the_objective_s(evaluated: dict[str, Any], folder: Path)
         gram = gram_matrix(features)[0].double()
         expected = 2 * (gram - style).square().sum() / (gram.square().sum() + style.square().sum())
         assert found["style_unseen/relu3_1"] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_spots_are_measured_by_those_of_the_painting() -> None:
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    star = 0.2 + 0.7 * torch.exp(-((y - 30) ** 2 + (x - 34) ** 2) / 60).expand(1, 3, 64, 64)
+    vgg, empty = VGG(CARD_LAYERS), torch.full((1, 3, 64, 64), 0.5)
+    found = {name: Measure(style_at(name, [], vgg), vgg).all(star, empty) for name in ("starry_night", "great_wave")}
+    strongest = float(blobs(star, empty))
+    own = styles.from_card("starry_night", 256, CARD_LAYERS).spot
+    assert own > 1.2 and strongest > 0
+    assert found["starry_night"]["artefact/blobs"] == pytest.approx(strongest / own)
+    assert found["great_wave"]["artefact/blobs"] == pytest.approx(strongest)
 
 
 def test_means_are_over_photos_and_leave_out_what_is_no_number(evaluated: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from onestroke import images, styles
 from onestroke.errors import UserError
+from onestroke.evaluation.artefacts import strongest_spot
 from onestroke.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
 from onestroke.vgg import VGG
 
@@ -188,6 +189,23 @@ def test_a_card_keeps_its_facts(card: Path) -> None:
     assert styles.read_card(card, 256, ["relu1_1"]).facts == FACTS
 
 
+def test_a_card_says_how_strong_the_painting_s_spots_are(card: Path, painting: Path, tmp_path: Path) -> None:
+    for size in CARD_SIZES:
+        with Image.open(painting) as picture:
+            scale = size / min(picture.size)
+            sides = tuple(round(scale * side) for side in picture.size)
+            small = picture.convert("RGB").resize(sides, Image.Resampling.BICUBIC)
+        expected = strongest_spot(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255)
+        assert styles.read_card(card, size, []).spot == pytest.approx(expected, rel=0.05)
+        assert expected > 0.01
+    with safe_open(str(card), framework="pt") as file:
+        document = json.loads(file.metadata()["onestroke"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    del document["spot"]
+    save_file(tensors, tmp_path / "older.safetensors", {"onestroke": json.dumps(document)})
+    assert styles.read_card(tmp_path / "older.safetensors", 256, []).spot == 0
+
+
 def test_a_card_is_read_only_as_far_as_asked(card: Path) -> None:
     assert len(list(styles.read_card(card, 384, ["relu2_2"]).buffers())) == 2
 
@@ -198,7 +216,7 @@ def test_a_card_is_small_and_holds_no_picture(card: Path) -> None:
         names = set(file.keys())
         assert names == {f"{s}.{la}.{part}" for s in CARD_SIZES for la in CARD_LAYERS for part in ("gram", "mean")}
         assert all(file.get_tensor(name).ndim == 1 for name in names)
-        assert set(json.loads(file.metadata()["onestroke"])) == {"version", "name", "vgg", "facts", "scale"}
+        assert set(json.loads(file.metadata()["onestroke"])) == {"version", "name", "vgg", "facts", "scale", "spot"}
 
 
 @pytest.mark.parametrize("kind", ["foreign", "truncated", "newer", "missing"])

@@ -1,7 +1,7 @@
 """Style: what is to be imitated, as statistics of VGG features; from a picture, several, or a card that ships.
 
 A style card holds all that training needs of a painting, for each layer and style size: the Gram matrix (upper
-triangle) and the mean of each channel, and the painting's facts. About a megabyte, and no picture.
+triangle) and the mean of each channel, the strongest spot, and the painting's facts. A megabyte, and no picture.
 
     python -m onestroke.styles make image=painting.jpg out=card.safetensors title="..." artist="..." year=1889
 """
@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from onestroke import images
 from onestroke.errors import UserError, near, told
+from onestroke.evaluation.stains import strongest_spot
 from onestroke.files import atomic
 from onestroke.vgg import VGG
 
@@ -125,13 +126,20 @@ class Style(nn.Module):
         means: layer name -> (C,).
         facts: what is known of it.
         size: the shorter side in pixels at which it was measured: the size of its strokes.
+        spot: its strongest spot at that size, see `onestroke.evaluation.stains.strongest_spot`; 0 where it isn't known.
     """
 
     def __init__(
-        self, name: str, grams: Mapping[str, Tensor], means: Mapping[str, Tensor], facts: Facts, size: int
+        self,
+        name: str,
+        grams: Mapping[str, Tensor],
+        means: Mapping[str, Tensor],
+        facts: Facts,
+        size: int,
+        spot: float = 0.0,
     ) -> None:
         super().__init__()
-        self.name, self.facts, self.size = name, facts, size
+        self.name, self.facts, self.size, self.spot = name, facts, size, spot
         for layer, gram in grams.items():
             self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
         for layer, mean in means.items():
@@ -204,7 +212,8 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
             raise UserError(f"style.image: {path} is only {width} x {height}; its shorter side must be at least 64")
         pictures.append(picture)
     grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
-    return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size)
+    spot = max(strongest_spot(images.fit(picture, short_side=size)) for picture in pictures)
+    return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size, spot)
 
 
 def card_names() -> list[str]:
@@ -250,10 +259,11 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
                 triangle = card.get_tensor(f"{size}.{layer}.gram").float() * document["scale"][f"{size}.{layer}"]
                 means[layer] = card.get_tensor(f"{size}.{layer}.mean")
                 grams[layer] = _symmetric(triangle, means[layer].numel())
+            spot = float(document.get("spot", {}).get(str(size), 0))  # older cards don't say
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path} is not a style card: {error}") from error
     facts = {f.name: str(document["facts"].get(f.name, "")) for f in fields(Facts)}
-    return Style(document["name"], grams, means, Facts(**facts), size)
+    return Style(document["name"], grams, means, Facts(**facts), size, spot)
 
 
 def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
@@ -265,8 +275,10 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
     vgg = VGG(CARD_LAYERS, CARD_ARCH)
     tensors: dict[str, Tensor] = {}
     scale: dict[str, float] = {}
+    spot: dict[str, float] = {}
     for size in CARD_SIZES:
         style = from_pictures(name, paths, size, CARD_LAYERS, vgg)
+        spot[str(size)] = style.spot
         for layer in CARD_LAYERS:
             gram = style.gram(layer)
             rows, columns = torch.triu_indices(*gram.shape)
@@ -280,6 +292,7 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
         "vgg": CARD_ARCH,
         "facts": asdict(facts),
         "scale": scale,
+        "spot": spot,
     }
     with atomic(out) as temporary:
         temporary.write_bytes(serialize(tensors, metadata={"onestroke": json.dumps(document)}))

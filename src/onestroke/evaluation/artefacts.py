@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onestroke.evaluation.bands import bands_of
-from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of
+from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of, strongest_spot
 from onestroke.losses.grid import GRID, RING, TILE, UNSEEN
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "flat_noise",
     "flat_noise_of",
     "pair",
+    "strongest_spot",
 ]
 
 LIMITS: dict[str, float] = {
@@ -50,8 +51,13 @@ _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
 _KNEE = 6 / 29
 
 
-def pair(output: Tensor, photo: Tensor, palette: Tensor | None = None) -> dict[str, float]:
-    """All detectors on one painting and its photo, (1, 3, H, W) each; for `palette` see `colour_cast`.
+def pair(output: Tensor, photo: Tensor, palette: Tensor | None = None, spot: float = 0.0) -> dict[str, float]:
+    """All detectors on one painting and its photo, (1, 3, H, W) each.
+
+    Args:
+        output, photo: in [0, 1].
+        palette: see `colour_cast`.
+        spot: the strongest that the imitated painting has, see `blobs`.
 
     Returns:
         The names of LIMITS with their values, `colour_cast` with a palette and `colour_shift` without. `flat_noise` is
@@ -67,7 +73,7 @@ def pair(output: Tensor, photo: Tensor, palette: Tensor | None = None) -> dict[s
     values = {
         "checkerboard": checkerboard(output, photo),
         "border": border(output, photo),
-        "blobs": blobs(output, photo),
+        "blobs": blobs(output, photo, spot),
         "flat_noise": flat_noise(output, photo),
         colour: colour_cast(output, photo, palette),
     }

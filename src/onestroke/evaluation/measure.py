@@ -83,7 +83,8 @@ class Measure:
         distance = metrics.lpips(output, photo) if lpips else None
         if distance is not None:
             found["lpips"] = distance
-        found |= {f"artefact/{name}": value for name, value in artefacts.pair(output, photo).items()}
+        faults = artefacts.pair(output, photo, spot=self.style.spot)
+        found |= {f"artefact/{name}": value for name, value in faults.items()}
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
