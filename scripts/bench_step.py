@@ -21,7 +21,6 @@ from onestroke.data.datamodule import Batch
 from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
-from onestroke.training.edges import part_of, ring_of
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import Parts, build
 from onestroke.vgg import VGG
@@ -101,9 +100,8 @@ class Step(StyleTransfer):
             for layers in (self.objective.output_layers, self.objective.content_layers)
         )
         painted = gmac(self.network, height, width)
-        ring = ring_of(min(height, width))
-        if self.edges and ring:
-            painted += gmac(self.network, *part_of(torch.empty(1, 3, height, width), ring).shape[-2:])
+        if self.edges:  # for which every other photo is painted once more
+            painted *= 1.5
         return 3 * painted + 2 * output + content
 
 

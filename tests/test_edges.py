@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.training.edges import apart, part_of, ring_of
+from onestroke.training.edges import apart, exchanged, ring_of
 from onestroke.training.module import StyleTransfer
 from tests.test_training import objective, tiny
 
@@ -18,60 +19,58 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("crop, ring", [(256, 24), (192, 16), (128, 16), (64, 8), (63, 0), (41, 0), (32, 0)])
-def test_rings_are_whole_eights_and_leave_a_part_of_32_pixels(crop: int, ring: int) -> None:
-    assert ring_of(crop) == ring
-    assert ring % 8 == 0 and crop - 4 * ring >= 32
-    assert ring == 0 or part_of(torch.zeros(1, 3, crop, crop), ring).shape == (1, 3, crop - 4 * ring, crop - 4 * ring)
+@pytest.mark.parametrize("side, ring", [(720, 72), (256, 24), (192, 16), (128, 16), (64, 8), (41, 8), (32, 8)])
+def test_rings_are_whole_eights(side: int, ring: int) -> None:
+    assert ring_of(side) == ring
+    assert 4 * ring <= side
 
 
-def test_a_part_is_far_from_the_edges_of_the_whole() -> None:
-    places = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 3, 64, 64)
-    part = part_of(places, 8)
-    assert (float(part.min()), float(part.max())) == (16, 47)
+@pytest.mark.parametrize("height, width", [(256, 192), (64, 64), (41, 47), (32, 32)])
+def test_what_lies_along_the_edges_was_far_from_any(height: int, width: int) -> None:
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([y, x])[None]
+    moved, ring = exchanged(places), ring_of(min(height, width))
+    assert torch.equal(moved.flatten(2).sort(dim=2).values, places.flatten(2).sort(dim=2).values)
+    rows, columns = moved[0, 0, :, 0], moved[0, 1, 0]
+    for line, side in ((rows, height), (columns, width)):
+        along = torch.cat([line[:ring], line[-ring:]])
+        assert ring <= int(along.min()) and int(along.max()) < side - ring
+        assert int(line[0]) % 8 == side % 8  # the same pixels are halved, where sides are whole eights
+    assert torch.equal(moved[0, 0], rows[:, None].expand(height, width))
+    assert torch.equal(moved[0, 1], columns.expand(height, width))
 
 
-def banded(height: int, band: int, ring: int, squared: float) -> float:
+def banded(side: int, band: int, ring: int, squared: float) -> float:
     """What a band along one edge of noise counts: its share of the frame, and of the lines along the edges."""
-    frame, across = height**2 - (height - 2 * ring) ** 2, (band / height) ** 2
+    frame, across = side**2 - (side - 2 * ring) ** 2, (band / side) ** 2
     lines = (band + 2 * ring * across) / (4 * ring)
-    return squared * (band * height / frame + 3 * lines) / (1 / 12 + 1e-3)
+    return squared * (band * side / frame + 3 * lines) / (1 / 12 + 1e-3)
 
 
 def test_a_band_counts_as_its_share_of_the_frame_and_of_its_lines() -> None:
-    whole = noise(2, 3, 40, 40)
-    assert apart(whole, whole, 8).tolist() == [0, 0]
-    band = whole.clone()
+    wanted = noise(2, 3, 40, 40)
+    assert apart(wanted, wanted).tolist() == [0, 0]
+    band = wanted.clone()
     band[1, :, :8] += 0.3
-    none, some = apart(band, whole, 8).tolist()
+    none, some = apart(band, wanted).tolist()
     assert none == 0
     assert some == pytest.approx(banded(40, 8, 8, 0.09), rel=0.05)
 
 
 def test_as_much_counts_less_where_it_is_no_band() -> None:
-    whole = noise(1, 3, 40, 40)
+    wanted = noise(1, 3, 40, 40)
     band, strokes = torch.zeros(1, 3, 40, 40), 0.3 * (noise(1, 1, 1, 40, seed=2) > 0.5).float() - 0.15
     band[..., :8, :], strokes = 0.15, F.pad(strokes.expand(1, 3, 8, 40), (0, 0, 0, 32))
     assert float(band.square().sum()) == pytest.approx(float(strokes.square().sum()))
-    assert float(apart(whole + band, whole, 8)) > 2 * float(apart(whole + strokes, whole, 8))
+    assert float(apart(wanted + band, wanted)) > 2 * float(apart(wanted + strokes, wanted))
 
 
-def test_other_colours_all_over_are_no_band_and_the_middle_does_not_count() -> None:
-    whole = noise(1, 3, 40, 40)
-    tinted = whole + torch.tensor([0.2, -0.1, 0.3]).view(3, 1, 1)
-    assert float(apart(tinted, whole, 8)) < 1e-9
-    middle = whole.clone()
-    middle[..., 8:32, 8:32] = noise(1, 3, 24, 24, seed=1)
-    middle[..., 8:32, 8:32] += (whole - middle)[..., 8:32, 8:32].mean(dim=(2, 3), keepdim=True)
-    assert float(apart(middle, whole, 8)) < 1e-9
-
-
-def test_only_the_frame_of_the_part_is_pulled() -> None:
-    part, whole = noise(1, 3, 40, 40).requires_grad_(), noise(1, 3, 40, 40, seed=1).requires_grad_()
-    apart(part, whole, 8).sum().backward()
-    assert whole.grad is None and part.grad is not None
-    assert float(part.grad[..., 8:32, 8:32].abs().max()) == 0
-    assert float(part.grad[..., :8, :].abs().min()) > 0
+def test_only_the_frame_is_pulled_and_only_of_what_is_painted_once_more() -> None:
+    painting, wanted = noise(1, 3, 40, 40).requires_grad_(), noise(1, 3, 40, 40, seed=1).requires_grad_()
+    apart(painting, wanted).sum().backward()
+    assert wanted.grad is None and painting.grad is not None
+    assert float(painting.grad[..., 8:32, 8:32].abs().max()) == 0
+    assert float(painting.grad[..., :8, :].abs().min()) > 0
 
 
 class Framing(nn.Module):
@@ -97,14 +96,69 @@ def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
         (slopes[name],) = torch.autograd.grad(losses[name]["edges"], module.network.band)
     assert set(losses["none"]) == {"content", "gram", "edges"}
     assert float(losses["none"]["edges"].detach()) == 0
-    assert float(losses["bright"]["edges"].detach()) == pytest.approx(2 * banded(32, 6, 8, 0.09), rel=0.05)
+    # of the frame, the 6 lines at the top and, as the photo's band lies in the middle now, both ends of that; it makes
+    # up for the other in the means of the columns
+    frame, variance = 64**2 - 48**2, 1 / 12 + 0.09 * 6 / 64 * 58 / 64 + 1e-3
+    expected = 2 * 0.09 * ((6 * 64 + 6 * 16) / frame + 3 * 6 / 32) / variance
+    assert float(losses["bright"]["edges"].detach()) == pytest.approx(expected, rel=0.05)
     assert float(slopes["bright"]) > 0 > float(slopes["dark"])
 
 
-@pytest.mark.parametrize("edges, crop", [(None, 64), (0.5, 32)])
-def test_it_is_left_out_where_nobody_asks_or_a_crop_is_too_small(edges: float | None, crop: int) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), edges=edges)
-    assert set(module._judged(noise(2, 3, crop, crop), module._orders(range(2)))) == {"content", "gram"}
+class Counting(nn.Module):
+    """Gives its photos back, and says which it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1))
+        self.seen: list[Tensor] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen.append(image.detach())
+        return image + self.shift
+
+
+def test_every_other_photo_is_painted_once_more_with_its_halves_exchanged() -> None:
+    module = StyleTransfer(tiny(), objective(), objective(), edges=0.5)
+    network = module.network = Counting()  # type: ignore[assignment]
+    photos = noise(4, 3, 32, 64)
+    module._judged(photos, module._orders(range(4)))
+    whole, again = network.seen
+    assert torch.equal(whole, photos)
+    top, bottom = photos[[0, 2]].chunk(2, dim=2)
+    left, right = torch.cat([bottom, top], dim=2).chunk(2, dim=3)
+    assert torch.equal(again, torch.cat([right, left], dim=3))
+
+
+@pytest.mark.parametrize("styles", [1, 2, 3, 4, 7])
+def test_in_each_style_every_other_photo_is(styles: int) -> None:
+    module = StyleTransfer(tiny(), objective(), objective())
+    judge = SimpleNamespace(styles=[SimpleNamespace(name=str(i)) for i in range(styles)])
+    module._frozen = (judge, judge)  # type: ignore[assignment]
+    orders = module._orders(range(4 * styles))
+    assert orders.again is not None
+    for style in range(styles):
+        assert int(orders.again[style::styles].sum()) == 2
+    # and in several processes, each with photos of its own, the same ones
+    parts = [module._orders(range(start, 4 * styles, 2)).again for start in (0, 1)]
+    assert torch.equal(torch.stack([part for part in parts if part is not None], dim=1).flatten(), orders.again)
+
+
+def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
+    module = StyleTransfer(tiny(), objective(), objective(), edges=1.0)
+    module.network = Framing(0.3)  # type: ignore[assignment]
+    photos = noise(4, 3, 32, 32)
+    found = []
+    for size in (1, 2, 4):
+        batches = [range(start, start + size) for start in range(0, 4, size)]
+        edges = [module._judged(photos[list(b)], module._orders(b))["edges"].detach() for b in batches]
+        found.append(torch.stack(edges))
+    assert float(found[0][1]) == float(found[0][3]) == 0 < float(found[0][0])
+    assert [float(each.mean()) for each in found] == pytest.approx([float(found[2])] * 3, rel=1e-4)
+
+
+def test_it_is_left_out_where_nobody_asks() -> None:
+    module = StyleTransfer(tiny(), objective(), objective(), edges=None)
+    assert set(module._judged(noise(2, 3, 64, 64), module._orders(range(2)))) == {"content", "gram"}
 
 
 def test_a_resumed_run_keeps_its_weight_and_older_runs_had_none() -> None:

@@ -22,7 +22,7 @@ from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.layers import Rows
 from onestroke.training.compiling import compile_parts
-from onestroke.training.edges import apart, part_of, ring_of
+from onestroke.training.edges import apart, exchanged
 from onestroke.training.muon import Muon, move_towards, split
 from onestroke.training.teacher import Teacher
 
@@ -101,13 +101,19 @@ class Orders:
     """What the pictures of a batch are to be painted in; None where there is no choice.
 
     style: numbers of styles, (N,). strength, stroke: places of the network's dials, (N,) in [0, 1]. which: numbers of
-    what the objective has of these styles, at the stroke's size, (N,).
+    what the objective has of these styles, at the stroke's size, (N,). again: whether it is painted once more, for
+    what it is along its edges, (N,).
     """
 
     style: Tensor | None = None
     strength: Tensor | None = None
     stroke: Tensor | None = None
     which: Tensor | None = None
+    again: Tensor | None = None
+
+    def of(self, some: Tensor) -> Orders:
+        """Those of some pictures, by their numbers in the batch."""
+        return Orders(*(None if each is None else each[some] for each in vars(self).values()))
 
 
 class StyleTransfer(LightningModule):
@@ -342,7 +348,9 @@ class StyleTransfer(LightningModule):
         styles = len(self.judge.styles)
         sizes = len(self.objective.styles) // styles
         style = torch.tensor([n % styles for n in numbers])
-        orders = self._defaults(style)
+        # every other photo, and every other of each style
+        again = torch.tensor([(n + (n // styles) * (styles % 2 == 0)) % 2 == 0 for n in numbers])
+        orders = replace(self._defaults(style), again=again)
         if not self.dials:
             return replace(orders, which=orders.style)
         # the first number decides whether the dials move at all, so that every style has its share of defaults
@@ -365,11 +373,20 @@ class StyleTransfer(LightningModule):
             target = teacher.paint(photos, orders.style, orders.strength, orders.stroke)
             return teacher.judge(output, target)
         losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
-        ring = ring_of(min(photos.shape[-2:]))
-        if self.edges and ring:
-            part = self._paint(self.network, part_of(photos, ring), orders).float()
-            losses["edges"] = self.edges * apart(part, part_of(output, ring), ring).mean()
+        if self.edges:
+            losses["edges"] = self.edges * self._at_edges(photos, output, orders)
         return losses
+
+    def _at_edges(self, photos: Tensor, output: Tensor, orders: Orders) -> Tensor:
+        assert orders.again is not None
+        some = orders.again.nonzero()[:, 0]
+        if not len(some):  # as in every other batch of one
+            return output.new_zeros(())
+        where = some.to(photos.device)
+        moved = exchanged(photos[where]).contiguous(memory_format=torch.channels_last)
+        again = self._paint(self.network, moved, orders.of(some)).float()
+        # a half of all photos, and of this process's by chance more or fewer
+        return apart(again, exchanged(output[where])).sum() * 2 / len(photos)
 
     def _paint(self, network: nn.Module, photos: Tensor, orders: Orders) -> Tensor:
         given: dict[str, Tensor] = {}
