@@ -25,8 +25,8 @@ from onestroke.evaluation.artefacts import (
     flat_noise,
     flat_noise_of,
     pair,
-    strongest_spot,
 )
+from onestroke.spots import strongest_spot
 
 HEIGHT, WIDTH = 150, 175  # odd, and no multiple of anything
 

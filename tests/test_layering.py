@@ -26,6 +26,7 @@ ORDER = (
     ("downloads",),
     ("decoding",),
     ("images",),
+    ("spots",),
     ("convolutions",),
     ("vgg",),
     ("styles",),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from onestroke import images, styles
 from onestroke.errors import UserError
-from onestroke.evaluation.artefacts import strongest_spot
+from onestroke.spots import strongest_spot
 from onestroke.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
 from onestroke.vgg import VGG
 

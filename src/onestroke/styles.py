@@ -24,8 +24,8 @@ from torch.autograd.function import once_differentiable
 
 from onestroke import images
 from onestroke.errors import UserError, near, told
-from onestroke.evaluation.stains import strongest_spot
 from onestroke.files import atomic
+from onestroke.spots import strongest_spot
 from onestroke.vgg import VGG
 
 CARD_SIZES = (256, 384, 512)
@@ -126,7 +126,7 @@ class Style(nn.Module):
         means: layer name -> (C,).
         facts: what is known of it.
         size: the shorter side in pixels at which it was measured: the size of its strokes.
-        spot: its strongest spot at that size, see `onestroke.evaluation.stains.strongest_spot`; 0 where it isn't known.
+        spot: its strongest spot at that size, see `onestroke.spots`; 0 where it isn't known.
     """
 
     def __init__(

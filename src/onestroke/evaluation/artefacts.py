@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onestroke.evaluation.bands import bands_of
-from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of, strongest_spot
+from onestroke.evaluation.stains import SMALLEST, blobs, check, flat_noise, flat_noise_of
 from onestroke.losses.grid import GRID, RING, TILE, UNSEEN
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "flat_noise",
     "flat_noise_of",
     "pair",
-    "strongest_spot",
 ]
 
 LIMITS: dict[str, float] = {
