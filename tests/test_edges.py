@@ -44,7 +44,7 @@ def banded(side: int, band: int, ring: int, squared: float) -> float:
     """What a band along one edge of noise counts: its share of the frame, and of the lines along the edges."""
     frame, across = side**2 - (side - 2 * ring) ** 2, (band / side) ** 2
     lines = (band + 2 * ring * across) / (4 * ring)
-    return squared * (band * side / frame + 3 * lines) / (1 / 12 + 1e-3)
+    return squared * (band * side / frame + 10 * lines) / (1 / 12 + 1e-3)
 
 
 def test_a_band_counts_as_its_share_of_the_frame_and_of_its_lines() -> None:
@@ -99,7 +99,7 @@ def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
     # of the frame, the 6 lines at the top and, as the photo's band lies in the middle now, both ends of that; it makes
     # up for the other in the means of the columns
     frame, variance = 64**2 - 48**2, 1 / 12 + 0.09 * 6 / 64 * 58 / 64 + 1e-3
-    expected = 2 * 0.09 * ((6 * 64 + 6 * 16) / frame + 3 * 6 / 32) / variance
+    expected = 2 * 0.09 * ((6 * 64 + 6 * 16) / frame + 10 * 6 / 32) / variance
     assert float(losses["bright"]["edges"].detach()) == pytest.approx(expected, rel=0.05)
     assert float(slopes["bright"]) > 0 > float(slopes["dark"])
 
