@@ -210,9 +210,9 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
         if min(picture.shape[-2:]) < 64:
             height, width = picture.shape[-2:]
             raise UserError(f"style.image: {path} is only {width} x {height}; its shorter side must be at least 64")
-        pictures.append(picture)
+        pictures.append(images.fit(picture, short_side=size))
     grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
-    spot = max(strongest_spot(images.fit(picture, short_side=size)) for picture in pictures)
+    spot = max(strongest_spot(picture) for picture in pictures)
     return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size, spot)
 
 

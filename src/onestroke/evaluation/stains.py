@@ -34,7 +34,7 @@ def check(output: Tensor, photo: Tensor) -> None:
         )
 
 
-def blobs(output: Tensor, photo: Tensor, own: float = 0.0) -> Tensor:
+def blobs(output: Tensor, photo: Tensor, spot: float = 0.0) -> Tensor:
     """Isolated spots of extreme colour or brightness, which instance norm is prone to (droplets: Karras et al., 2020).
 
     What a spot is, see `onestroke.spots`. Where the photo has one, the painting may have one as strong. A border of 8
@@ -42,15 +42,15 @@ def blobs(output: Tensor, photo: Tensor, own: float = 0.0) -> Tensor:
 
     Args:
         output, photo: (N, 3, H, W) in [0, 1].
-        own: `strongest_spot` of the painting that was to be imitated. Stars are spots, and who paints like van Gogh may
-            paint them as strong as he did: above 1, it is the measure.
+        spot: `strongest_spot` of the painting that was to be imitated. Stars are spots, and who paints like van Gogh
+            may paint them as strong as he did: above 1, it is the measure.
 
     Returns:
         (N,), from 0: the strongest spot. About a quarter of what its colour is off its surroundings by, in standard
-        deviations of the painting's detail in that direction, or of `own` where that is more than 1.
+        deviations of the painting's detail in that direction, or of `spot` where that is more than 1.
     """
     check(output, photo)
-    return strongest(output, photo) / max(1.0, own)
+    return strongest(output, photo) / max(1.0, spot)
 
 
 def flat_noise(output: Tensor, photo: Tensor) -> Tensor:

@@ -349,7 +349,7 @@ class StyleTransfer(LightningModule):
         sizes = len(self.objective.styles) // styles
         style = torch.tensor([n % styles for n in numbers])
         # every other photo, and every other of each style
-        again = torch.tensor([(n + (n // styles) * (styles % 2 == 0)) % 2 == 0 for n in numbers])
+        again = torch.tensor([sum(divmod(n, styles)) % 2 == 0 for n in numbers])
         orders = replace(self._defaults(style), again=again)
         if not self.dials:
             return replace(orders, which=orders.style)
