@@ -283,6 +283,18 @@ def test_a_resumed_run_keeps_its_settings(trained: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_trainings_that_start_in_the_same_second_have_a_folder_each(tmp_path: Path) -> None:
+    asked = "from onestroke.apps.train import run_folder as f; print(*(f(None, 'été', 'then') for _ in range(2)))"
+    started = [
+        subprocess.Popen([sys.executable, "-c", asked], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    said = [process.communicate()[0].decode().split() for process in started]
+    assert all(first == again for first, again in said)  # Hydra asks more than once
+    assert {first for first, _ in said} == {f"runs/été/then{end}" for end in ("", "_2", "_3", "_4")}
+    assert all((tmp_path / first).is_dir() for first, _ in said)
+
+
 def test_a_foreign_resume_file_runs_nothing(tmp_path: Path) -> None:
     import pickle
 

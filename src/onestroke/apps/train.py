@@ -29,12 +29,38 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "configs"
 
 
+_MINE: dict[Path, Path] = {}  # a run's folder under its usual name, and the one that this process made for it
+
+
 def run_folder(resume: str | None, style: str, now: str) -> str:
-    """A run's folder: runs/<style>/<time>, or the one that is resumed."""
+    """A run's folder: runs/<style>/<time>, or the one that is resumed.
+
+    It is made here, since two trainings of a style that start in the same second would else write over each other's
+    files: the second one's is <time>_2. Called again in the same process, it is the same.
+    """
     if resume:
         path = Path(resume)
         return str(path if path.is_dir() else path.parent)
-    return str(Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now)
+    usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        return str(usual)  # the first process owns it
+    if usual not in _MINE:
+        _MINE[usual] = _made(usual)
+    return str(_MINE[usual])
+
+
+def _made(usual: Path) -> Path:
+    """A new folder of that name, or with the first number behind it that is free; where none can be made, its name."""
+    folder, number = usual, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = usual.with_name(f"{usual.name}_{number}")
+        except OSError:
+            return usual  # which Hydra then can't make either, and says why
 
 
 def main() -> int:
