@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -29,9 +30,6 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "configs"
 
 
-_MINE: dict[Path, Path] = {}  # a run's folder under its usual name, and the one that this process made for it
-
-
 def run_folder(resume: str | None, style: str, now: str) -> str:
     """A run's folder: runs/<style>/<time>, or the one that is resumed.
 
@@ -42,13 +40,10 @@ def run_folder(resume: str | None, style: str, now: str) -> str:
         path = Path(resume)
         return str(path if path.is_dir() else path.parent)
     usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        return str(usual)  # the first process owns it
-    if usual not in _MINE:
-        _MINE[usual] = _made(usual)
-    return str(_MINE[usual])
+    return str(_made(usual) if _speaks_for_all() else usual)
 
 
+@functools.cache  # Hydra asks more than once
 def _made(usual: Path) -> Path:
     """A new folder of that name, or with the first number behind it that is free; where none can be made, its name."""
     folder, number = usual, 1
@@ -61,6 +56,11 @@ def _made(usual: Path) -> Path:
             folder = usual.with_name(f"{usual.name}_{number}")
         except OSError:
             return usual  # which Hydra then can't make either, and says why
+
+
+def _speaks_for_all() -> bool:
+    """Whether this is the first, or the only, process of a run on this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def main() -> int:
@@ -94,8 +94,8 @@ def _job(config: DictConfig) -> None:
     from onestroke.training.run import resumed, train
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
+    if not _speaks_for_all():
+        logging.getLogger().setLevel(logging.ERROR)
     try:
         resolved = _plain(config)
         if resolved["resume"] is not None:
