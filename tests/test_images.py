@@ -335,6 +335,27 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
         assert set(map(tuple, as_bytes(images.read(path).rgb).reshape(-1, 3).tolist())) == {(255, 0, 0)}, suffix
 
 
+def test_frames_are_counted_and_exif_is_kept_raw(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a quay"
+    for suffix in ("jpg", "png", "webp"):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"still.{suffix}", exif=exif)
+        picture = images.read(tmp_path / f"still.{suffix}")
+        assert picture.frames == 1 and picture.exif is not None and b"a quay" in picture.exif
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert images.read(tmp_path / "film.gif").frames == 3
+
+
+def test_read_shrinks_to_a_longest_side(tmp_path: Path) -> None:
+    Image.fromarray(smooth(60, 97)).save(tmp_path / "photo.png")
+    whole = images.read(tmp_path / "photo.png").rgb
+    for side in (7, 50, 97, 1000):
+        got = images.read(tmp_path / "photo.png", max_side=side).rgb
+        assert (got - images.fit(whole, max_side=side)).abs().max() < 1e-5
+        assert got.shape == images.fit(whole, max_side=side).shape
+
+
 def test_one_pixel(tmp_path: Path) -> None:
     path = tmp_path / "dot.png"
     Image.new("RGB", (1, 1), (1, 2, 3)).save(path)

@@ -55,10 +55,16 @@ _TURNS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture, float32 in [0, 1]: `rgb` (1, 3, H, W) in sRGB, `alpha` (1, 1, H, W) or None."""
+    """A decoded picture, float32 in [0, 1]: `rgb` (1, 3, H, W) in sRGB, `alpha` (1, 1, H, W) or None.
+
+    exif: the EXIF block as the file has it, beginning with `Exif\\0\\0` or with the byte order, or None.
+    frames: how many frames or pages the file has; this is the first.
+    """
 
     rgb: Tensor
     alpha: Tensor | None = None
+    exif: bytes | None = None
+    frames: int = 1
 
     @property
     def height(self) -> int:

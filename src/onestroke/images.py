@@ -57,11 +57,16 @@ _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}
 _MAX_ASPECT = 8
 
 
-def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Picture:
     """Decode a picture of any kind in EXTENSIONS (the first frame of several), upright and converted to sRGB.
 
     16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored
     with a warning. The kind is told by the content, not by the suffix.
+
+    Args:
+        path: the file.
+        max_pixels: what its header may tell of at most.
+        max_side: what the longer side is shrunk to where it is longer, None for its own size.
 
     Raises:
         UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged
@@ -69,8 +74,11 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Picture:
     """
     path = Path(path)
     with decoding.opened(path, max_pixels) as image:
+        frames, exif = getattr(image, "n_frames", 1), image.info.get("exif")
         decoding.load(path, image)
-        return decoding.to_picture(image, f"'{path}'")
+        picture = decoding.to_picture(image, f"'{path}'")
+    alpha = None if picture.alpha is None else fit(picture.alpha, max_side=max_side)
+    return Picture(fit(picture.rgb, max_side=max_side), alpha, exif, frames)
 
 
 def from_pil(image: Image.Image) -> Picture:
