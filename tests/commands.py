@@ -27,8 +27,8 @@ TINY = (
 
 
 def environment() -> dict[str, str]:
-    """This process's, with one thread, so that sums are taken in one order."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "COLUMNS": "200"}
+    """This process's, with one thread, so that sums are taken in one order, and this checkout's package."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
 
 
 def command(
@@ -46,6 +46,34 @@ def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     done = command("train.py", *arguments[:1], *TINY, *arguments[1:], cwd=cwd)
     assert done.returncode == 0, done.stderr + done.stdout
     return done
+
+
+SIGNALLED = """
+import os, runpy, sys
+from onestroke.training.callbacks import Files
+
+number, step, *sys.argv = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+files = Files.on_train_batch_end
+
+def then_signal(self, trainer, module, *rest):
+    files(self, trainer, module, *rest)
+    if module.step == step:
+        os.kill(os.getpid(), number)
+
+Files.on_train_batch_end = then_signal
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def signalled(number: int, step: int, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`python train.py` on the tiny settings, which gets a signal after a step, and after its files where it is due.
+
+    The step is counted in the training itself, so that it is the same one on a machine of any speed.
+    """
+    return subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(int(number)), str(step), str(ROOT / "train.py"), *TINY, *arguments],
+        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
 
 
 def runs(cwd: Path) -> list[Path]:

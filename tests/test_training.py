@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import math
@@ -29,6 +30,7 @@ from onestroke.training.machine import Machine
 from onestroke.training.module import PATIENCE, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
 from onestroke.training.run import train
 from onestroke.vgg import VGG
+from tests.commands import scalars
 
 LAYERS = {"relu1_2", "relu2_2"}
 MACHINE = Machine("cpu", 1, "auto", "32-true", 0, False, "a test")
@@ -329,6 +331,21 @@ def test_weights_that_are_not_finite_are_never_exported(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="not finite"):
         train(CONFIG, tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_time_budget_ends_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by a twentieth of a second whenever it is looked at, and so the same on any machine."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    path = train({**CONFIG, "steps": 10**6, "minutes": 0.4}, tmp_path / "run", itertools.count(3.0, 0.05).__next__)
+    training = load(path)[1].training
+    assert training["seconds"] == pytest.approx(24, abs=0.5)
+    assert 50 < training["steps"] < 200
+    rates = [rate for _, rate in scalars(tmp_path / "run")["schedule/learning_rate"]]
+    assert max(rates) > 5 * rates[0]  # it has warmed up
+    assert rates[-1] < 0.1 * max(rates)
+    looks = [step for step, _ in scalars(tmp_path / "run")["held_out/total"]]
+    assert len(looks) == 3 and looks[-1] == training["steps"]  # at 5 s, 15 s later, and at the end
 
 
 def test_config_is_kept_beside_the_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -83,7 +82,8 @@ class Meter(Callback):
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since = self._ended = self._printed = time.monotonic()
+        assert isinstance(pl_module, StyleTransfer)
+        self._since = self._ended = self._printed = pl_module.clock()
         if trainer.is_global_zero and sys.stderr.isatty():
             columns = (
                 BarColumn(bar_width=None),
@@ -95,17 +95,18 @@ class Meter(Callback):
             self._bar.start()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._waited += time.monotonic() - self._ended
+        assert isinstance(pl_module, StyleTransfer)
+        self._waited += pl_module.clock() - self._ended
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._ended = time.monotonic()
+        assert isinstance(pl_module, StyleTransfer)
+        self._ended = pl_module.clock()
         for line in batch["skipped"]:
             if line not in self.skipped:
                 self.skipped.append(line)
                 log.debug("skipped %s", line)
-        assert isinstance(pl_module, StyleTransfer)
         for name, loss in pl_module.losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._steps += 1
@@ -114,7 +115,7 @@ class Meter(Callback):
             if trainer.is_global_zero:
                 self._publish(trainer, pl_module, means)
             self._sums, self._steps, self._waited = {}, 0, 0.0
-            self._since = time.monotonic()
+            self._since = pl_module.clock()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.close()
@@ -150,8 +151,8 @@ class Meter(Callback):
         line = f"step {module.step}  {self.images_per_second:.1f} images/s  {terms}  {duration(left)} left"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=min(module.progress, 1.0), description=line)
-        elif module.step > 1 and time.monotonic() - self._printed > min(60.0, 10 + 0.05 * module.elapsed):
-            self._printed = time.monotonic()
+        elif module.step > 1 and module.clock() - self._printed > min(60.0, 10 + 0.05 * module.elapsed):
+            self._printed = module.clock()
             log.info("%3.0f %%  %s", 100 * min(module.progress, 1.0), line)
 
 
@@ -203,17 +204,17 @@ class Previews(Callback):
 
     def show(self, module: StyleTransfer, measured: bool = False) -> None:
         """Paint and judge now, and send both to TensorBoard; where `measured`, with all numbers."""
-        started = time.monotonic()
+        started = module.clock()
         self.metrics, paintings = module.evaluate(self.photos)
         if measured and self.measures is not None:
-            since = time.monotonic()
+            since = module.clock()
             self.metrics |= {f"measured/{name}": value for name, value in self._measured(paintings).items()}
-            self._next_measure = module.elapsed + max(60.0, 40 * (time.monotonic() - since))
+            self._next_measure = module.elapsed + max(60.0, 40 * (module.clock() - since))
         self.step = module.step
         if self.writer is not None:
             self._publish(self.writer, paintings)
         # at most a twentieth of the time goes into looking
-        self._next = module.elapsed + max(15.0, 0.15 * module.elapsed, 20 * (time.monotonic() - started))
+        self._next = module.elapsed + max(15.0, 0.15 * module.elapsed, 20 * (module.clock() - started))
 
     def _publish(self, writer: SummaryWriter, paintings: Sequence[Sequence[Tensor]]) -> None:
         for name, value in self.metrics.items():

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -139,6 +139,8 @@ class StyleTransfer(LightningModule):
             and all photos are there for what is painted most. With 1, what is painted at the defaults stays as it is.
         edges: how much it counts that a painting goes on where its picture was cut off, see training/edges.py; None:
             it is not asked for.
+        clock: seconds since some moment, never going back. All that a run does by time goes by this one: its budget of
+            minutes, the pace it tells, and when held-out photos are looked at.
     """
 
     def __init__(
@@ -155,6 +157,7 @@ class StyleTransfer(LightningModule):
         compiles: bool = False,
         moving: float = 0.5,
         edges: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -180,7 +183,7 @@ class StyleTransfer(LightningModule):
         self._bad = self._rollbacks = 0
         self._lr_factor = 1.0
         self._snapshot: dict[str, Any] | None = None
-        self._clock = 0.0
+        self.clock, self._seen = clock, 0.0
 
     @property
     def objective(self) -> Objective:
@@ -247,16 +250,16 @@ class StyleTransfer(LightningModule):
     def _rehearse(self, batch_size: int, crop: int, dtype: torch.dtype) -> float:
         photos = torch.rand(batch_size, 3, crop, crop, generator=torch.Generator().manual_seed(0))
         photos = photos.to(self.device, memory_format=torch.channels_last)
-        started = time.monotonic()
+        started = self.clock()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             losses = self._judged(photos, self._orders(range(batch_size)))
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        took = time.monotonic() - started
+        took = self.clock() - started
         self.network.zero_grad(set_to_none=True)
         return took
 
     def on_train_start(self) -> None:
-        self._clock = time.monotonic()
+        self._seen = self.clock()
         self._snapshot = self._state()
         if self.progress >= 1:  # a finished run was resumed: there is nothing left but to export
             self.trainer.should_stop = True
@@ -436,9 +439,9 @@ class StyleTransfer(LightningModule):
         move_towards(list(self.ema.parameters()), list(self.network.parameters()), share)
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        self.elapsed += now - self._clock
-        self._clock = now
+        now = self.clock()
+        self.elapsed += now - self._seen
+        self._seen = now
         if self.minutes and self.trainer.world_size > 1:
             # the schedule follows the clock, and all processes must follow the same one
             elapsed = torch.tensor(self.elapsed, device=self.device)

@@ -6,7 +6,8 @@ import copy
 import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,13 @@ class Parts:
     machine: Machine
 
 
-def train(config: Mapping[str, Any], run_dir: Path) -> Path:
+def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Path:
     """Train one style.
 
     Args:
         config: the composed and resolved config of configs/train.yaml, as plain containers.
         run_dir: the run's folder: resolved config, log, TensorBoard events, resume file.
+        clock: what `minutes` and all else that goes by time is measured with, in seconds.
 
     Returns:
         The style file.
@@ -91,7 +93,7 @@ def train(config: Mapping[str, Any], run_dir: Path) -> Path:
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, _moving(parts.network, init, settings.adapt), settings.edges,
+        parts.machine.compiles, _moving(parts.network, init, settings.adapt), settings.edges, clock,
     )  # fmt: skip
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
