@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -64,3 +66,68 @@ def memory_kept() -> Iterator[None]:
         yield
     finally:
         keep_memory(False)
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that this process may still take: what is free or can be freed, within every limit on it.
+
+    Limits are those of its control groups (versions 1 and 2, such as a container or a batch system sets) and the
+    one on its address space (`ulimit -v`).
+
+    Args:
+        root: where /proc and /sys are found.
+
+    Returns:
+        The least of what is left under each; `sys.maxsize` where the system doesn't say.
+    """
+    return max(0, min(_meminfo(root), *_control_groups(root), _address_space(root)))
+
+
+def _meminfo(root: Path) -> int:
+    return _entries(root / "proc/meminfo").get("MemAvailable:", sys.maxsize // 1024) * 1024
+
+
+def _control_groups(root: Path) -> Iterator[int]:
+    """What is left in each group that this process is in, from its own up to the top."""
+    yield sys.maxsize
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":
+            top, limit, used, cache = root / "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, limit = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            used, cache = "memory.usage_in_bytes", "total_inactive_file"
+        else:
+            continue
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):  # inside of a container the path may be that of the host: the top counts
+            folder = top.joinpath(*parts[:depth])
+            most, now = _text(folder / limit).strip(), _text(folder / used).strip()
+            if most.isdigit() and now.isdigit():
+                yield int(most) - int(now) + _entries(folder / "memory.stat").get(cache, 0)
+
+
+def _address_space(root: Path) -> int:
+    try:
+        import resource  # not on Windows
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if most == resource.RLIM_INFINITY:
+            return sys.maxsize
+        pages = _text(root / "proc/self/statm").split()
+        return most - (int(pages[0]) * resource.getpagesize() if pages else 0)
+    except (ImportError, OSError, ValueError):
+        return sys.maxsize
+
+
+def _entries(path: Path) -> dict[str, int]:
+    """Names and numbers of a file that has one of each in a line."""
+    found = (line.split() for line in _text(path).splitlines())
+    return {words[0]: int(words[1]) for words in found if len(words) > 1 and words[1].isdigit()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
