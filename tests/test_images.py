@@ -376,7 +376,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, reader) -> 
         "missing.png": "there is no file '.*missing.png'",
         "empty.png": "'.*empty.png' is empty",
         "text.jpg": r"'.*text.jpg' cannot be read as a picture; convert it to one of .*\.jpg.*\.webp",
-        "photo.heic": r"'.*photo.heic' cannot be read as a picture; convert it to one of .*\.png",
+        "photo.heic": r"'.*photo.heic' (is damaged or cut short|cannot be read, since HEIF needs)",
         "folder": "'.*folder' is a folder",
         "pipe": "'.*pipe' is not a regular file",
         "text.jpg/inside.png": "cannot be opened",

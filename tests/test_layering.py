@@ -24,6 +24,7 @@ ORDER = (
     ("devices",),
     ("arguments",),
     ("downloads",),
+    ("kinds",),
     ("decoding",),
     ("images",),
     ("spots",),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,31 +15,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
-# Each plugin puts its format into Image.OPEN when it is imported.
-from PIL import (
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    ImageCms,
-    ImageFile,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, ImageCms, ImageFile
 from torch import Tensor
 
+from onestroke import kinds
 from onestroke.errors import UserError
 
 Grey = npt.NDArray[np.float32]
 
 MAX_PIXELS = 200_000_000
-EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"))
-KNOWN = ", ".join(sorted(EXTENSIONS))
-"""EXTENSIONS for messages."""
-
-_KINDS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+_PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "GIF": "GifImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+}
 # LittleCMS's own numbers, since Pillow has changed their Python names.
 _BLACK_POINT_COMPENSATION, _NO_OPTIMIZATION = 0x2000, 0x0100
 _ORIENTATION = 0x0112
@@ -97,19 +93,17 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be opened ({error}); check the name and the disk") from error
     with file:
-        head = file.read(16)
+        head = file.read(kinds.HEAD)
         file.seek(0)
         if not head:
             raise UserError(f"'{path}' is empty; replace it with a whole copy")
-        # Not Image.open: that warns and refuses by a global limit, and tries kinds that start programs.
-        for kind in _KINDS:
-            factory, accept = Image.OPEN[kind]
-            if accept is not None and accept(head):
-                break
-        else:
-            raise UserError(f"'{path}' cannot be read as a picture; convert it to one of {KNOWN} first")
+        kind = kinds.kind_of(head)
+        if kind is None:
+            raise UserError(f"'{path}' cannot be read as a picture; convert it to one of {kinds.KNOWN} first")
+        if missing := kinds.unreadable(kind):
+            raise UserError(f"'{path}' cannot be read, since {kind} {missing}; or convert it first")
         try:
-            image = factory(file, "")
+            image = _opener(kind)(file, "")
         except Exception as error:
             raise _damaged(path, error) from error
         width, height = image.size
@@ -119,6 +113,16 @@ def opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
                 "are allowed; make it smaller first"
             )
         yield image
+
+
+def _opener(kind: str) -> Callable[[Any, str], ImageFile.ImageFile]:
+    """What reads a kind."""
+    # Not Image.open: that warns and refuses by a global limit, and tries kinds that start programs.
+    if kind == "HEIF":
+        importlib.import_module("pillow_heif").register_heif_opener()
+    else:
+        importlib.import_module(f"PIL.{_PLUGINS[kind]}")  # which puts the kind into Image.OPEN
+    return Image.OPEN[kind][0]
 
 
 def load(path: Path, image: ImageFile.ImageFile) -> None:

@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onestroke import decoding
-from onestroke.decoding import EXTENSIONS, KNOWN, MAX_PIXELS, Picture
+from onestroke.decoding import MAX_PIXELS, Picture
 from onestroke.errors import UserError
 from onestroke.files import atomic
+from onestroke.kinds import EXTENSIONS, KNOWN
 
 __all__ = [
     "EXTENSIONS",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from onestroke.errors import UserError
-from onestroke.images import EXTENSIONS
+from onestroke.kinds import EXTENSIONS
 
 
 def check_folder(folder: Path, setting: str, example: str) -> None:

@@ -13,9 +13,9 @@ from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photo
 from onestroke.data.listing import check_folder, walk
 from onestroke.data.resized import MAX_ZOOM, Crop, cut, look, read_resized, reason, too_small
 from onestroke.data.store import Store
-from onestroke.decoding import EXTENSIONS
 from onestroke.errors import UserError
 from onestroke.images import read_training
+from onestroke.kinds import EXTENSIONS
 
 MIN_PHOTOS = 5
 COCO = "train2017"
