@@ -37,7 +37,7 @@ def test_a_compiled_step_learns_what_a_plain_one_does(monkeypatch: pytest.Monkey
         assert (module.network._compiled_call_impl is not None) == compiles
         assert all(p.grad is None for p in module.network.parameters())
         photos = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
-        torch.stack(list(module._judged(photos, module._orders([0, 1])).values())).sum().backward()
+        torch.stack(list(module._judged(photos, module.draw.of([0, 1])).values())).sum().backward()
         gradients.append([p.grad for p in module.network.parameters()])
         assert list(module.network.state_dict()) == list(network.state_dict())
     for plain, compiled in zip(*gradients, strict=True):

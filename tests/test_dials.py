@@ -19,10 +19,10 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
-from onestroke.networks.layers import Rows
+from onestroke.networks.conditioning import Tables, table_names, tables_of
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.training.module import Recipe, StyleTransfer, hold, tie
+from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.warmstart import warm_start
 from onestroke.vgg import VGG
@@ -36,15 +36,15 @@ ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
 }
 
 
-def tables_of(network: nn.Module) -> list[Any]:
-    return [table for part in network.modules() if isinstance(part, Rows) for table in part.parameters(recurse=False)]
+def parameters_of(network: nn.Module) -> list[Any]:
+    return [table for layer in tables_of(network) for table in layer.parameters(recurse=False)]
 
 
 def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dials: list[str] = BOTH) -> Any:
     """A network in which every row of every table differs."""
     torch.manual_seed(0)
     network = kind(**ARGS[kind], styles=styles, dials=dials)  # type: ignore[call-arg]
-    for table in tables_of(network):
+    for table in parameters_of(network):
         nn.init.normal_(table, float(table.mean()), 0.1)
     nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
     return network.requires_grad_(False).eval()
@@ -62,7 +62,7 @@ def by_hand(network: TransformNetwork, rows: Tensor) -> TransformNetwork:
     kind = type(network)
     one = kind(**ARGS[kind])  # type: ignore[call-arg]
     state = network.state_dict()
-    tables = {f"{n}.{p}" for n, m in network.named_modules() if isinstance(m, Rows) for p, _ in m.named_parameters()}
+    tables = table_names(network)
     one.load_state_dict({k: torch.einsum("r,r...->...", rows, t)[None] if k in tables else t for k, t in state.items()})
     return one.requires_grad_(False)
 
@@ -165,8 +165,8 @@ def module(network: TransformNetwork, names: list[str], sizes: list[int], streng
 def test_half_of_the_pictures_are_painted_with_the_dials_at_their_defaults_and_half_at_random() -> None:
     names, sizes = ["starry_night", "udnie"], [256, 384, 512]
     trained = module(dialled(styles=2), names, sizes, strength=0.6)
-    orders = trained._orders(range(4000))
-    strength, stroke, style, which = orders.strength, orders.stroke, orders.style, orders.which
+    orders = trained.draw.of(range(4000))
+    strength, stroke, style, which = orders.strength, orders.stroke, orders.style, orders.target
     assert strength is not None
     assert stroke is not None
     assert style is not None
@@ -187,10 +187,10 @@ def test_half_of_the_pictures_are_painted_with_the_dials_at_their_defaults_and_h
     chosen = [(trained.objective.styles[i].name, trained.objective.styles[i].size) for i in which[:50]]
     given = [(names[s], sizes[round(2 * t)]) for s, t in zip(style[:50].tolist(), stroke[:50].tolist(), strict=True)]
     assert chosen == given
-    again = trained._orders([7, 1234])
+    again = trained.draw.of([7, 1234])
     assert again.strength is not None
     assert again.strength.tolist() == strength[[7, 1234]].tolist()  # from its number alone
-    plain = module(dialled(styles=2, dials=[]), names, [256])._orders([0, 1])
+    plain = module(dialled(styles=2, dials=[]), names, [256]).draw.of([0, 1])
     assert plain.strength is plain.stroke is None
 
 
@@ -234,12 +234,12 @@ def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_dial(
 
 def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
     network = dialled(styles=2).requires_grad_(True)
-    tables = tables_of(network)
+    tables: list[Any] = parameters_of(network)
     (photo, _) = photos(32)
     network(photo, torch.tensor([[1.0, 0.0]]), strength=0.25, stroke=0.5).square().mean().backward()
     sums = [table.grad[:6].sum(0) for table in tables]
     assert any(bool((table.grad[:6].abs().flatten(1).sum(1) == 0).any()) for table in tables)  # some were not asked
-    tie(network)
+    network.conditioning.tie(network)
     for table, total in zip(tables, sums, strict=True):
         assert torch.allclose(table.grad[:6], total.expand(6, *total.shape), atol=1e-9)
         assert not table.grad[6:].any()
@@ -247,12 +247,12 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
 
 def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
     network = dialled(styles=2).requires_grad_(True)
-    tables = tables_of(network)
+    tables: list[Any] = parameters_of(network)
     (photo, _) = photos(32)
     mix = torch.tensor([[0.5, 0.5]])
     before = network(photo, mix)
     network(photo, mix, strength=0.3, stroke=0.5).square().mean().backward()
-    hold(network, 0.5)
+    network.conditioning.hold(network, 0.5)
     with torch.no_grad():
         for table in tables:
             table -= 0.1 * table.grad.sign()
@@ -291,7 +291,7 @@ def test_dials_that_the_start_has_come_along_and_others_are_trained(
     moves = {
         f"{part}.{own}": table.detach().float() - before[f"{part}.{own}"]
         for part, module_ in trained.named_modules()
-        if isinstance(module_, Rows)
+        if isinstance(module_, Tables)
         for own, table in module_.named_parameters(recurse=False)
     }
     moved = [move for move in moves.values() if float(move.abs().max()) > 0.01]
@@ -311,8 +311,8 @@ def test_dials_that_the_start_has_come_along_and_others_are_trained(
 def test_dials_that_do_not_move_are_at_their_defaults_for_every_picture() -> None:
     trained = module(dialled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
     trained.moving = 0.0
-    orders = trained._orders(range(100))
-    assert orders.strength is not None and orders.stroke is not None and orders.which is not None
+    orders = trained.draw.of(range(100))
+    assert orders.strength is not None and orders.stroke is not None and orders.target is not None
     assert orders.strength.unique().tolist() == pytest.approx([0.6])
     assert orders.stroke.unique().tolist() == [0]
-    assert orders.which.tolist() == [0, 3] * 50
+    assert orders.target.tolist() == [0, 3] * 50

@@ -87,7 +87,7 @@ class Framing(nn.Module):
 
 def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
     module = StyleTransfer(tiny(), objective(), objective(), edges=2.0)
-    photos, orders = noise(2, 3, 64, 64), module._orders(range(2))
+    photos, orders = noise(2, 3, 64, 64), module.draw.of(range(2))
     losses: dict[str, dict[str, Tensor]] = {}
     slopes: dict[str, Tensor] = {}
     for name, band in (("none", 0.0), ("bright", 0.3), ("dark", -0.3)):
@@ -121,7 +121,7 @@ def test_every_other_photo_is_painted_once_more_with_its_halves_exchanged() -> N
     module = StyleTransfer(tiny(), objective(), objective(), edges=0.5)
     network = module.network = Counting()  # type: ignore[assignment]
     photos = noise(4, 3, 32, 64)
-    module._judged(photos, module._orders(range(4)))
+    module._judged(photos, module.draw.of(range(4)))
     whole, again = network.seen
     assert torch.equal(whole, photos)
     top, bottom = photos[[0, 2]].chunk(2, dim=2)
@@ -134,13 +134,13 @@ def test_in_each_style_every_other_photo_is(styles: int) -> None:
     module = StyleTransfer(tiny(), objective(), objective())
     judge = SimpleNamespace(styles=[SimpleNamespace(name=str(i)) for i in range(styles)])
     module._frozen = (judge, judge)  # type: ignore[assignment]
-    orders = module._orders(range(4 * styles))
-    assert orders.again is not None
+    orders = module.draw.of(range(4 * styles))
+    assert orders.repeated is not None
     for style in range(styles):
-        assert int(orders.again[style::styles].sum()) == 2
+        assert int(orders.repeated[style::styles].sum()) == 2
     # and in several processes, each with photos of its own, the same ones
-    parts = [module._orders(range(start, 4 * styles, 2)).again for start in (0, 1)]
-    assert torch.equal(torch.stack([part for part in parts if part is not None], dim=1).flatten(), orders.again)
+    parts = [module.draw.of(range(start, 4 * styles, 2)).repeated for start in (0, 1)]
+    assert torch.equal(torch.stack([part for part in parts if part is not None], dim=1).flatten(), orders.repeated)
 
 
 def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
@@ -150,7 +150,7 @@ def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
     found = []
     for size in (1, 2, 4):
         batches = [range(start, start + size) for start in range(0, 4, size)]
-        edges = [module._judged(photos[list(b)], module._orders(b))["edges"].detach() for b in batches]
+        edges = [module._judged(photos[list(b)], module.draw.of(b))["edges"].detach() for b in batches]
         found.append(torch.stack(edges))
     assert float(found[0][1]) == float(found[0][3]) == 0 < float(found[0][0])
     assert [float(each.mean()) for each in found] == pytest.approx([float(found[2])] * 3, rel=1e-4)
@@ -158,7 +158,7 @@ def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
 
 def test_it_is_left_out_where_nobody_asks() -> None:
     module = StyleTransfer(tiny(), objective(), objective(), edges=None)
-    assert set(module._judged(noise(2, 3, 64, 64), module._orders(range(2)))) == {"content", "gram"}
+    assert set(module._judged(noise(2, 3, 64, 64), module.draw.of(range(2)))) == {"content", "gram"}
 
 
 def test_a_resumed_run_keeps_its_weight_and_older_runs_had_none() -> None:

@@ -17,7 +17,8 @@ from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.networks.layers import InstanceNorm, Rows
+from onestroke.networks.conditioning import table_names
+from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
@@ -172,7 +173,7 @@ def test_adapting_the_norms_leaves_all_else_as_it_was(tmp_path: Path, monkeypatc
         "lr": 0.2,
     }
     one, _ = load(train(adapted, tmp_path / "second"))
-    tables = {f"{n}.{p}" for n, m in one.named_modules() if isinstance(m, Rows) for p in ("weight", "bias")}
+    tables = table_names(one)
     before = base.state_dict()
     for name, after in one.state_dict().items():
         same = name not in tables

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
+from onestroke.networks.conditioning import Condition
 from onestroke.networks.layers import Conv, InstanceNorm, Residual, SubpixelConv, Upsample
 from onestroke.networks.residual import ResidualNetwork
 
@@ -252,12 +253,12 @@ def many(styles: int = 3) -> ResidualNetwork:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_each_picture_of_a_batch_gets_the_norm_of_its_own_style(elsewhere: bool) -> None:
-    layer = InstanceNorm(5, styles=3)
+    layer = InstanceNorm(5, rows=3)
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     features = noise(2, 5, 6, 7)
     mix = torch.tensor([[0.0, 0.0, 1.0], [0.25, 0.75, 0.0]])
-    output = layer(features.as_subclass(Elsewhere) if elsewhere else features, mix).as_subclass(Tensor)
+    output = layer(features.as_subclass(Elsewhere) if elsewhere else features, Condition(mix)).as_subclass(Tensor)
     for i, (weight, bias) in enumerate(
         [
             (layer.weight[2], layer.bias[2]),
@@ -271,12 +272,12 @@ def test_each_picture_of_a_batch_gets_the_norm_of_its_own_style(elsewhere: bool)
 
 
 def test_a_mix_keeps_its_weights_in_fp32_under_autocast() -> None:
-    layer = InstanceNorm(4, styles=2)
+    layer = InstanceNorm(4, rows=2)
     nn.init.normal_(layer.weight)
     features, mix = noise(1, 4, 8, 8), torch.tensor([[0.3, 0.7]])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = layer(features, mix)
-    assert torch.equal(output, layer(features, mix))
+        output = layer(features, Condition(mix))
+    assert torch.equal(output, layer(features, Condition(mix)))
 
 
 def test_a_blended_network_paints_as_the_mix_does() -> None:
@@ -293,12 +294,12 @@ def test_a_mix_over_the_picture_is_the_mix_where_it_is_even_and_changes_where_it
     network, photo = many(2), noise(1, 3, 33, 64)
     even = torch.tensor([0.4, 0.6])[None, :, None, None].expand(1, 2, 33, 64)
     assert torch.allclose(network(photo, even), network(photo, even[:, :, 0, 0]), atol=1e-4)
-    layer, features = InstanceNorm(5, styles=2), noise(1, 5, 16, 32)
+    layer, features = InstanceNorm(5, rows=2), noise(1, 5, 16, 32)
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     halves = torch.zeros(1, 2, 64, 128)  # four times as large as the features, as a picture is
     halves[:, 0, :, :64] = halves[:, 1, :, 64:] = 1
-    both, first, second = (layer(features, mix) for mix in (halves, torch.eye(2)[:1], torch.eye(2)[1:]))
+    both, first, second = (layer(features, Condition(mix)) for mix in (halves, torch.eye(2)[:1], torch.eye(2)[1:]))
     assert torch.allclose(both[..., :14], first[..., :14], atol=1e-5)
     assert torch.allclose(both[..., 18:], second[..., 18:], atol=1e-5)
     assert float((first - second).abs().mean()) > 0.1

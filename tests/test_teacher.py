@@ -11,6 +11,7 @@ from onestroke import styles
 from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import Batch
 from onestroke.errors import UserError
+from onestroke.networks.conditioning import Assignment
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.module import TAUGHT, Recipe, StyleTransfer
@@ -35,11 +36,11 @@ def test_a_teacher_paints_each_picture_in_the_pupil_s_style_with_the_dials_that_
     path = saved(tmp_path / "three.safetensors", network, ["udnie", "starry_night", "great_wave"])
     batch = torch.cat(photos(36))
     strength, stroke = torch.tensor([0.9, 0.3]), torch.tensor([0.0, 1.0])
-    painted = teacher(path, NAMES).paint(batch, torch.tensor([1, 0]), strength, stroke)
+    painted = teacher(path, NAMES).paint(batch, Assignment(torch.tensor([1, 0]), strength, stroke))
     mix = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # udnie, great_wave
     assert torch.allclose(painted, network(batch, mix, strength).clamp(0, 1), atol=1e-6)
     assert torch.allclose(
-        teacher(path, NAMES).paint(batch, torch.tensor([0, 0]), None, None), network(batch, mix[[1, 1]]).clamp(0, 1)
+        teacher(path, NAMES).paint(batch, Assignment(torch.tensor([0, 0]))), network(batch, mix[[1, 1]]).clamp(0, 1)
     )
 
 

@@ -22,7 +22,7 @@ from onestroke import checkpoints
 from onestroke.arguments import Values, command, keyed
 from onestroke.checkpoints import Painter
 from onestroke.errors import UserError
-from onestroke.networks.layers import Rows
+from onestroke.networks.conditioning import table_names
 
 USAGE = """\
 usage: python -m onestroke.joining path=STYLES.safetensors path=STYLE.safetensors [path=...] out=FILE.safetensors
@@ -47,12 +47,7 @@ def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
     loaded = [checkpoints.load(path) for path in paths]
     networks, painters = [network for network, _ in loaded], [painter for _, painter in loaded]
-    tables = {
-        f"{name}.{part}"
-        for name, module in networks[0].named_modules()
-        if isinstance(module, Rows)
-        for part, _ in module.named_parameters(recurse=False)
-    }
+    tables = table_names(networks[0])
     states = [load_file(str(path)) for path in paths]
     for path, painter, state in zip(paths[1:], painters[1:], states[1:], strict=True):
         _check_alike(paths[0], painters[0], states[0], path, painter, state, tables)

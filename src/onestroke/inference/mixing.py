@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from onestroke import checkpoints, images
 from onestroke.checkpoints import Painter
 from onestroke.errors import UserError, near
-from onestroke.networks.base import DEFAULTS, TransformNetwork
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import DEFAULTS, conditioning_of
 
 
 def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
@@ -67,7 +68,7 @@ def open_dials(path: Path, look: Look) -> tuple[nn.Module, Painter]:
         UserError: as `checkpoints.load`, and for dials that it doesn't have, or that don't go so far.
     """
     network, painter = checkpoints.load(path)
-    dials = tuple(getattr(network, "dials", ()))
+    dials = conditioning_of(network).controls
     settings: dict[str, float | None] = {}
     for dial, value in (("strength", look.strength), ("stroke", look.stroke)):
         if value is not None and dial not in dials:

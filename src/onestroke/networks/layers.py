@@ -7,113 +7,105 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.convolutions import by_fours
+from onestroke.networks.conditioning import PLAIN, Condition, Conditioned, Tables
 
 
-class Styled(nn.Module):
-    """A layer that paints in one of several styles: `forward(features, mix)`.
+class Chain(Conditioned, nn.Sequential):
+    """Layers one after the other; those that are conditioned get the condition too."""
 
-    mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where there is one style.
-    """
-
-
-class Chain(Styled, nn.Sequential):
-    """Layers one after the other; those that are Styled get the mix too."""
-
-    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
         """As its layers do."""
         for layer in self:
-            features = layer(features, mix) if isinstance(layer, Styled) else layer(features)
+            features = layer(features, condition) if isinstance(layer, Conditioned) else layer(features)
         return features
 
 
-class Rows(Styled):
-    """A layer whose parameters are tables: what it paints with is the mix of their rows, (rows, ...), one a style."""
+class InstanceNorm(Tables):
+    """Instance normalisation with a learned scale and shift for each channel (Ulyanov et al., 2017) and table row.
 
-    def mixed(self, mix: Tensor) -> list[Tensor]:
-        """Its parameters for shares of the rows: (N, rows) -> (N, ...) each, in fp32."""
-        with torch.autocast(mix.device.type, enabled=False):
-            return [torch.tensordot(mix.to(table.dtype), table, dims=1) for table in self.parameters(recurse=False)]
-
-
-class InstanceNorm(Rows):
-    """Instance normalisation with a learned scale and shift for each channel (Ulyanov et al., 2017) and style.
-
-    With more than one style this is the conditional instance norm of Dumoulin et al. (2017): styles share all else.
+    With more than one row this is the conditional instance norm of Dumoulin et al. (2017), see conditioning.py.
 
     `nn.InstanceNorm2d` returns contiguous pictures whatever came in, so that each convolution of a channels_last
     network converts twice. Here the layout survives. Statistics are taken in fp32, also under autocast.
+
+    Args:
+        channels: of the features.
+        rows: of the tables.
+        eps: added to the variance.
     """
 
-    def __init__(self, channels: int, styles: int = 1, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, rows: int = 1, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(styles, channels))
-        self.bias = nn.Parameter(torch.zeros(styles, channels))
+        self.weight = nn.Parameter(torch.ones(rows, channels))
+        self.bias = nn.Parameter(torch.zeros(rows, channels))
 
-    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
         """(N, C, H, W), of more than one pixel -> the same shape, dtype and memory layout."""
-        if mix is None:
-            if len(self.weight) > 1:
-                raise ValueError(f"a network of {len(self.weight)} styles needs their mix")
-            weight, bias = (table.expand(len(features), -1) for table in (self.weight, self.bias))
-        elif mix.ndim == 4:
-            return self._over_the_picture(features, mix)
-        else:
-            weight, bias = self.mixed(mix)
-        if features.device.type == "cpu":
+        given = condition.statistics.get(self)
+        shares = condition.shares
+        if shares is not None and shares.ndim == 4 and self not in condition.parameters:
+            shares = F.interpolate(shares, features.shape[-2:], mode="bilinear", antialias=True)
+            with torch.autocast(features.device.type, enabled=False):
+                weight, bias = (torch.einsum("nshw,sc->nchw", shares, table) for table in (self.weight, self.bias))
+            return self._scaled(features, weight, bias, given)
+        weight, bias = self.chosen(len(features), condition)
+        if features.device.type == "cpu" and given is None:
             # batch norm over a batch of one is instance norm, and its kernels know the layout and bf16: three times
             # as fast, forward and backward, as the lines below
             ones = zip(torch.split(features, 1), weight, bias, strict=True)
             return torch.cat([F.batch_norm(f, None, None, w, b, True, 0.0, self.eps) for f, w, b in ones])
-        return self._scaled(features, weight[:, :, None, None], bias[:, :, None, None])
+        return self._scaled(features, weight[:, :, None, None], bias[:, :, None, None], given)
 
-    def _over_the_picture(self, features: Tensor, mix: Tensor) -> Tensor:
-        shares = F.interpolate(mix, features.shape[-2:], mode="bilinear", antialias=True)
-        with torch.autocast(features.device.type, enabled=False):
-            weight, bias = (torch.einsum("nshw,sc->nchw", shares, table) for table in (self.weight, self.bias))
-        return self._scaled(features, weight, bias)
-
-    def _scaled(self, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _scaled(
+        self, features: Tensor, weight: Tensor, bias: Tensor, given: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             x = features.float()
-            variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+            if given is None:
+                variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+            else:
+                mean, variance = (part[:, :, None, None] for part in given)
             scale = weight.float() * torch.rsqrt(variance + self.eps)
             return torch.addcmul(bias.float() - mean * scale, x, scale).to(features.dtype)
 
     def extra_repr(self) -> str:
-        styles, channels = self.weight.shape
-        return f"{channels}, styles={styles}, eps={self.eps}"
+        rows, channels = self.weight.shape
+        return f"{channels}, rows={rows}, eps={self.eps}"
 
 
-class Colours(Rows):
-    """A change of colours, the same in each place: a 3x3 matrix and a shift, learned for each style; it starts as none.
+class Colours(Tables):
+    """An affine change of colours, the same at every pixel: a 3x3 matrix and a shift per table row; it starts as none.
 
     Args:
-        styles: how many rows there are.
+        rows: of the tables.
         gain: how much faster than other weights it moves, under an optimizer that moves all at one pace.
     """
 
-    def __init__(self, styles: int = 1, gain: float = 1.0) -> None:
+    def __init__(self, rows: int = 1, gain: float = 1.0) -> None:
         super().__init__()
         self.gain = gain
-        self.weight = nn.Parameter((torch.eye(3) / gain).repeat(styles, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(styles, 3))
+        self.weight = nn.Parameter((torch.eye(3) / gain).repeat(rows, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(rows, 3))
 
-    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
         """(N, 3, H, W) -> the same shape, in fp32 also under autocast, which would round colours to 8 bits."""
         with torch.autocast(features.device.type, enabled=False):
-            if mix is None:
-                if len(self.weight) > 1:
-                    raise ValueError(f"a network of {len(self.weight)} styles needs their mix")
+            given, shares = self in condition.parameters, condition.shares
+            if shares is not None and shares.ndim == 4 and not given:
+                tables = (self.weight, self.bias)
+                weight, bias = (torch.einsum("nshw,s...->n...hw", self.gain * shares, table) for table in tables)
+                return torch.einsum("noihw,nihw->nohw", weight, features) + bias
+            if shares is None and not given and len(self.weight) == 1:
                 return F.conv2d(features, self.gain * self.weight[0, :, :, None, None], self.gain * self.bias[0])
-            if mix.ndim == 2:
-                weight, bias = self.mixed(self.gain * mix)
-                return torch.einsum("noi,nihw->nohw", weight, features) + bias[:, :, None, None]
-            weight, bias = (torch.einsum("nshw,s...->n...hw", self.gain * mix, t) for t in (self.weight, self.bias))
-            return torch.einsum("noihw,nihw->nohw", weight, features) + bias
+            if shares is not None and not given:
+                weight, bias = self.mixed(self.gain * shares)
+            else:
+                weight, bias = (self.gain * part for part in self.chosen(len(features), condition))
+            return torch.einsum("noi,nihw->nohw", weight, features) + bias[:, :, None, None]
 
     def extra_repr(self) -> str:
-        return f"styles={len(self.weight)}, gain={self.gain}"
+        return f"rows={len(self.weight)}, gain={self.gain}"
 
 
 class Conv(nn.Module):
@@ -183,22 +175,22 @@ def _over_blocks(table: Tensor, pixels: int) -> Tensor:
 class ConvNormReLU(Chain):
     """Convolution, instance norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, styles: int = 1) -> None:
-        norm = InstanceNorm(outputs, styles)
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, rows: int = 1) -> None:
+        norm = InstanceNorm(outputs, rows)
         super().__init__(Conv(inputs, outputs, kernel, stride), norm, nn.ReLU(inplace=True))
 
 
-class Residual(Styled):
+class Residual(Conditioned):
     """Two 3x3 convolutions around a skip, with no activation behind the sum (Johnson et al., 2016, appendix)."""
 
-    def __init__(self, channels: int, styles: int = 1) -> None:
+    def __init__(self, channels: int, rows: int = 1) -> None:
         super().__init__()
-        first = ConvNormReLU(channels, channels, 3, styles=styles)
-        self.body = Chain(first, Conv(channels, channels, 3), InstanceNorm(channels, styles))
+        first = ConvNormReLU(channels, channels, 3, rows=rows)
+        self.body = Chain(first, Conv(channels, channels, 3), InstanceNorm(channels, rows))
 
-    def forward(self, features: Tensor, mix: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        result: Tensor = features + self.body(features, mix)
+        result: Tensor = features + self.body(features, condition)
         return result
 
 
@@ -209,5 +201,5 @@ class Upsample(Chain):
     that out, and paints a faint grid of rows two pixels high. Bilinear interpolation leaves it nothing to go by.
     """
 
-    def __init__(self, inputs: int, outputs: int, styles: int = 1, mode: str = "bilinear") -> None:
-        super().__init__(nn.Upsample(scale_factor=2, mode=mode), ConvNormReLU(inputs, outputs, 3, styles=styles))
+    def __init__(self, inputs: int, outputs: int, rows: int = 1, mode: str = "bilinear") -> None:
+        super().__init__(nn.Upsample(scale_factor=2, mode=mode), ConvNormReLU(inputs, outputs, 3, rows=rows))

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.networks.base import TransformNetwork, rows_of
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import Condition, Conditioning
 from onestroke.networks.layers import Chain, InstanceNorm, Residual, SubpixelConv, Upsample
 
 _FACTOR = 4
@@ -48,17 +49,18 @@ class RealtimeNetwork(TransformNetwork):
                 f"channels={channels!r}, blocks={blocks!r}, styles={styles!r}"
             )
         half, quarter = channels
-        rows = rows_of(styles, dials)
+        conditioning = Conditioning.of(styles, dials)
         # reflection in the blocks needs two of their pixels, so eight of the picture's
-        super().__init__(SubpixelConv(half, 3, 3, 2), styles, dials, adds_photo, _FACTOR, 4 * _FACTOR)
+        super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR)
+        rows = conditioning.rows
         self.enter = nn.Conv2d(3, quarter, 2 * _FACTOR, _FACTOR)
         self.enter_norm = InstanceNorm(quarter, rows)
         self.middle = Chain(*(Residual(quarter, rows) for _ in range(blocks)))
         self.decoder = Upsample(quarter, half, rows)
 
-    def painted(self, image: Tensor, rows: Tensor | None) -> Tensor:
+    def painted(self, image: Tensor, condition: Condition) -> Tensor:
         """See TransformNetwork."""
         features = self.enter(F.pad(image, [_FACTOR // 2] * 4, mode="reflect"))
-        features = self.middle(F.relu(self.enter_norm(features, rows)), rows)
-        result: Tensor = self.paint(self.decoder(features, rows))
+        features = self.middle(F.relu(self.enter_norm(features, condition)), condition)
+        result: Tensor = self.paint(self.decoder(features, condition))
         return result

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.networks.base import TransformNetwork, rows_of
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import Condition, Conditioning
 from onestroke.networks.layers import Chain, Conv, ConvNormReLU, Residual, Upsample
 
 _SMALLEST = 16  # so that a quarter of it is still larger than what the convolutions in the middle reflect
@@ -52,8 +53,9 @@ class ResidualNetwork(TransformNetwork):
         if upsampling not in ("bilinear", "nearest"):
             raise UserError(f"a ResidualNetwork's upsampling is bilinear or nearest, not {upsampling!r}")
         full, half, quarter = channels
-        rows = rows_of(styles, dials)
-        super().__init__(Conv(full, 3, ends), styles, dials, adds_photo, 4, _SMALLEST)
+        conditioning = Conditioning.of(styles, dials)
+        super().__init__(Conv(full, 3, ends), conditioning, adds_photo, 4, _SMALLEST)
+        rows = conditioning.rows
         self.encoder = Chain(
             ConvNormReLU(3, full, ends, 1, rows),
             ConvNormReLU(full, half, 3, 2, rows),
@@ -62,7 +64,8 @@ class ResidualNetwork(TransformNetwork):
         self.middle = Chain(*(Residual(quarter, rows) for _ in range(blocks)))
         self.decoder = Chain(Upsample(quarter, half, rows, upsampling), Upsample(half, full, rows, upsampling))
 
-    def painted(self, image: Tensor, rows: Tensor | None) -> Tensor:
+    def painted(self, image: Tensor, condition: Condition) -> Tensor:
         """See TransformNetwork."""
-        result: Tensor = self.paint(self.decoder(self.middle(self.encoder(image, rows), rows), rows))
+        features = self.middle(self.encoder(image, condition), condition)
+        result: Tensor = self.paint(self.decoder(features, condition))
         return result

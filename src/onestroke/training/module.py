@@ -7,20 +7,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
-from onestroke.networks.base import TransformNetwork
-from onestroke.networks.layers import Rows
+from onestroke.networks.conditioning import Assignment, Draw, conditioning_of
 from onestroke.training.compiling import compile_parts
 from onestroke.training.edges import apart, exchanged
 from onestroke.training.muon import Muon, move_towards, split
@@ -48,36 +45,6 @@ def ema_decay(step: int, share: float | None) -> float:
     return 1 - min(1.0, 1 / (share * (step + 1))) if share else 0.0
 
 
-def tie(network: nn.Module) -> None:
-    """Give the rows of all places of a style's dials the gradient that any of them has, added up."""
-    assert isinstance(network, TransformNetwork)
-    for table in _tables(network):
-        by_style = table.grad.view(network.styles, -1, *table.shape[1:])
-        table.grad = by_style.sum(1, keepdim=True).expand_as(by_style).clone().view(table.shape)
-
-
-def hold(network: nn.Module, strength: float) -> None:
-    """Take the gradient from the rows that a style is painted with where its dials are at their defaults.
-
-    Args:
-        network: with dials.
-        strength: where the dial of that name stands by default.
-    """
-    assert isinstance(network, TransformNetwork)
-    each = torch.eye(network.styles, device=network.paint.convolution.weight.device)
-    rows = network.rows(each, each, {"strength": strength} if "strength" in network.dials else {})
-    assert rows is not None
-    held = rows.sum(0) > 0
-    for table in _tables(network):
-        table.grad.masked_fill_(held.view(-1, *[1] * (table.ndim - 1)), 0)
-
-
-def _tables(network: nn.Module) -> list[Any]:
-    """The parameters that have a row for each style and place of the dials, where they have a gradient."""
-    layers = [module for module in network.modules() if isinstance(module, Rows)]
-    return [table for layer in layers for table in layer.parameters(recurse=False) if table.grad is not None]
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How the weights are moved.
@@ -94,26 +61,6 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.99)
     ema: float | None = 0.05
     clip: float | None = 1.0
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What the pictures of a batch are to be painted in; None where there is no choice.
-
-    style: numbers of styles, (N,). strength, stroke: places of the network's dials, (N,) in [0, 1]. which: numbers of
-    what the objective has of these styles, at the stroke's size, (N,). again: whether it is painted once more, for
-    what it is along its edges, (N,).
-    """
-
-    style: Tensor | None = None
-    strength: Tensor | None = None
-    stroke: Tensor | None = None
-    which: Tensor | None = None
-    again: Tensor | None = None
-
-    def of(self, some: Tensor) -> Orders:
-        """Those of some pictures, by their numbers in the batch."""
-        return Orders(*(None if each is None else each[some] for each in vars(self).values()))
 
 
 class StyleTransfer(LightningModule):
@@ -162,7 +109,7 @@ class StyleTransfer(LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.strength, self.seed = strength, seed
-        self.dials: tuple[str, ...] = tuple(getattr(network, "dials", ()))
+        self.conditioning = conditioning_of(network)
         self.network = network.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # out of the module's sight: frozen, large, and no part of a resume file
@@ -252,7 +199,7 @@ class StyleTransfer(LightningModule):
         photos = photos.to(self.device, memory_format=torch.channels_last)
         started = self.clock()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            losses = self._judged(photos, self._orders(range(batch_size)))
+            losses = self._judged(photos, self.draw.of(range(batch_size)))
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
         took = self.clock() - started
         self.network.zero_grad(set_to_none=True)
@@ -273,14 +220,13 @@ class StyleTransfer(LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         photos = to_image(batch["photos"])
-        orders = self._orders(batch["numbers"])
-        losses = self._judged(photos, orders)
+        losses = self._judged(photos, self.draw.of(batch["numbers"]))
         optimizer.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
-        if self.dials and self.moving == 0:
-            tie(self.network)
-        if self.dials and self.moving == 1:
-            hold(self.network, self.strength)
+        if self.conditioning.controls and self.moving == 0:
+            self.conditioning.tie(self.network)
+        if self.conditioning.controls and self.moving == 1:
+            self.conditioning.hold(self.network, self.strength)
         clip = math.inf if self.recipe.clip is None else self.recipe.clip
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
         self.losses = {name: loss.detach() for name, loss in losses.items()}
@@ -327,9 +273,9 @@ class StyleTransfer(LightningModule):
             for row, photo in zip(paintings, photos, strict=True):
                 photo = photo.to(self.device, memory_format=torch.channels_last)
                 for i, name in enumerate(names):
-                    orders = self._defaults(torch.tensor([i]))
-                    painting = self._paint(self.ema, photo, orders).clamp(0, 1)
-                    terms = {term: float(loss) for term, loss in self.judge(painting, photo, orders.style).items()}
+                    chosen = self.draw.defaults(torch.tensor([i]))
+                    painting = self._paint(self.ema, photo, chosen).clamp(0, 1)
+                    terms = {term: float(loss) for term, loss in self.judge(painting, photo, chosen.style).items()}
                     terms["total"] = sum(terms.values())
                     if len(names) > 1:
                         terms[f"total_{name}"] = terms["total"]
@@ -338,68 +284,36 @@ class StyleTransfer(LightningModule):
                     row.append(painting.cpu())
         return {term: sum(values) / len(values) for term, values in found.items()}, paintings
 
-    def _defaults(self, style: Tensor) -> Orders:
-        several, ones = len(self.judge.styles) > 1, torch.ones(len(style))
-        return Orders(
-            style if several else None,
-            self.strength * ones if "strength" in self.dials else None,
-            0 * ones if "stroke" in self.dials else None,
-        )
-
-    def _orders(self, numbers: Sequence[int]) -> Orders:
-        """What falls to each of these samples, on the CPU; it follows from the seed and the samples' numbers."""
+    @property
+    def draw(self) -> Draw:
+        """Draws what each training picture is painted in."""
         styles = len(self.judge.styles)
         sizes = len(self.objective.styles) // styles
-        style = torch.tensor([n % styles for n in numbers])
-        # every other photo, and every other of each style
-        again = torch.tensor([sum(divmod(n, styles)) % 2 == 0 for n in numbers])
-        orders = replace(self._defaults(style), again=again)
-        if not self.dials:
-            return replace(orders, which=orders.style)
-        # the first number decides whether the dials move at all, so that every style has its share of defaults
-        drawn = torch.from_numpy(np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])).float()
-        moved, coarse = drawn[:, 0] < self.moving, torch.floor(drawn[:, 2] * sizes)
-        coarse = torch.where(moved, coarse, 0)
-        # a fifth at the very end, which is else learned from its neighbourhood alone
-        strength = (1.25 * drawn[:, 1]).clamp(max=1)
-        return replace(
-            orders,
-            strength=None if orders.strength is None else torch.where(moved, strength, orders.strength),
-            stroke=None if orders.stroke is None else coarse / max(sizes - 1, 1),
-            which=style * sizes + coarse.long(),
-        )
+        return Draw(self.conditioning, styles, sizes, self.strength, self.seed, self.moving)
 
-    def _judged(self, photos: Tensor, orders: Orders) -> dict[str, Tensor]:
-        output = self._paint(self.network, photos, orders).float()
+    def _judged(self, photos: Tensor, chosen: Assignment) -> dict[str, Tensor]:
+        output = self._paint(self.network, photos, chosen).float()
         (teacher,) = self._teacher
         if teacher is not None and not self.taught:
-            target = teacher.paint(photos, orders.style, orders.strength, orders.stroke)
-            return teacher.judge(output, target)
-        losses: dict[str, Tensor] = self.objective(output, photos, orders.which, orders.strength)
+            return teacher.judge(output, teacher.paint(photos, chosen))
+        losses: dict[str, Tensor] = self.objective(output, photos, chosen.target, chosen.strength)
         if self.edges:
-            losses["edges"] = self.edges * self._at_edges(photos, output, orders)
+            losses["edges"] = self.edges * self._at_edges(photos, output, chosen)
         return losses
 
-    def _at_edges(self, photos: Tensor, output: Tensor, orders: Orders) -> Tensor:
-        assert orders.again is not None
-        some = orders.again.nonzero()[:, 0]
+    def _at_edges(self, photos: Tensor, output: Tensor, chosen: Assignment) -> Tensor:
+        assert chosen.repeated is not None
+        some = chosen.repeated.nonzero()[:, 0]
         if not len(some):  # as in every other batch of one
             return output.new_zeros(())
         where = some.to(photos.device)
         moved = exchanged(photos[where]).contiguous(memory_format=torch.channels_last)
-        again = self._paint(self.network, moved, orders.of(some)).float()
+        again = self._paint(self.network, moved, chosen.of(some)).float()
         # a half of all photos, and of this process's by chance more or fewer
         return apart(again, exchanged(output[where])).sum() * 2 / len(photos)
 
-    def _paint(self, network: nn.Module, photos: Tensor, orders: Orders) -> Tensor:
-        given: dict[str, Tensor] = {}
-        if orders.style is not None:
-            given["mix"] = F.one_hot(orders.style, len(self.judge.styles)).float()
-        if orders.strength is not None:
-            given["strength"] = orders.strength
-        if orders.stroke is not None:
-            given["stroke"] = orders.stroke
-        return cast(Tensor, network(photos, **{name: value.to(photos.device) for name, value in given.items()}))
+    def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
+        return cast(Tensor, network(photos, **chosen.arguments(len(self.judge.styles), photos.device)))
 
     def remember(self) -> bool:
         """Keep the present state to roll back to, if all of it is finite; whether it was."""

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke import checkpoints
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.objective import Objective
-from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import Assignment, conditioning_of
 from onestroke.styles import Style
 from onestroke.vgg import VGG
 
@@ -44,17 +43,16 @@ class Teacher(nn.Module):
         self.objective = Objective(terms, vgg, several)
 
     @torch.no_grad()
-    def paint(self, photos: Tensor, style: Tensor | None, strength: Tensor | None, stroke: Tensor | None) -> Tensor:
-        """What the pupil should paint, (N, 3, H, W) in [0, 1]; arguments as for a TransformNetwork, style by number."""
-        given: dict[str, Tensor] = {}
-        if isinstance(self.network, TransformNetwork):
-            if self.network.styles > 1:
-                rows = torch.tensor(self.places)[torch.zeros(len(photos), dtype=torch.long) if style is None else style]
-                given["mix"] = F.one_hot(rows, self.network.styles).float()
-            for dial, value in (("strength", strength), ("stroke", stroke)):
-                if value is not None and dial in self.network.dials:
-                    given[dial] = value
-        painted: Tensor = self.network(photos, **{name: value.to(photos.device) for name, value in given.items()})
+    def paint(self, photos: Tensor, chosen: Assignment) -> Tensor:
+        """What the pupil should paint, (N, 3, H, W) in [0, 1]; what the teacher can't be told to, it paints its way."""
+        own = conditioning_of(self.network)
+        style = torch.zeros(len(photos), dtype=torch.long) if chosen.style is None else chosen.style
+        ours = Assignment(
+            torch.tensor(self.places)[style] if own.styles > 1 else None,
+            chosen.strength if "strength" in own.controls else None,
+            chosen.stroke if "stroke" in own.controls else None,
+        )
+        painted: Tensor = self.network(photos, **ours.arguments(own.styles, photos.device))
         return painted.float().clamp(0, 1)
 
     def judge(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:

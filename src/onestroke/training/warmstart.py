@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ import onestroke
 from onestroke import checkpoints
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
-from onestroke.networks.base import DEFAULTS, KNOTS, TransformNetwork
-from onestroke.networks.layers import Rows
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import conditioning_of, tables_of
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +74,12 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
     known = painter.styles
     state = other.state_dict()
     if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
-        rows = [_row(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
-        mixes = torch.cat([_places(row, network, other) for row in rows])
-        for name, module in other.named_modules():
-            if isinstance(module, Rows):
-                tables = zip(module.named_parameters(recurse=False), module.mixed(mixes), strict=True)
-                state.update({f"{name}.{part}": mixed for (part, _), mixed in tables})
+        rows = [_nearest(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
+        shares = network.conditioning.rows_from(other.conditioning, rows)
+        names = {module: name for name, module in other.named_modules()}
+        for layer in tables_of(other):
+            tables = zip(layer.named_parameters(recurse=False), layer.mixed(shares), strict=True)
+            state.update({f"{names[layer]}.{part}": mixed for (part, _), mixed in tables})
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -92,22 +91,13 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
 
 def dials_come_along(network: nn.Module, init: Path) -> bool:
     """Whether a network has dials, and a style file has all of them."""
-    theirs, mine = checkpoints.read_document(init).network["args"].get("dials", ()), getattr(network, "dials", ())
+    theirs, mine = checkpoints.read_document(init).network["args"].get("dials", ()), conditioning_of(network).controls
     return bool(mine) and all(dial in theirs for dial in mine)
 
 
-def _places(row: int, network: TransformNetwork, other: TransformNetwork) -> Tensor:
-    """What a style's rows are made of: at each place of the network's dials, the other's rows with its dials so."""
-    places = itertools.product(*(torch.linspace(0, 1, KNOTS[d]).tolist() for d in KNOTS if d in network.dials))
-    settings = [dict(zip([d for d in KNOTS if d in network.dials], place, strict=True)) for place in places]
-    mix = F.one_hot(torch.full((len(settings),), row), other.styles).float()
-    shared = {dial: torch.tensor([s.get(dial, DEFAULTS[dial]) for s in settings]) for dial in other.dials}
-    rows = other.rows(mix, mix, shared)
-    assert rows is not None
-    return rows
-
-
-def _row(name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]) -> int:
+def _nearest(
+    name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]
+) -> int:
     """Which of the file's styles this one starts from."""
     if len(known) < 2:
         return 0
@@ -138,9 +128,9 @@ def adapt_norms_only(network: nn.Module, adapt: str) -> None:
     Raises:
         UserError: for a network that has none, or no dials.
     """
-    if adapt == "dials" and not getattr(network, "dials", ()):
+    if adapt == "dials" and not conditioning_of(network).controls:
         raise UserError("adapt=dials: this network has no dials; choose them with network.dials=[strength,stroke]")
     network.requires_grad_(False)
-    norms = [module.requires_grad_(True) for module in network.modules() if isinstance(module, Rows)]
+    norms = [layer.requires_grad_(True) for layer in tables_of(network)]
     if not norms:
         raise UserError(f"adapt={adapt}: this network has no instance norms of OneStroke's; take adapt=all")
