@@ -22,7 +22,7 @@ from onestroke.vgg import VGG
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
 GALLERY = FOLDER / "gallery.safetensors"
-STYLES = ["cafe_terrace", "composition_vii", "great_wave", "starry_night", "the_scream", "udnie", "wheat_field"]
+STYLES = ["composition_vii", "great_wave", "night_cafe", "starry_night", "the_scream", "udnie", "wheat_field"]
 REALTIME = ["great_wave", "starry_night", "udnie"]
 FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_realtime" for style in REALTIME)]}
 

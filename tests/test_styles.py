@@ -26,7 +26,7 @@ from onestroke.vgg import VGG
 
 FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
 SHIPPED = {
-    "cafe_terrace",
+    "night_cafe",
     "composition_vii",
     "great_wave",
     "starry_night",
