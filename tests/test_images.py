@@ -601,12 +601,24 @@ def test_written_file_has_common_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "out.png").stat().st_mode) == 0o640
 
 
-def test_a_link_stays_a_link_and_a_device_a_device(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    link = tmp_path / "link.png"
-    link.symlink_to(tmp_path / "there" / "real.png")
-    images.write(link, torch.ones(3, 2, 2))
-    assert link.is_symlink() and images.read(tmp_path / "there" / "real.png").rgb.min() == 1
+def test_a_link_is_replaced_and_what_it_leads_to_is_not_touched(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "real.png").write_bytes(b"somebody's")
+    (tmp_path / "folder").symlink_to(there)
+    for name, target in {"link.png": "real.png", "dangling.png": "nothing.png"}.items():
+        link = tmp_path / name
+        link.symlink_to(there / target)
+        images.write(link, torch.ones(3, 2, 2))
+        assert not link.is_symlink() and images.read(link).rgb.min() == 1
+    assert [(p.name, p.read_bytes()) for p in there.iterdir()] == [("real.png", b"somebody's")]
+    with pytest.raises(UserError, match="it is a folder"), atomic(tmp_path / "folder"):
+        pass
+    images.write(tmp_path / "folder" / "new.png", torch.ones(3, 2, 2))
+    assert (there / "new.png").is_file() and (tmp_path / "folder").is_symlink()
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="not a regular file"), atomic(tmp_path / "pipe"):
         pass
@@ -668,7 +680,7 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(name).touch()
     for name in names:
         assert images.find([name]) == [Path(name)]
-    ours = ["[a].jpg", "a,b.jpg", "a.jpg", "img2.PNG", "img10.png", "k=v.gif", "photo (1).jpg", "été.jpg"]
+    ours = ["[a].jpg", "a,b.jpg", "a.jpg", "y.webp", "img2.PNG", "img10.png", "k=v.gif", "photo (1).jpg", "été.jpg"]
     assert [p.name for p in images.find(["."])] == ours
     assert images.find(["img*"]) == [Path("img2.PNG"), Path("img10.png")]
     assert images.find(["**/*.webp"]) == images.find(["deep/**"]) == [Path("deep/x/y.webp")]
@@ -691,9 +703,9 @@ def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_find_in_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(_: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"the folder '.*' may not be read \(Permission denied\)"):
         images.find([str(tmp_path)])

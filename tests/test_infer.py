@@ -443,7 +443,12 @@ def test_a_batch_is_painted_as_its_photos_are(
     Path("in/2b.png").unlink()
     monkeypatch.setattr(Stylizer, "paint", without_the_second)
     code, out, err = infer("input=in", "batch=9", "output=out/")
-    assert code == 2 and err.splitlines() == ["painted 5 of 6 photos; skipped:", "  not this one"]
+    assert code == 2
+    assert err.splitlines() == [
+        "painted 5 of 6 photos; skipped:",
+        "  not this one",
+        "6 left out: 6 paintings of OneStroke",
+    ]
     assert out == [str(Path(f"out/{number}.tiny.png")) for number in (0, 2, 3, 4, 5)]
 
 

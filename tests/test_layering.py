@@ -25,6 +25,8 @@ ORDER = (
     ("arguments",),
     ("downloads",),
     ("kinds",),
+    ("metadata",),
+    ("finding",),
     ("decoding",),
     ("images",),
     ("spots",),

@@ -116,7 +116,8 @@ def annotate(path: Path, metrics: Mapping[str, float]) -> None:
     painter.metrics = finite({**painter.metrics, **metrics})
     document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
     content = serialize(load_file(str(path)), metadata={KEY: document})
-    with atomic(path) as temporary:
+    # of a link, what it leads to: that is the file that was named, and no new one
+    with atomic(path.resolve()) as temporary:
         temporary.write_bytes(content)
 
 

@@ -27,27 +27,26 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The temporary file stands in the folder of `path` (which is not made here), is empty, hidden, and has the
     same suffix and the permission bits of any new file. At the end of the block it is synced to disk and
-    renamed onto `path`, or onto what `path` links to. When anything fails it is removed and an older `path`
-    stays whole.
+    renamed onto `path`. A link at `path` is replaced itself, and what it leads to is never touched; links among the
+    folders above are followed. When anything fails the temporary file is removed and an older `path` stays whole.
 
     Raises:
         UserError: `path` is a folder or a device, or the block or the renaming raised an OSError.
     """
     try:
-        target = path.resolve() if path.is_symlink() else path
-        if target.is_dir():
+        if path.is_dir():
             raise UserError(f"cannot write '{path}': it is a folder; add a file name")
         # Renaming onto /dev/null and its like would replace the device itself.
-        if target.exists() and not target.is_file():
+        if not path.is_symlink() and path.exists() and not path.is_file():
             raise UserError(f"cannot write '{path}': it is not a regular file; choose another name")
-        temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+        temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
         # os.open heeds the umask (and the folder's default ACL), which tempfile's 0600 doesn't.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()

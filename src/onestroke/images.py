@@ -5,9 +5,7 @@ The doors are here; how a file becomes numbers is told in decoding.py.
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -20,14 +18,16 @@ from PIL import Image, JpegImagePlugin
 from torch import Tensor
 from torch.nn import functional as F
 
-from onestroke import decoding
+from onestroke import decoding, metadata
 from onestroke.decoding import MAX_PIXELS, Picture
 from onestroke.errors import UserError
 from onestroke.files import atomic
-from onestroke.kinds import EXTENSIONS, KNOWN
+from onestroke.finding import LeftOut, search
+from onestroke.kinds import EXTENSIONS
 
 __all__ = [
     "EXTENSIONS",
+    "LOSSY",
     "MAX_PIXELS",
     "WRITABLE",
     "Picture",
@@ -52,6 +52,8 @@ WRITABLE = {
 }
 """Suffix to Pillow's name. GIF is read only: 256 colours would spoil a painting without a word."""
 
+LOSSY = ("JPEG", "WEBP")
+"""The kinds that have a quality."""
 _WITHOUT_ALPHA = ("JPEG", "BMP")
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
@@ -148,10 +150,25 @@ def to_pil(rgb: Tensor, alpha: Tensor | None = None) -> Image.Image:
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
-def write(path: str | os.PathLike[str], rgb: Tensor, alpha: Tensor | None = None) -> None:
+def write(
+    path: str | os.PathLike[str],
+    rgb: Tensor,
+    alpha: Tensor | None = None,
+    quality: int | None = None,
+    painted_in: str | None = None,
+    exif: bytes | None = None,
+) -> None:
     """Encode to the kind that the suffix names and put the file in place whole, or leave what was there.
 
     Kinds without alpha (JPEG, BMP) are flattened on white. Shapes and ranges are those of `to_pil`.
+
+    Args:
+        path: where to.
+        rgb: the picture.
+        alpha: likewise.
+        quality: of the kinds in LOSSY, 1 to 100; None is 95.
+        painted_in: of a painting, the style; it marks the file as one, so that `finding.search` knows it again.
+        exif: of a painting, the EXIF block of its photo, which goes along as `metadata.of_painting` says.
 
     Raises:
         UserError: unknown suffix, sides too long for the kind, values that are not a number, no way to write.
@@ -177,10 +194,25 @@ def write(path: str | os.PathLike[str], rgb: Tensor, alpha: Tensor | None = None
     except UserError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
     # Encoded in memory first: Pillow hides why a write failed, and a full disk has to be told as such.
-    encoded = BytesIO()
-    image.save(encoded, kind, **_OPTIONS.get(kind, {}))
+    block = None if painted_in is None else metadata.of_painting(exif, height, width, painted_in)
+    encoded = _encoded(image, kind, quality, block)
     with atomic(path) as temporary:
         temporary.write_bytes(encoded.getbuffer())
+
+
+def _encoded(image: Image.Image, kind: str, quality: int | None, exif: bytes | None) -> BytesIO:
+    options = dict(_OPTIONS.get(kind, {}))
+    if quality is not None and kind in LOSSY:
+        options["quality"] = quality
+    if exif is not None and kind in ("JPEG", "PNG", "WEBP"):
+        options["exif"] = metadata.for_jpeg(exif) if kind == "JPEG" else exif
+    encoded = BytesIO()
+    image.save(encoded, kind, **options)
+    if exif is not None and kind == "TIFF":
+        metadata.into_tiff(encoded, exif)
+    if exif is not None and kind == "BMP":
+        metadata.mark_bmp(encoded)
+    return encoded
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -218,49 +250,12 @@ def luminance(rgb: Tensor) -> Tensor:
 
 
 def find(paths: Sequence[str]) -> list[Path]:
-    """Expand files, folders and globs to files, in the order given, each once.
-
-    A name that exists is taken literally, even with `[`, `*` or `?` in it. A folder gives its own pictures, a
-    glob (`**` goes into folders) the pictures that it matches; both by suffix, no hidden files, 2 before 10.
+    """The pictures that files, folders and patterns name, paintings of OneStroke too, as `finding.search`.
 
     Raises:
         UserError: one of them gives nothing.
     """
-    found: dict[str, Path] = {}
-    for given in paths:
-        for path in _expand(given):
-            found.setdefault(os.path.abspath(path), path)
-    return list(found.values())
-
-
-def _expand(given: str) -> list[Path]:
-    if not given:
-        raise UserError("the name of a picture is empty; give a file, a folder or a pattern")
-    path = Path(given)
-    if not os.path.lexists(path):
-        path = Path(os.path.expanduser(given))
-    if os.path.isdir(path):
-        try:
-            matches = [child for child in path.iterdir() if not child.name.startswith(".")]
-        except OSError as error:
-            raise UserError(f"the folder '{given}' may not be read ({error.strerror}); check it") from error
-        problem = f"the folder '{given}' holds no pictures; known are {KNOWN}"
-    elif os.path.lexists(path):
-        return [path]
-    elif glob.has_magic(given):
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
-        problem = f"no picture matches '{given}'; check the pattern, known are {KNOWN}"
-    else:
-        raise UserError(f"there is no file or folder '{given}'; check the name")
-    pictures = [match for match in matches if match.suffix.lower() in EXTENSIONS and os.path.isfile(match)]
-    if not pictures:
-        raise UserError(problem)
-    return sorted(pictures, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    parts = re.split(r"([0-9]+)", str(path).casefold())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], str(path)
+    return [found.path for found in search(paths, LeftOut(), paintings=True)]
 
 
 def _single(image: Tensor, channels: int) -> Tensor:

@@ -26,6 +26,7 @@ from onestroke.evaluation.reference import Trace, cached, default_folder, iterat
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
 from onestroke.evaluation.stability import stability
 from onestroke.files import make_folder
+from onestroke.finding import Found, LeftOut, search
 from onestroke.inference.stylizer import Stylizer
 from onestroke.styles import CARD_LAYERS
 from onestroke.vgg import VGG
@@ -128,8 +129,24 @@ def read_photos(options: Options) -> Pictures:
     if options.photos is None:
         scenes = Scenes(validation=options.count).held_out(options.size)
         return {f"scene {i + 1}": to_image(torch.from_numpy(scene)[None]) for i, scene in enumerate(scenes)}
-    paths = images.find([options.photos])[: options.count]
-    return {path.stem: images.fit(images.read(path).rgb, short_side=options.size) for path in paths}
+    left_out = LeftOut()
+    found = search([options.photos], left_out)[: options.count]
+    if left_out.count:
+        print(left_out, file=sys.stderr)
+    names = _names(found)
+    read = (images.fit(images.read(photo.path).rgb, short_side=options.size) for photo in found)
+    return dict(zip(names, read, strict=True))
+
+
+def _names(photos: list[Found]) -> list[str]:
+    """What tells the photos apart: their names alone, or with their folders, and where needed with their suffixes."""
+    stems = [photo.path.stem for photo in photos]
+    below = [(photo.below / photo.path.stem).as_posix() for photo in photos]
+    whole = [(photo.below / photo.path.name).as_posix() for photo in photos]
+    return [
+        stem if stems.count(stem) == 1 else inside if below.count(inside) == 1 else last
+        for stem, inside, last in zip(stems, below, whole, strict=True)
+    ]
 
 
 def match(folder: str, photos: Pictures) -> Pictures:
@@ -138,11 +155,13 @@ def match(folder: str, photos: Pictures) -> Pictures:
     Raises:
         UserError: for a photo that has none, or several.
     """
-    pictures = images.find([folder])
+    pictures = search([folder], LeftOut(), paintings=True)
+    nested = any("/" in name for name in photos)
+    stems = {p.path: (p.below / p.path.stem).as_posix() if nested else p.path.stem for p in pictures}
     found: Pictures = {}
     for name, photo in photos.items():
-        fitting = [p for p in pictures if p.stem == name] or [
-            p for p in pictures if p.stem.startswith(name) and not p.stem[len(name)].isalnum()
+        fitting = [path for path, stem in stems.items() if stem == name] or [
+            path for path, stem in stems.items() if stem.startswith(name) and not stem[len(name)].isalnum()
         ]
         if len(fitting) != 1:
             what = "no picture" if not fitting else f"{len(fitting)} pictures"

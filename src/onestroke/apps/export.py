@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestroke import images
 from onestroke.arguments import Values, command, keyed
 from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
+from onestroke.finding import LeftOut, search
 from onestroke.inference.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.inference.graph import OPSET, PIXELS
 from onestroke.inference.mixing import Look
@@ -102,7 +102,7 @@ def place(options: Options) -> Path:
         out = Path(options.out)
         if out.suffix.lower() != suffix:
             raise UserError(f"out={options.out}: a file of format={options.format} ends in {suffix}")
-    if os.path.exists(out) and not options.overwrite:
+    if os.path.lexists(out) and not options.overwrite:
         raise UserError(f"{out} is there already: choose another out, or add overwrite=true")
     return out
 
@@ -113,9 +113,13 @@ def photos(given: str) -> list[np.ndarray]:
     Raises:
         UserError: where there is none, or one can't be read.
     """
-    found = images.find([given])
+    left_out = LeftOut()
+    found = search([given], left_out)
     count = min(_PHOTOS, len(found))
-    return [centre(str(found[i * len(found) // count]), _SIDE) for i in range(count)]
+    squares = [centre(str(found[i * len(found) // count].path), _SIDE) for i in range(count)]
+    if left_out.count:
+        print(left_out, file=sys.stderr)
+    return squares
 
 
 def run(options: Options) -> None:

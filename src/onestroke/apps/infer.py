@@ -16,6 +16,7 @@ from onestroke import images
 from onestroke.arguments import Values, command, keyed
 from onestroke.errors import UserError
 from onestroke.files import make_folder
+from onestroke.finding import PAINTING, Found, LeftOut, search
 from onestroke.inference import backends
 from onestroke.inference.finishing import COLOURS
 from onestroke.inference.mixing import grey
@@ -25,8 +26,10 @@ USAGE = """\
 usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
 
   ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors, or what export.py made of it as ONNX
-  input=PHOTO      a file, a folder or a pattern such as 'photos/*.jpg'; as often as you like
+  input=PHOTO      a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like
   output=PATH      a file, or a folder for many; default: beside each photo, as photo.starry_night.png
+  format=KIND      of paintings in folders: png, jpg, webp, tiff or bmp; default: png
+  quality=N        1 to 100, of JPEG and WebP; default: 95
   style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
   strength=0.5     0 the photo, 1 the painting
   stroke=0         0 fine strokes, 1 strokes of twice the size
@@ -41,6 +44,10 @@ usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
   batch=N          paint up to N neighbours of one size together, for a GPU and small photos; default: 1
   overwrite=true   replace paintings that are there already; a photo is never replaced
 """
+
+
+FORMATS = tuple(suffix.removeprefix(".") for suffix in (".png", *sorted(images.WRITABLE)))
+_NAMED = 10  # files that are named of many
 
 
 @dataclass
@@ -63,6 +70,8 @@ class Options:
     compile: bool = False
     batch: int = 1
     overwrite: bool = False
+    format: str | None = None
+    quality: int | None = None
 
 
 def parse(arguments: list[str]) -> Options:
@@ -92,52 +101,83 @@ def parse(arguments: list[str]) -> Options:
         compile=values.flag("compile"),
         batch=values.count("batch") or 1,
         overwrite=values.flag("overwrite"),
+        format=values.choice("format", FORMATS) if "format" in values.values else None,
+        quality=values.whole("quality", 1, 100) if "quality" in values.values else None,
     )
 
 
-def without_paintings(photos: list[Path], given: list[str], style: str) -> list[Path]:
-    """Leave out what an earlier call painted with this style, unless it is the one input that is named.
+def without_paintings(photos: list[Found], given: list[str], style: str, left_out: LeftOut) -> list[Found]:
+    """Leave out what by its name was painted with this style, unless it is the one input that is named.
+
+    Paintings that say what they are in their metadata were left out before; these have lost it, or never had it.
 
     Raises:
         UserError: where nothing is left.
     """
     only = Path(os.path.expanduser(given[0])) if len(given) == 1 else None
-    left = [photo for photo in photos if photo == only or not photo.name.endswith(f".{style}.png")]
+    endings = tuple(f".{style}{suffix}" for suffix in images.WRITABLE)
+    left = []
+    for photo in photos:
+        if photo.path != only and photo.path.name.endswith(endings):
+            left_out.add(photo.path, PAINTING)
+        else:
+            left.append(photo)
     if not left:
-        raise UserError("there is no photo among the input, only paintings of this style")
+        raise UserError("there is no photo among the input, only paintings of this style or another")
     return left
 
 
-def plan(photos: list[Path], output: str | None, style: str) -> list[tuple[Path, Path]]:
+def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, Path]]:
     """Where each photo's painting goes; no two go to one place, and none onto a photo.
 
     Raises:
-        UserError: where `output` can't be what it would have to be.
+        UserError: where `output`, `format` or `quality` can't be what it would have to be.
     """
+    output, suffix = options.output, f".{options.format or 'png'}"
     if output is not None and _is_file_name(output, len(photos) == 1):
-        target = Path(output)
-        if len(photos) > 1:
-            raise UserError(f"output={output} names a file, but {len(photos)} photos need a folder")
-        if target.suffix.lower() not in images.WRITABLE:
-            raise UserError(
-                f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}; "
-                "the name of a new folder ends in /"
-            )
-        pairs = [(photos[0], target)]
+        pairs = [(photos[0].path, _file(output, options.format, len(photos)))]
+        suffix = pairs[0][1].suffix.lower()
     else:
-        pairs, taken = [], set()
-        for photo in photos:
-            folder = photo.parent if output is None else Path(output)
-            place, count = folder / f"{photo.stem}.{style}.png", 2
-            # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg where disks don't tell case
-            while (key := str(place).casefold()) in taken:
-                place, count = folder / f"{photo.stem}-{count}.{style}.png", count + 1
-            taken.add(key)
-            pairs.append((photo, place))
-    sources = {_identity(photo) for photo in photos} - {None}
+        pairs = _in_folders(photos, output, style, suffix)
+    if options.quality is not None and images.WRITABLE[suffix] not in images.LOSSY:
+        raise UserError(
+            f"quality={options.quality} is for JPEG and WebP, not for {suffix}: leave it out, or write format=jpg"
+        )
+    sources = {_identity(photo.path) for photo in photos} - {None}
     for _, place in pairs:
         if _identity(place) in sources:
             raise UserError(f"{place} is one of the photos, which are never overwritten: choose another output")
+    return pairs
+
+
+def _file(output: str, form: str | None, count: int) -> Path:
+    """`output` as the name of the one painting."""
+    target = Path(output)
+    if count > 1:
+        raise UserError(f"output={output} names a file, but {count} photos need a folder")
+    kind = images.WRITABLE.get(target.suffix.lower())
+    if kind is None:
+        raise UserError(
+            f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}; "
+            "the name of a new folder ends in /"
+        )
+    if form is not None and images.WRITABLE[f".{form}"] != kind:
+        raise UserError(f"output={output} and format={form} name two kinds: leave out format, or name a folder")
+    return target
+
+
+def _in_folders(photos: list[Found], output: str | None, style: str, suffix: str) -> list[tuple[Path, Path]]:
+    """Below `output` as the photos lie below what was named, or beside them."""
+    pairs, taken = [], set()
+    for photo in photos:
+        folder = photo.path.parent if output is None else Path(output) / photo.below
+        stem = photo.path.stem
+        place, count = folder / f"{stem}.{style}{suffix}", 2
+        # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg where disks don't tell case
+        while (key := str(place).casefold()) in taken:
+            place, count = folder / f"{stem}-{count}.{style}{suffix}", count + 1
+        taken.add(key)
+        pairs.append((photo.path, place))
     return pairs
 
 
@@ -164,8 +204,7 @@ class Photo:
 
     path: Path
     place: Path
-    rgb: Tensor
-    alpha: Tensor | None
+    picture: images.Picture
 
 
 def read(path: Path, place: Path, options: Options) -> Photo:
@@ -174,15 +213,10 @@ def read(path: Path, place: Path, options: Options) -> Photo:
     Raises:
         UserError: it can't be read, or what it would become is there already.
     """
-    # not Path.exists, which raises where a name is too long or a folder may not be searched
-    if os.path.exists(place) and not options.overwrite:
+    # a link that leads nowhere is there, too
+    if os.path.lexists(place) and not options.overwrite:
         raise Kept(f"{place} is there already: choose another output, or add overwrite=true")
-    picture = images.read(path)
-    rgb, alpha = picture.rgb, picture.alpha
-    if options.max_side is not None and max(picture.height, picture.width) > options.max_side:
-        rgb = images.fit(rgb, max_side=options.max_side)
-        alpha = None if alpha is None else images.fit(alpha, max_side=options.max_side)
-    return Photo(path, place, rgb, alpha)
+    return Photo(path, place, images.read(path, max_side=options.max_side))
 
 
 class Kept(UserError):
@@ -197,6 +231,7 @@ class Easel:
         self.options = options
         self.waiting: list[Photo] = []
         self.problems: list[UserError] = []
+        self.films: list[tuple[Path, int]] = []
 
     def add(self, path: Path, place: Path) -> None:
         """Take a photo, and paint those before it when no more fit with them."""
@@ -205,7 +240,7 @@ class Easel:
         except UserError as error:
             self.problems.append(error)
             return
-        if self.waiting and self.waiting[0].rgb.shape != photo.rgb.shape:
+        if self.waiting and self.waiting[0].picture.rgb.shape != photo.picture.rgb.shape:
             self.finish()
         self.waiting.append(photo)
         if len(self.waiting) == self.options.batch:
@@ -231,14 +266,15 @@ class Easel:
                 self.problems.append(error)
 
     def _painted(self, photos: list[Photo]) -> Tensor:
-        options, size = self.options, photos[0].rgb.shape[-2:]
+        options, size = self.options, photos[0].picture.rgb.shape[-2:]
         mask = None
         if options.mask == "alpha":
-            mask = torch.cat([torch.ones(1, 1, *size) if p.alpha is None else p.alpha for p in photos])
+            alphas = [photo.picture.alpha for photo in photos]
+            mask = torch.cat([torch.ones(1, 1, *size) if alpha is None else alpha for alpha in alphas])
         elif options.mask is not None:
             mask = grey(options.mask, *size)
         return self.stylizer.paint(
-            torch.cat([photo.rgb for photo in photos]),
+            torch.cat([photo.picture.rgb for photo in photos]),
             style_map=None if options.style_map is None else grey(options.style_map, *size),
             color=options.color,
             mask=mask,
@@ -248,13 +284,17 @@ class Easel:
     def _write(self, photo: Photo, painting: Tensor) -> None:
         make_folder(photo.place.parent)
         # as a mask, the alpha channel told what to paint, and is used up
-        images.write(photo.place, painting, None if self.options.mask == "alpha" else photo.alpha)
+        alpha = None if self.options.mask == "alpha" else photo.picture.alpha
+        images.write(photo.place, painting, alpha, self.options.quality, self.stylizer.name, photo.picture.exif)
         print(photo.place)
+        if photo.picture.frames > 1:
+            self.films.append((photo.path, photo.picture.frames))
 
 
 def run(options: Options) -> int:
     """Paint all, and say what was left out; 2 where a photo could not be painted."""
-    photos = images.find(options.input)
+    left_out = LeftOut()
+    photos = search(options.input, left_out)
     stylizer = Stylizer(
         options.ckpt,
         options.device,
@@ -267,8 +307,8 @@ def run(options: Options) -> int:
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
             grey(str(extra), 16, 16)  # so that a file that can't be read is told once, and first
-    photos = without_paintings(photos, options.input, stylizer.name)
-    places = plan(photos, options.output, stylizer.name)
+    photos = without_paintings(photos, options.input, stylizer.name, left_out)
+    places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal
     easel = Easel(stylizer, options)
@@ -276,13 +316,26 @@ def run(options: Options) -> int:
         easel.add(photo, place)
     easel.finish()
     problems = easel.problems
-    if len(places) == 1 and problems:
-        raise problems[0]
-    if problems:
+    alone = len(places) == 1 and bool(problems)
+    if problems and not alone:
         print(f"painted {len(places) - len(problems)} of {len(places)} photos; skipped:", file=sys.stderr)
         for problem in problems:
             print(f"  {problem}", file=sys.stderr)
+    for line in (first_frames(easel.films), str(left_out)):
+        if line:
+            print(line, file=sys.stderr)
+    if alone:
+        raise problems[0]
     return 0 if all(isinstance(problem, Kept) for problem in problems) else 2
+
+
+def first_frames(films: list[tuple[Path, int]]) -> str:
+    """Says of which files the first of several frames or pages was painted; empty where there are none."""
+    if not films:
+        return ""
+    named = ", ".join(f"{path} ({count})" for path, count in films[:_NAMED])
+    more = f" and {len(films) - _NAMED} more" if len(films) > _NAMED else ""
+    return f"only the first of several frames or pages was painted: {named}{more}"
 
 
 def main(arguments: list[str] | None = None) -> int:

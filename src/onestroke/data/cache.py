@@ -205,6 +205,8 @@ def _build(arguments: list[str]) -> int:
             print(f"{done} of {len(files)} photos, {pace:.0f}/s, {left}", flush=True)
     for line in bad[:10]:
         print(f"skipped {line}")
+    if photos.left_out.count:
+        print(photos.left_out)
     print(f"{len(files) - len(bad)} photos in {store.folder}, {amount(store.size())}; {len(bad)} files were skipped")
     return 0
 

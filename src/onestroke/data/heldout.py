@@ -10,25 +10,29 @@ from PIL import Image
 from onestroke.data.listing import check_folder, walk
 from onestroke.data.resized import Crop, header_size, look
 from onestroke.errors import UserError
+from onestroke.finding import LeftOut
 from onestroke.images import read_training
 
 VAL_EXAMPLE = "/path/to/other/photos"
 
 
-def validation_photos(folder: Path, count: int, min_size: int, apart: Path | None = None) -> list[str]:
+def validation_photos(
+    folder: Path, count: int, min_size: int, left_out: LeftOut, apart: Path | None = None
+) -> list[str]:
     """The first `count` photos of a folder that read well; fewer where it has fewer.
 
     Args:
         folder: What `data.val` names.
         count: How many.
         min_size: Photos whose shorter side has fewer pixels are passed over.
+        left_out: Takes what is no photo.
         apart: A folder inside it that does not count.
 
     Raises:
         UserError: If the folder is missing, or has none although some are wanted.
     """
     check_folder(folder, "data.val", VAL_EXAMPLE)
-    held = choose(walk(folder, apart)[0], [0] * count, min_size)
+    held = choose(walk(folder, apart, left_out), [0] * count, min_size)
     if count and not held:
         raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out")
     return held

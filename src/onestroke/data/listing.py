@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
+from onestroke import finding
 from onestroke.errors import UserError
+from onestroke.finding import LeftOut
 from onestroke.kinds import EXTENSIONS
+
+log = logging.getLogger(__name__)
+
+MANY = 20_000  # files, beyond which those named as pictures are not opened before they are needed
 
 
 def check_folder(folder: Path, setting: str, example: str) -> None:
@@ -21,55 +28,43 @@ def check_folder(folder: Path, setting: str, example: str) -> None:
         raise UserError(f"{folder} is no folder: set {setting}={example}")
 
 
-def walk(root: Path, apart: Path | None) -> tuple[list[str], int]:
-    """All photos below `root` but not below `apart`, sorted, and how many folders could not be listed.
+def walk(root: Path, apart: Path | None, left_out: LeftOut) -> list[str]:
+    """All photos below `root` but not below `apart`, sorted.
 
-    Hidden files and folders are left out. Links are followed, and what they lead to is taken once.
+    Photos are told by their content, as `finding.reason` says; where there are MANY files, which from a slow disk
+    would take minutes to open, those that are named as pictures are taken by their name. OneStroke's own paintings
+    are no photos. Hidden files and folders are left out. Links are followed, and what they lead to is taken once.
 
     Raises:
         UserError: If `root` itself cannot be listed.
     """
-    found: list[str] = []
-    links: list[str] = []
-    unlisted = 0
-    # By their real names, since links lead to the same place by many names, and round in circles.
     seen = {os.path.realpath(apart)} if apart is not None else set()
-    waiting = [str(root)]
-    while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
-        if real in seen:
-            continue
-        seen.add(real)
-        folders: list[str] = []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is(entry, folder=True):
-                        folders.append(entry.path)
-                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and _is(entry, folder=False):
-                        if entry.is_symlink():
-                            links.append(entry.path)
-                        else:
-                            found.append(entry.path)
-                            seen.add(os.path.join(real, entry.name))
-        except OSError as error:
-            if folder == str(root):
-                raise UserError(f"{root} cannot be listed ({error.strerror}): change its permissions") from error
-            unlisted += 1
-        waiting.extend(sorted(folders, reverse=True))
-    # Last, so that a photo that is there goes by its own name and a link to it is no second photo.
+    files = _once(finding.walk(str(root), left_out, links=True, seen=seen))
+    if len(files) > MANY:
+        named = {path for path in files if os.path.splitext(path)[1].lower() in EXTENSIONS}
+        unnamed = set(finding.sift((path for path in files if path not in named), left_out))
+        files = [path for path in files if path in named or path in unnamed]
+    else:
+        files = finding.sift(files, left_out)
+    return sorted(files, key=lambda path: path.replace(os.sep, "/"))
+
+
+def tell(folder: Path, left_out: LeftOut) -> None:
+    """Log in a line what a folder holds that isn't taken."""
+    if left_out.count:
+        log.info("%s: %s", folder, left_out)
+
+
+def _once(files: list[str]) -> list[str]:
+    """Without the links to files that are among the others, or that another link leads to."""
+    links = {path for path in files if os.path.islink(path)}
+    if not links:
+        return files
+    # A photo that is there goes by its own name, and a link to it is no second photo.
+    seen = {os.path.realpath(path) for path in files if path not in links}
+    kept = [path for path in files if path not in links]
     for path in sorted(links):
         if (real := os.path.realpath(path)) not in seen:
             seen.add(real)
-            found.append(path)
-    return sorted(found, key=lambda path: path.replace(os.sep, "/")), unlisted
-
-
-def _is(entry: os.DirEntry[str], folder: bool) -> bool:
-    try:
-        return entry.is_dir() if folder else entry.is_file()
-    except OSError:  # a link to itself
-        return False
+            kept.append(path)
+    return kept

@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from onestroke.data.cache import AUTO, entry_key, open_cache
 from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photos
-from onestroke.data.listing import check_folder, walk
+from onestroke.data.listing import check_folder, tell, walk
 from onestroke.data.resized import MAX_ZOOM, Crop, cut, look, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
+from onestroke.finding import LeftOut
 from onestroke.images import read_training
-from onestroke.kinds import EXTENSIONS
+from onestroke.kinds import KNOWN
 
 MIN_PHOTOS = 5
 COCO = "train2017"
@@ -26,8 +27,9 @@ _DECODED = 16
 class Photos:
     """A folder of photos and all folders below it, as endless training crops and fixed held-out pictures.
 
-    Files count as photos by their extension; hidden ones do not. Links are followed, and what they lead to is
-    taken once. A root that has COCO's `train2017` stands for that folder alone.
+    Files count as photos by their content, see `listing.walk`; hidden ones do not. Links are followed, and what they
+    lead to is taken once. What is left out is told by `preflight`. A root that has COCO's `train2017` stands for that
+    folder alone.
 
     Args:
         root: Folder of the training photos.
@@ -54,7 +56,7 @@ class Photos:
         self.min_size = min_size
         self.cache = cache
         self._all: list[str] | None = None
-        self._unlisted = 0
+        self.left_out = LeftOut()
         self._parts: tuple[list[str], list[str]] | None = None
         self._order: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
         self._bad: dict[int, dict[str, str]] = {}
@@ -71,6 +73,7 @@ class Photos:
         if self.validation < 0:
             raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
         looked_at = spaced(self.files(), _LOOKED_AT)
+        tell(self.root, self.left_out)
         reasons = [look(path, self.min_size)[1] for path in looked_at]
         fit = [path for path, wrong in zip(looked_at, reasons, strict=True) if not wrong]
         why = next(filter(None, reasons), "")
@@ -158,9 +161,7 @@ class Photos:
         Raises:
             UserError: If root is missing or has too few photos.
         """
-        count = len(self.files())
-        unlisted = f" ({self._unlisted} folders in it may not be listed)" if self._unlisted else ""
-        return f"photos: {count} in {self.root}{unlisted}"
+        return f"photos: {len(self.files())} in {self.root}"
 
     def files(self) -> list[str]:
         """All photos, held out or not.
@@ -178,11 +179,14 @@ class Photos:
                     raise UserError(
                         f"data.val is the folder of data.root, {self.root}: use other photos, or leave it out"
                     )
-            self._all, self._unlisted = walk(self.root, self.val)
+            left_out = LeftOut()
+            self._all = walk(self.root, self.val, left_out)
+            self.left_out = left_out
         if len(self._all) < MIN_PHOTOS:
+            others = f"; {self.left_out}" if self.left_out.count else ""
             raise UserError(
-                f"{self.root} has {len(self._all)} photos ({', '.join(sorted(EXTENSIONS))}) where training "
-                f"takes {MIN_PHOTOS} or more: add photos, or set data.root=/path/to/photos"
+                f"{self.root} has {len(self._all)} photos ({KNOWN}) where training takes {MIN_PHOTOS} or more: add "
+                f"photos, or set data.root=/path/to/photos{others}"
             )
         return self._all
 
@@ -196,7 +200,9 @@ class Photos:
                 held = choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)], self.min_size)
                 files = [path for path in files if path not in held]
             else:
-                held = validation_photos(self.val, self.validation, self.min_size, self.root)
+                left_out = LeftOut()
+                held = validation_photos(self.val, self.validation, self.min_size, left_out, self.root)
+                tell(self.val, left_out)
             self._parts = files, held
         return self._parts
 

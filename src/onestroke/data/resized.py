@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from onestroke.decoding import MAX_PIXELS, opened
 from onestroke.errors import UserError
+from onestroke.finding import PAINTING, is_painting
 from onestroke.images import read_training
 
 Crop = npt.NDArray[np.uint8]
@@ -73,12 +74,15 @@ def kept_side(crop: int, side: int) -> int:
 
 
 def look(path: str, min_size: int) -> tuple[int, str]:
-    """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is."""
+    """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is.
+
+    A painting of OneStroke is no photo: a network that learned from its like would paint them.
+    """
     try:
         side = min(header_size(path))
     except UserError as error:
         return 0, reason(path, error)
-    return side, too_small(side, min_size)
+    return side, f"is a {PAINTING}, and no photo" if is_painting(path) else too_small(side, min_size)
 
 
 def too_small(side: int, min_size: int) -> str:

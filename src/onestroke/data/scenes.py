@@ -18,6 +18,7 @@ from PIL import Image, ImageFilter
 
 from onestroke.data.canvas import Canvas, maybe, pick, place, rectangle, spot
 from onestroke.data.heldout import centre, validation_photos
+from onestroke.data.listing import tell
 from onestroke.data.objects import (
     backdrop,
     branch,
@@ -44,6 +45,7 @@ from onestroke.data.textures import (
     rotated,
 )
 from onestroke.errors import UserError
+from onestroke.finding import LeftOut
 
 _MIN_SIZE = 64
 _HELD_OUT_SEED = 0x5CE7E
@@ -543,7 +545,10 @@ class Scenes:
         """
         if self.validation < 0:
             raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
-        self._photos()
+        left_out = LeftOut()
+        self._photos(left_out)
+        if self.val is not None:
+            tell(self.val, left_out)
 
     def sample(self, n: int, seed: int, crop: int) -> tuple[NDArray[np.uint8], list[str]]:
         """The n-th training picture, uint8 (crop, crop, 3), and the names of what was skipped: none."""
@@ -552,7 +557,7 @@ class Scenes:
     def held_out(self, size: int) -> list[NDArray[np.uint8]]:
         """The photos of `val`, or fixed scenes that no seed of training draws, each uint8 (size, size, 3)."""
         if self.val is not None:
-            return [centre(path, size) for path in self._photos()]
+            return [centre(path, size) for path in self._photos(LeftOut())]
         streams = [
             # A spawn key sets these apart from every default_rng([seed, index]).
             np.random.SeedSequence([_HELD_OUT_SEED, k], spawn_key=(1,))
@@ -564,5 +569,5 @@ class Scenes:
         """One line for the log."""
         return "scenes: made up, endless"
 
-    def _photos(self) -> list[str]:
-        return [] if self.val is None else validation_photos(self.val, self.validation, _MIN_SIZE)
+    def _photos(self, left_out: LeftOut) -> list[str]:
+        return [] if self.val is None else validation_photos(self.val, self.validation, _MIN_SIZE, left_out)
