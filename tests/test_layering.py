@@ -22,6 +22,7 @@ ORDER = (
     ("errors",),
     ("files",),
     ("devices",),
+    ("ranks",),
     ("arguments",),
     ("downloads",),
     ("kinds",),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import onestroke
+from onestroke import ranks
 from onestroke.errors import UserError, near
 
 log = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ def config_folder() -> Path:
 def run_folder(resume: str | None, style: str, now: str) -> str:
     """A run's folder: runs/<style>/<time>, or the one that is resumed.
 
+    Of several processes the first alone has that folder; the others, whose clocks may differ, have a temporary one.
+
     It is made here, since two trainings of a style that start in the same second would else write over each other's
     files: the second one's is <time>_2. Called again in the same process, it is the same.
     """
@@ -40,7 +46,7 @@ def run_folder(resume: str | None, style: str, now: str) -> str:
         path = Path(resume)
         return str(path if path.is_dir() else path.parent)
     usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
-    return str(_made(usual) if _speaks_for_all() else usual)
+    return str(_made(usual) if ranks.is_first() else _aside())
 
 
 @functools.cache  # Hydra asks more than once
@@ -58,9 +64,12 @@ def _made(usual: Path) -> Path:
             return usual  # which Hydra then can't make either, and says why
 
 
-def _speaks_for_all() -> bool:
-    """Whether this is the first, or the only, process of a run on this machine."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+@functools.cache
+def _aside() -> str:
+    """A folder for what Hydra wants to write in a process that is not the first; it is removed when that ends."""
+    folder = tempfile.mkdtemp(prefix="onestroke-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def main() -> int:
@@ -94,7 +103,7 @@ def _job(config: DictConfig) -> None:
     from onestroke.training.run import resumed, train
 
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    if not _speaks_for_all():
+    if not ranks.is_first():
         logging.getLogger().setLevel(logging.ERROR)
     try:
         resolved = _plain(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
@@ -71,11 +70,6 @@ class Machine:
             _compiles(accelerator) if group["compile"] == "auto" else bool(group["compile"]),
             _name(accelerator, processes),
         )
-
-    @property
-    def is_first_process(self) -> bool:
-        """Whether this process is the one that speaks and writes."""
-        return all(int(os.environ.get(rank, 0)) == 0 for rank in ("LOCAL_RANK", "NODE_RANK"))
 
     def trainer(self, callbacks: Sequence[pl.Callback], run_dir: Path) -> pl.Trainer:
         """A Lightning Trainer that leaves files, progress and stopping to the callbacks."""

@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from onestroke import __version__, checkpoints, styles
+from onestroke import __version__, checkpoints, ranks, styles
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather
@@ -98,7 +98,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     module.config_json = json.dumps(config)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
 
-    first = parts.machine.is_first_process
+    first = ranks.is_first()
     writer = SummaryWriter(str(run_dir)) if first else None
     previews = Previews(writer, photos, (lambda: _measures(parts)) if first and settings.measure else None)
     meter = Meter(writer, settings.batch_size)
