@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from onestroke import styles
 from onestroke.losses.objective import Term
 from onestroke.training.run import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings
-from tests.commands import ROOT
-
-CONFIGS = ROOT / "configs"
+from tests.running import CONFIGS, composed
 
 
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
-
-
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", list(overrides))
-    plain = OmegaConf.to_container(config)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 @pytest.mark.parametrize("name", choices("style"))

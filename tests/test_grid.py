@@ -55,6 +55,17 @@ def test_it_is_the_squared_excess_of_log_power_by_numpy() -> None:
     assert cost(image).tolist() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("levels", [0.0, 0.05, 4.0])
+def test_a_grid_on_what_is_flat_is_measured_against_what_8_bits_round_off(levels: float) -> None:
+    image = 0.5 + levels / 255 * grid(2, 32)
+    tile = image[0].numpy().astype(np.float64)
+    window = np.outer(*[0.5 - 0.5 * np.cos(2 * np.pi * np.arange(32) / 32)] * 2)
+    spectrum = np.abs(np.fft.fft2((tile - tile.mean(axis=(1, 2), keepdims=True)) * window)) ** 2
+    power = spectrum.sum(axis=0)[16, 0] / (window**2).sum()
+    floor = 3 * (1 / 255) ** 2 / 12
+    assert float(cost(image)) == pytest.approx(math.log10(1 + power / floor) ** 2 / 9, rel=0.02, abs=1e-9)
+
+
 @pytest.mark.parametrize("period", [2, 4])
 def test_a_faint_grid_costs_and_scenes_do_not(period: int) -> None:
     for number in range(3):

@@ -135,6 +135,25 @@ def test_a_term_does_not_change_with_the_size_of_features(kind: type[Term]) -> N
     assert 0.1 < float(plain) < 100
 
 
+def test_a_centred_gram_matrix_is_the_covariance_and_knows_nothing_of_means() -> None:
+    output, painting = features(0), features(1)
+    means = {layer: f[0].mean(dim=(1, 2)) for layer, f in painting.items()}
+    target = Style("made up", {layer: g[0] for layer, g in grams(painting).items()}, means, Facts(), 256)
+    found = Gram(list(SHAPES), centred=True)(Views(output, {}, target))
+    expected = np.zeros(3)
+    for layer, f in output.items():
+        rows = [x.flatten(1).double().numpy() for x in (*f, painting[layer][0])]
+        *own, wanted = [np.cov(x, bias=True) / len(x) for x in rows]
+        each = [2 * ((c - wanted) ** 2).sum() / ((c**2).sum() + (wanted**2).sum()) for c in own]
+        expected += np.array(each) / len(output)
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+    moved = {layer: f + 3 * f.mean() for layer, f in output.items()}
+    assert Gram(list(SHAPES), centred=True)(Views(moved, {}, target)).tolist() == pytest.approx(
+        found.tolist(), rel=1e-3
+    )
+    assert Gram(list(SHAPES))(Views(output, {}, target)).tolist() != pytest.approx(found.tolist(), rel=0.1)
+
+
 def test_terms_are_zero_where_nothing_is_left_to_do() -> None:
     output = features(0)
     assert Content(list(SHAPES))(Views(output, features(0), style(output))).tolist() == [0, 0, 0]
