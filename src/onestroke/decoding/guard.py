@@ -1,0 +1,140 @@
+"""What Pillow and the libraries under it raise, warn of or print, told in one sentence with the picture's name."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+
+from onestroke.devices import NO_MEMORY
+from onestroke.errors import UserError
+
+_LONGEST = 160  # letters that are quoted of what a library says
+
+
+@contextmanager
+def guarded(name: str, quiet: bool = False) -> Iterator[None]:
+    """Whatever is raised inside becomes one UserError, and whatever is warned of by others one warning.
+
+    Args:
+        name: what messages call the picture.
+        quiet: leave out what others warn of.
+
+    Raises:
+        UserError: as raised inside, or telling that the picture is damaged or too large.
+    """
+    with _warnings.caught() as found:
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise damaged(name, error) from error
+        finally:
+            _tell(name, found, quiet)
+
+
+def damaged(name: str, error: Exception) -> UserError:
+    """The sentence for what a decoder has raised: on broken bytes they raise nearly anything."""
+    detail = short(str(error)) or type(error).__name__
+    no_memory = isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
+    if no_memory or isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return UserError(f"{name} is too large ({detail}); make it smaller first")
+    return UserError(f"{name} is damaged or cut short ({detail}); replace it with a whole copy")
+
+
+def short(text: str) -> str:
+    """Text of others on one line, without control characters, cut where it is long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
+
+
+class PictureWarning(UserWarning):
+    """A whole sentence about a picture, its name included."""
+
+
+def _tell(name: str, found: list[Warning | str], quiet: bool) -> None:
+    ours = [str(message) for message in found if isinstance(message, PictureWarning)]
+    others = list(dict.fromkeys(short(str(m)) for m in found if not isinstance(m, PictureWarning)))
+    if others and not quiet:
+        more = f", and {len(others) - 1} more like it" if len(others) > 1 else ""
+        ours.append(f"{name} was read, but is not quite in order ({others[0]}{more})")
+    for message in dict.fromkeys(ours):
+        warnings.warn(message, PictureWarning, stacklevel=5)
+
+
+class _Caught:
+    """Collects the warnings of each thread for itself, which `warnings.catch_warnings` can't."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.own = threading.local()
+        self.before: warnings.catch_warnings[None] | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator[list[Warning | str]]:
+        """What is warned of in this thread meanwhile; elsewhere all goes on as it did."""
+        outer = getattr(self.own, "found", None)
+        self.own.found = found = []
+        with self.lock:
+            if self.users == 0:
+                self._install()
+            self.users += 1
+        try:
+            yield found
+        finally:
+            with self.lock:
+                self.users -= 1
+                if self.users == 0 and self.before is not None:
+                    self.before.__exit__(None, None, None)
+            self.own.found = outer
+
+    def _install(self) -> None:
+        self.before = warnings.catch_warnings()
+        self.before.__enter__()
+        elsewhere = warnings.showwarning
+
+        def show(message: Warning | str, *rest: object, **more: object) -> None:
+            found = getattr(self.own, "found", None)
+            if found is None:
+                elsewhere(message, *rest, **more)  # type: ignore[arg-type]
+            else:
+                found.append(message)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always")
+
+
+_warnings = _Caught()
+_printing = threading.Lock()
+
+
+@contextmanager
+def printing_caught() -> Iterator[None]:
+    """What C libraries print on stderr meanwhile becomes a warning; for `guarded` to collect.
+
+    All threads of a process share stderr: what another one prints meanwhile comes with it, and is not lost.
+    """
+    with _printing, tempfile.TemporaryFile() as file:
+        try:
+            sys.stderr.flush()
+            kept = os.dup(2)
+        except (OSError, ValueError, AttributeError):  # there is no stderr
+            yield
+            return
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            for line in file.read().decode(errors="replace").splitlines():
+                warnings.warn(line, stacklevel=2)
