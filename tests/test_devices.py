@@ -80,7 +80,7 @@ def test_free_memory_is_what_the_tightest_limit_leaves(tmp_path: Path, monkeypat
         "sys/fs/cgroup/memory/a:b/memory.usage_in_bytes": f"{2 * GIB}",
     }
     assert devices.free_memory(machine(tmp_path / "first", first)) == 0
-    assert devices.free_memory(tmp_path / "nothing is told") == sys.maxsize
+    assert devices.free_memory(tmp_path / "nothing is told") > 2**62
 
 
 def test_free_memory_heeds_the_limit_on_the_address_space() -> None:

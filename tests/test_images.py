@@ -124,7 +124,7 @@ def test_display_p3_is_converted_to_srgb(tmp_path: Path, with_alpha: bool) -> No
     p3 = curved(linear(srgb) @ SRGB.T @ np.linalg.inv(DISPLAY_P3).T)
     pixels = np.rint(p3 * 255).astype(np.uint8)
     assert np.abs(pixels / 255 - srgb).max() > 0.03  # or the test would pass with the profile unheeded
-    cover = np.array([[0, 50, 100, 200, 255]], np.uint8)
+    cover = np.array([[16, 50, 100, 200, 255]], np.uint8)
     stored = np.dstack((pixels, cover)) if with_alpha else pixels
     path = tmp_path / "p3.png"
     Image.fromarray(stored).save(path, icc_profile=rgb_profile(DISPLAY_P3))
@@ -258,7 +258,9 @@ def test_16_bit_colour_with_a_transparent_value_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
     rows = b"\0" + struct.pack(">6H", 65535, 0, 0, 0, 32896, 65535)
     path.write_bytes(png(2, 1, 16, 2, rows, chunk(b"tRNS", struct.pack(">3H", 65535, 0, 0))))
-    assert as_bytes(images.read(path).rgb).tolist() == [[[255, 0, 0], [0, 128, 255]]]
+    picture = images.read(path)
+    assert picture.alpha is not None and picture.alpha.flatten().tolist() == [0, 1]
+    assert as_bytes(picture.rgb)[0, 1].tolist() == [0, 128, 255]
 
 
 def test_float_grey() -> None:
@@ -299,7 +301,7 @@ def test_palette_with_transparency(tmp_path: Path) -> None:
     path = tmp_path / "palette.png"
     image.save(path, transparency=bytes((255, 128, 0)))
     picture = images.read(path)
-    assert as_bytes(picture.rgb).tolist() == [[[10, 20, 30], [200, 100, 50], [0, 0, 255]]]
+    assert as_bytes(picture.rgb)[:, :2].tolist() == [[[10, 20, 30], [200, 100, 50]]]
     assert picture.alpha is not None and as_bytes(picture.alpha).flatten().tolist() == [255, 128, 0]
     half = [round(c * 128 / 255 + 255 * 127 / 255) for c in (200, 100, 50)]
     flat = images.read_training(path, 1)[0].astype(int)
@@ -464,9 +466,10 @@ def test_training_decodes_a_jpeg_at_a_reduced_scale(tmp_path: Path, monkeypatch:
     seen: list[tuple[int, int]] = []
     load = decoding.load
 
-    def spy(path: Path, image: ImageFile.ImageFile) -> None:
-        load(path, image)
-        seen.append(image.size)
+    def spy(path: Path, image: ImageFile.ImageFile, least: tuple[int, int]) -> ImageFile.ImageFile:
+        loaded = load(path, image, least)
+        seen.append(loaded.size)
+        return loaded
 
     monkeypatch.setattr(decoding, "load", spy)
     images.read_training(path, 90)

@@ -1,12 +1,14 @@
 """The place of pixels: decode, encode, resize. Elsewhere an image is float32 sRGB, (N, 3, H, W) in [0, 1].
 
-The doors are here; how a file becomes numbers is told in decoding.py.
+The doors are here; how a file becomes numbers is told in decoding/.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from onestroke import decoding, metadata
-from onestroke.decoding import MAX_PIXELS, Picture
+from onestroke.decoding import MAX_PIXELS, Picture, resize
 from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.finding import LeftOut, search
@@ -61,27 +62,35 @@ _MAX_ASPECT = 8
 
 
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Picture:
-    """Decode a picture of any kind in EXTENSIONS (the first frame of several), upright and converted to sRGB.
+    """Decode a picture of any kind that is known, upright and converted to sRGB.
 
-    16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored
-    with a warning. The kind is told by the content, not by the suffix.
+    16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored, and the
+    first of several frames or pages taken, with a warning. The kind is told by the content, not by the suffix. Where
+    colours can't be seen, those of what is visible beside them stand.
 
     Args:
         path: the file.
         max_pixels: what its header may tell of at most.
-        max_side: what the longer side is shrunk to where it is longer, None for its own size.
+        max_side: what the longer side is shrunk to where it is longer, None for its own size. That takes little more
+            memory than the file's decoder does.
 
     Raises:
         UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged
-            or cut short, or its header tells of more than `max_pixels` pixels (nothing is decoded then).
+            or cut short, or by its header too large: for `max_pixels`, or for the memory (nothing is decoded then).
     """
     path = Path(path)
+    name = f"'{path}'"
     with decoding.opened(path, max_pixels) as image:
-        frames, exif = getattr(image, "n_frames", 1), image.info.get("exif")
-        decoding.load(path, image)
-        picture = decoding.to_picture(image, f"'{path}'")
-    alpha = None if picture.alpha is None else fit(picture.alpha, max_side=max_side)
-    return Picture(fit(picture.rgb, max_side=max_side), alpha, exif, frames)
+        width, height = image.size
+        frames, exif = decoding.frames(path, image), decoding.exif_of(image)
+        size = decoding.fitting(height, width, max_side=max_side)
+        shrinks = size != (height, width)
+        # A scale of twice the size that is asked for leaves the rest to a better filter than a JPEG decoder's.
+        loaded = decoding.load(path, image, (2 * size[1], 2 * size[0]) if shrinks else None)
+        if frames > 1:
+            warnings.warn(decoding.several(name, image, frames), decoding.PictureWarning, stacklevel=2)
+        picture = decoding.to_picture(loaded, name, size if shrinks else None)
+    return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
 
 
 def from_pil(image: Image.Image) -> Picture:
@@ -90,10 +99,11 @@ def from_pil(image: Image.Image) -> Picture:
     Mode I counts as 16 bit grey, 0 to 65535; mode F as grey in [0, 1].
 
     Raises:
-        UserError: the values of mode I or F lie outside of that.
+        UserError: the values of mode I or F lie outside of that, or what was opened can't be decoded.
     """
-    image.load()
-    return decoding.to_picture(image, "the picture")
+    with decoding.guarded("the picture"):
+        image.load()
+        return decoding.to_picture(image, "the picture")
 
 
 def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -105,28 +115,29 @@ def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int
         UserError: as `read`; the shorter side is below half of `short_side`; the aspect is beyond 8 : 1.
     """
     path = Path(path)
-    with decoding.opened(path, max_pixels) as image:
+    name = f"'{path}'"
+    with decoding.opened(path, max_pixels, quiet=True) as image:
         low, high = sorted(image.size)
         if 2 * low < short_side:
             raise UserError(
-                f"'{path}' is too small: its shorter side has {low} pixels, training at {short_side} needs "
+                f"{name} is too small: its shorter side has {low} pixels, training at {short_side} needs "
                 f"{(short_side + 1) // 2} or more; leave it out or train at a smaller size"
             )
         if high > _MAX_ASPECT * low:
             raise UserError(
-                f"'{path}' is too long and narrow ({image.width} x {image.height}, over {_MAX_ASPECT} : 1); "
+                f"{name} is too long and narrow ({image.width} x {image.height}, over {_MAX_ASPECT} : 1); "
                 "crop it or leave it out"
             )
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.draft("RGB", (short_side, short_side))
-        decoding.load(path, image)
-        small = decoding.flat(decoding.upright(image), f"'{path}'")
-    # From the header's size, since a reduced JPEG has rounded its own.
-    long_side = max(short_side, round(high * short_side / low))
-    size = (short_side, long_side) if small.width <= small.height else (long_side, short_side)
-    if small.size != size:
-        small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return np.array(small)
+        frames = decoding.frames(path, image)
+        if frames > 1:
+            decoding.tell_once(f"{decoding.several(name, image, frames)}, as of all such files")
+        small = decoding.upright(decoding.flat(decoding.load(path, image, (short_side, short_side)), name))
+        # From the header's size, since a reduced JPEG has rounded its own.
+        long_side = max(short_side, round(high * short_side / low))
+        size = (short_side, long_side) if small.width <= small.height else (long_side, short_side)
+        if small.size != size:
+            small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return np.array(small)
 
 
 def to_pil(rgb: Tensor, alpha: Tensor | None = None) -> Image.Image:
@@ -215,14 +226,6 @@ def _encoded(image: Image.Image, kind: str, quality: int | None, exif: bytes | N
     return encoded
 
 
-def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """Resize (N, C, H, W) in [0, 1] to (N, C, height, width): bicubic, antialiased, clamped to [0, 1]."""
-    if image.shape[-2:] == (height, width):
-        return image
-    resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(0, 1)
-
-
 def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = None) -> Tensor:
     """Resize (N, C, H, W) in [0, 1], the aspect kept, no side below one pixel.
 
@@ -234,14 +237,7 @@ def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = 
     Raises:
         UserError: a side asked for is below 1.
     """
-    for name, side in (("short_side", short_side), ("max_side", max_side)):
-        if side is not None and side < 1:
-            raise UserError(f"{name} is {side}, but a picture has at least one pixel a side; use 1 or more")
-    height, width = image.shape[-2:]
-    scale = 1.0 if short_side is None else short_side / min(height, width)
-    if max_side is not None:
-        scale = min(scale, max_side / max(height, width))
-    return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    return resize(image, *decoding.fitting(*image.shape[-2:], short_side=short_side, max_side=max_side))
 
 
 def luminance(rgb: Tensor) -> Tensor:

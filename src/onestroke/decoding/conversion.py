@@ -147,6 +147,12 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
         return None  # A broken EXIF block is no reason to refuse the pixels.
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turned or mirrored as its EXIF orientation asks."""
+    turn = turn_of(image)
+    return image if turn is None else image.transpose(turn)
+
+
 def turned(height: int, width: int, turn: Image.Transpose | None) -> tuple[int, int]:
     """Height and width after a turn."""
     return (width, height) if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]) else (height, width)
@@ -206,9 +212,7 @@ def _through_profile(mode: str, icc: bytes, name: str) -> ToRGB | None:
     try:
         return _transform(mode, icc)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError) as error:
-        warnings.warn(
-            f"the colour profile of {name} is ignored ({short(str(error))})", PictureWarning, stacklevel=2
-        )
+        warnings.warn(f"the colour profile of {name} is ignored ({short(str(error))})", PictureWarning, stacklevel=2)
         return None
 
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from PIL import Image
 
@@ -35,14 +36,13 @@ def guarded(name: str, quiet: bool = False) -> Iterator[None]:
         except UserError:
             raise
         except Exception as error:
-            raise damaged(name, error) from error
-        finally:
-            _tell(name, found, quiet)
+            raise damaged(name, error, _others(found)) from error
+    _tell(name, found, quiet)
 
 
-def damaged(name: str, error: Exception) -> UserError:
-    """The sentence for what a decoder has raised: on broken bytes they raise nearly anything."""
-    detail = short(str(error)) or type(error).__name__
+def damaged(name: str, error: Exception, said: list[str] | None = None) -> UserError:
+    """The sentence for what a decoder has raised, on broken bytes nearly anything; `said` is what it warned of."""
+    detail = short(": ".join((str(error) or type(error).__name__, *(said or [])[:1])))
     no_memory = isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
     if no_memory or isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return UserError(f"{name} is too large ({detail}); make it smaller first")
@@ -59,14 +59,31 @@ class PictureWarning(UserWarning):
     """A whole sentence about a picture, its name included."""
 
 
+def _others(found: list[Warning | str]) -> list[str]:
+    return list(dict.fromkeys(short(str(message)) for message in found if not isinstance(message, PictureWarning)))
+
+
 def _tell(name: str, found: list[Warning | str], quiet: bool) -> None:
     ours = [str(message) for message in found if isinstance(message, PictureWarning)]
-    others = list(dict.fromkeys(short(str(m)) for m in found if not isinstance(m, PictureWarning)))
+    others = _others(found)
     if others and not quiet:
         more = f", and {len(others) - 1} more like it" if len(others) > 1 else ""
         ours.append(f"{name} was read, but is not quite in order ({others[0]}{more})")
     for message in dict.fromkeys(ours):
         warnings.warn(message, PictureWarning, stacklevel=5)
+
+
+@cache
+def _told() -> set[str]:
+    """Kinds of news that this process has told."""
+    return set()
+
+
+def tell_once(message: str, kind: str = "frames") -> None:
+    """Warn of the first of many pictures alone, as in training, which reads thousands of them again and again."""
+    if kind not in _told():
+        _told().add(kind)
+        warnings.warn(message, PictureWarning, stacklevel=3)
 
 
 class _Caught:
@@ -82,7 +99,8 @@ class _Caught:
     def caught(self) -> Iterator[list[Warning | str]]:
         """What is warned of in this thread meanwhile; elsewhere all goes on as it did."""
         outer = getattr(self.own, "found", None)
-        self.own.found = found = []
+        found: list[Warning | str] = []
+        self.own.found = found
         with self.lock:
             if self.users == 0:
                 self._install()

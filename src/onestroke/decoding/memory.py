@@ -61,5 +61,3 @@ def _strip_of(image: TiffImagePlugin.TiffImageFile) -> float:
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f}"
-
-

@@ -118,7 +118,7 @@ def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None =
     except Exception as error:
         whole = _without_end(path, image, draft, error)
         if whole is None:
-            raise damaged(name, error) from error
+            raise  # what `opened` is guarded by makes a sentence of it
         return whole
     check_size(image.size, name)  # a decoder may find another one than the header tells
     return image
@@ -152,6 +152,13 @@ def frames(path: Path, image: ImageFile.ImageFile) -> int:
             return samples.pages(other) if isinstance(other, TiffImagePlugin.TiffImageFile) else other.n_frames
     except Exception:
         return 2
+
+
+def several(name: str, image: ImageFile.ImageFile, count: int) -> str:
+    """The sentence for a file of several frames or pages."""
+    if image.format in ("TIFF", "HEIF"):
+        return f"{name} holds {count} pictures; {'its main one' if image.format == 'HEIF' else 'the first'} is taken"
+    return f"{name} is an animation of {count} frames; the first is taken"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 from torch import Tensor
 
 from onestroke.decoding.alpha import fill
-from onestroke.decoding.conversion import Source, turn_of, turned, whole
+from onestroke.decoding.conversion import Source, turn_of, whole
 from onestroke.decoding.shrinking import divided, resize, shrunk
 from onestroke.errors import UserError
 

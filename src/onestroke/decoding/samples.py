@@ -21,7 +21,7 @@ _REDUCED, _MASK = 1, 4
 
 @dataclass(frozen=True)
 class Samples:
-    """How grey of more than 8 bits is read: `top` is white, or black where `inverted`; `view` reinterprets the bytes."""
+    """How deep grey is read: `top` is white, or black where `inverted`; `view` tells of what type the bytes are."""
 
     top: float
     inverted: bool = False
@@ -85,19 +85,19 @@ def unknown(file: IO[bytes], name: str) -> UserError:
     """The sentence for a TIFF whose samples Pillow can't read.
 
     Raises:
-        Exception: anything, where its tags can't be read either.
+        Exception: anything, where its tags can't be read either, or don't tell.
     """
     file.seek(0)
     head = file.read(8)
     tags = TiffImagePlugin.ImageFileDirectory_v2(head + (file.read(8) if head[2] == 43 else b""))
     file.seek(tags.next)
     tags.load(file)
-    bits = ", ".join(str(b) for b in dict.fromkeys(_all(tags.get(_BITS), 1)))
+    bits = _all(tags[_BITS], 1)
     kind = _FORMATS.get(_first(tags.get(_FORMAT), _UNSIGNED), "of an unknown format")
     count = _first(tags.get(_SAMPLES), 1)
     return UserError(
-        f"{name} is a TIFF with {count} {kind} samples of {bits} bits a pixel, photometric interpretation "
-        f"{tags.get(_PHOTOMETRIC, 'missing')}, which can't be read; convert it to 8 bits a sample first"
+        f"{name} is a TIFF with {count} {kind} samples a pixel of {' and '.join(map(str, sorted(set(bits))))} bits, "
+        f"photometric interpretation {tags[_PHOTOMETRIC]}, which can't be read; convert it to 8 bits a sample first"
     )
 
 

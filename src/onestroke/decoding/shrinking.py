@@ -41,9 +41,9 @@ def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None
     rows = _Rows(source.size[0], height)
     for top, colours, cover in source.strips():
         values = torch.from_numpy(_premultiplied(colours, cover))[None]
-        narrow = F.interpolate(
-            values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False
-        )[0]
+        narrow = F.interpolate(values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False)[
+            0
+        ]
         first, weights = rows.of(top, values.shape[-2])
         planes[:, first : first + len(weights)] += weights @ narrow
     planes = planes.clamp_(0, 1)[None]
