@@ -142,6 +142,7 @@ def test_same_size_and_what_the_network_paints(
 
 def test_alpha_is_kept(infer: Callable[..., Said], style: Path) -> None:
     pixels = noise(9, 13, 4)
+    pixels[..., 3] |= 16  # what can't be seen would be painted as what is beside it
     Image.fromarray(pixels).save("photo.png")
     assert infer("input=photo.png")[0] == 0
     with Image.open("photo.tiny.png") as painted:
