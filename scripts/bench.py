@@ -46,7 +46,7 @@ from bench_measure import Case, Spread, compare, matrix_products, precisions, ra
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
 from bench_report import append, machine, show, write
 
-from onestroke.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, home_in_override, keyed
 from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 
@@ -153,6 +153,7 @@ def bench(arguments: list[str]) -> int:
     if dotted and (mode not in ("train", "data") or any(mode == "data" and not a.startswith("data.") for a in dotted)):
         raise UserError(f"the mode {mode} takes no {dotted[0].partition('=')[0]}; run  bench.py --help")
     values = Values(keyed([a for a in rest if a not in dotted], (*COMMON, *OPTIONS[mode])))
+    dotted = [home_in_override(argument) for argument in dotted]
     device = choose_device(values.text("device", "auto"))
     if values.text("threads", "auto") != "auto":
         torch.set_num_threads(values.count("threads") or 1)

@@ -117,7 +117,7 @@ def draw(curves: list[Curve], rate: float | None, what: str, out: Path) -> None:
 def make(arguments: list[str]) -> int:
     """Read the runs, say how they compare, and draw them."""
     values = Values(keyed(arguments, ["run", "label", "value", "rate", "out"], several=("run", "label")))
-    runs = [Path(path).expanduser() for path in values.values.get("run", [])]
+    runs = [Path(path) for path in values.paths("run")]
     labels = values.values.get("label", [run.name for run in runs])
     if not runs:
         raise UserError("run is needed: run=runs/starry_night/<time>")

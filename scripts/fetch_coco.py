@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from onestroke.arguments import home
 from onestroke.downloads import fetch
 from onestroke.errors import UserError, near
 
@@ -94,7 +95,7 @@ def run(given: dict[str, str]) -> None:
     Raises:
         UserError: If anything of it cannot be done.
     """
-    name, root = given["split"], Path(given["root"]).expanduser()
+    name, root = given["split"], Path(home(given["root"]))
     split = SPLITS[name]
     archive, folder, done = root / f"{name}.zip", root / name, root / f".{name}.done"
     if not whole(folder, done, None if "url" in given else split.photos):

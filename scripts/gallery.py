@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke import Stylizer, UserError, images
+from onestroke.arguments import home
 from onestroke.checkpoints import read_document
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
@@ -89,7 +90,7 @@ def make(arguments: list[str]) -> None:
         key, _, value = argument.partition("=")
         if key not in options or not value:
             raise UserError(f"there is no option '{argument}': {near(key, options)}")
-        options[key].append(value)
+        options[key].append(home(value))
     if len(options["out"]) != 1:
         raise UserError("out is needed, once: out=docs/gallery.jpg")
     styles = options["ckpt"] or [str(Path("checkpoints") / "gallery.safetensors")]

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from onestroke import Stylizer, UserError, images
+from onestroke.arguments import home
 from onestroke.data.datamodule import to_image
 from onestroke.errors import told
 
@@ -94,7 +95,7 @@ def make(arguments: list[str]) -> None:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key in own and equals:
-            own[key].append(value)
+            own[key].append(home(value))
         else:
             passed.append(argument)
     if own["ckpt"]:

@@ -51,6 +51,32 @@ def keyed(
     return values
 
 
+def home(path: str) -> str:
+    """A path with the home folder in place of a leading `~`, which no shell expands behind a `=`."""
+    return os.path.expanduser(path)
+
+
+_WORDS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?:^|(?<=[\[,]))(\s*)(~[^,\]]*)""")
+
+
+def home_in_override(argument: str) -> str:
+    """An argument of Hydra's, `key=value`, with the home folder in each path of its value.
+
+    Hydra's grammar knows no `~` in a value, so what is expanded is put in quotes; what stands in quotes already stays.
+    """
+    key, equals, value = argument.partition("=")
+
+    def expand(word: re.Match[str]) -> str:
+        quoted, space, path = word.groups()
+        if quoted or home(path) == path:
+            return word[0]
+        if key.startswith("-"):
+            return f"{space}{home(path)}"
+        return f'{space}"{home(path)}"'
+
+    return f"{key}{equals}{_WORDS.sub(expand, value)}"
+
+
 class Values:
     """The values of `keyed`, each read as what it has to be.
 
@@ -66,8 +92,12 @@ class Values:
         return self.values.get(key, [default])[0]
 
     def path(self, key: str) -> str | None:
-        """The name of a file; no shell expands the ~ behind a =."""
-        return os.path.expanduser(self.values[key][0]) if key in self.values else None
+        """The name of a file."""
+        return home(self.values[key][0]) if key in self.values else None
+
+    def paths(self, key: str) -> list[str]:
+        """The names of several files."""
+        return [home(path) for path in self.values.get(key, [])]
 
     def needed(self, key: str, example: str) -> str:
         """The name of a file without which nothing goes."""

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 import onestroke.networks
 from onestroke import __version__
+from onestroke.arguments import home
 from onestroke.errors import UserError, near, told
 from onestroke.files import atomic, make_folder
 
@@ -257,11 +258,11 @@ def main(arguments: list[str]) -> int:
     command, rest = arguments[:1], arguments[1:]
     options = dict(argument.split("=", 1) for argument in rest if "=" in argument)
     if command == ["show"] and len(rest) == 1:
-        return told(lambda: print(json.dumps(asdict(read_document(Path(rest[0]))), indent=2, ensure_ascii=False)))
+        return told(lambda: print(json.dumps(asdict(read_document(Path(home(rest[0])))), indent=2, ensure_ascii=False)))
     if command == ["import"] and len(options) == len(rest) and {"path", "out"} <= options.keys() <= known:
         overwrite = options.pop("overwrite", "false").lower()
         if overwrite in ("true", "false"):
-            path, out = (Path(options.pop(key)).expanduser() for key in ("path", "out"))
+            path, out = (Path(home(options.pop(key))) for key in ("path", "out"))
             return told(lambda: adopt(path, out, overwrite=overwrite == "true", **options))
     print(usage, file=sys.stderr)
     return 2

@@ -139,7 +139,8 @@ def _expand(given: str, left_out: LeftOut, paintings: bool, alone: bool) -> Iter
     if not taken and not own.paintings:
         told = f" ({own})" if own.count else ""
         raise UserError(f"{problem}{told}; known are {KNOWN}")
-    return (Found(Path(name), _below(Path(name), top)) for name in sorted(taken, key=_natural))
+    below = {folder: _below(folder, top) for folder in {os.path.dirname(name) for name in taken}}
+    return (Found(Path(name), below[os.path.dirname(name)]) for name in sorted(taken, key=_natural))
 
 
 def is_painting(path: str | os.PathLike[str]) -> bool:
@@ -169,9 +170,9 @@ def _fixed(pattern: Path) -> Path:
     return Path(*pattern.parts[:magic])
 
 
-def _below(path: Path, top: Path) -> Path:
+def _below(folder: str, top: Path) -> Path:
     try:
-        return path.parent.relative_to(os.path.normpath(top))
+        return Path(folder).relative_to(os.path.normpath(top))
     except ValueError:
         return Path()
 

@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def job(given: list[str]) -> int:
         values = Values(keyed(given, ["path", "out", "overwrite"], several=["path"]))
-        paths = [Path(path).expanduser() for path in values.values.get("path", [])]
+        paths = [Path(path) for path in values.paths("path")]
         if len(paths) < 2:
             raise UserError("path is needed twice or more: path=checkpoints/gallery.safetensors path=mine.safetensors")
         out = Path(values.needed("out", "all.safetensors"))

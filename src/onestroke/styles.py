@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from onestroke import images
+from onestroke.arguments import home
 from onestroke.errors import UserError, near, told
 from onestroke.files import atomic
 from onestroke.spots import strongest_spot
@@ -310,13 +311,13 @@ def main(arguments: list[str]) -> int:
     """`python -m onestroke.styles make image=FILE out=FILE`: measure a card."""
     usage = "usage: python -m onestroke.styles make image=FILE [image=FILE ...] out=FILE [name= title= artist= ...]"
     options = [a.partition("=") for a in arguments[1:]]
-    pictures = [value for key, _, value in options if key == "image"]
+    pictures = [home(value) for key, _, value in options if key == "image"]
     rest = {key: value for key, _, value in options if key != "image"}
     known = {"out", "name", *(f.name for f in fields(Facts))}
     if arguments[:1] != ["make"] or not pictures or "out" not in rest or not set(rest) <= known:
         print(usage, file=sys.stderr)
         return 2
-    out = Path(rest.pop("out"))
+    out = Path(home(rest.pop("out")))
     name = rest.pop("name", out.stem)
 
     def make() -> None:

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from onestroke.arguments import home
 from onestroke.convolutions import FrozenConv
 from onestroke.downloads import fetch
 from onestroke.errors import UserError, near, told
@@ -283,7 +284,7 @@ def pack(out: str, weights: str | None = None) -> str:
 
 def main(arguments: list[str]) -> int:
     """`python -m onestroke.vgg pack out=FILE [weights=FILE]`."""
-    options = dict(a.split("=", 1) for a in arguments[1:] if "=" in a)
+    options = {key: home(value) for key, _, value in (a.partition("=") for a in arguments[1:] if "=" in a)}
     if arguments[:1] != ["pack"] or "out" not in options or not set(options) <= {"out", "weights"}:
         print("usage: python -m onestroke.vgg pack out=FILE [weights=FILE]", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -80,10 +79,10 @@ def parse(arguments: list[str]) -> Options:
     """
     values = Values(keyed(arguments, [f.name for f in fields(Options)], several=("ckpt", "outputs")))
     options = Options(
-        ckpt=[os.path.expanduser(path) for path in values.values.get("ckpt", [])],
-        outputs=[os.path.expanduser(path) for path in values.values.get("outputs", [])],
+        ckpt=values.paths("ckpt"),
+        outputs=values.paths("outputs"),
         photos=values.path("photos"),
-        style=values.values.get("style", [None])[0],
+        style=values.path("style"),  # or its picture
         count=values.count("count") or 4,
         size=_size(values.count("size")),
         strength=_strength(values),

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from onestroke import images
-from onestroke.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, home, keyed
 from onestroke.errors import UserError
 from onestroke.files import make_folder
 from onestroke.finding import PAINTING, Found, LeftOut, search
@@ -114,7 +114,7 @@ def without_paintings(photos: list[Found], given: list[str], style: str, left_ou
     Raises:
         UserError: where nothing is left.
     """
-    only = Path(os.path.expanduser(given[0])) if len(given) == 1 else None
+    only = Path(home(given[0])) if len(given) == 1 else None
     endings = tuple(f".{style}{suffix}" for suffix in images.WRITABLE)
     left = []
     for photo in photos:

@@ -22,9 +22,17 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import onestroke
 from onestroke import ranks
+from onestroke.arguments import home, home_in_override
 from onestroke.errors import UserError, near
 
 log = logging.getLogger(__name__)
+
+
+PATHS = (
+    *("style.image", "data.root", "data.val", "data.cache", "vgg.weights"),
+    *("init", "teacher", "out", "resume"),
+)
+"""Options that are paths, or lists of them."""
 
 
 def config_folder() -> Path:
@@ -43,7 +51,7 @@ def run_folder(resume: str | None, style: str, now: str) -> str:
     files: the second one's is <time>_2. Called again in the same process, it is the same.
     """
     if resume:
-        path = Path(resume)
+        path = Path(home(resume))
         return str(path if path.is_dir() else path.parent)
     usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
     return str(_made(usual) if ranks.is_first() else _aside())
@@ -75,6 +83,7 @@ def _aside() -> str:
 def main() -> int:
     """Train; 2 and one sentence for a user's mistake, else 0."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
+    sys.argv[1:] = [home_in_override(argument) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
     mistakes: list[str] = []
@@ -117,10 +126,26 @@ def _job(config: DictConfig) -> None:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     try:
-        return _container(config, resolve=True)
+        return with_home(_container(config, resolve=True))
     except MissingMandatoryValue as error:
         key = str(error.full_key or error)
         raise UserError(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)") from error
+
+
+def with_home(config: dict[str, Any]) -> dict[str, Any]:
+    """A plain config with the home folder in place of a leading `~`, in every option that is a path, in place."""
+    for option in PATHS:
+        *groups, key = option.split(".")
+        place: Any = config
+        for group in groups:
+            place = place.get(group)
+        if isinstance(place, dict) and key in place:
+            value = place[key]
+            if isinstance(value, list):
+                place[key] = [home(part) if isinstance(part, str) else part for part in value]
+            elif isinstance(value, str):
+                place[key] = home(value)
+    return config
 
 
 def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from pathlib import Path
 import PIL
 from PIL import features
 
-from onestroke.arguments import Values, command, keyed
+from onestroke.arguments import Values, command, home, keyed
 from onestroke.data.resized import MAX_ZOOM, header_size, kept_side, read_resized
 from onestroke.data.store import KEY_BYTES, Store, free_bytes
 from onestroke.errors import UserError
@@ -53,7 +53,7 @@ def cache_folder(setting: str, crop: int) -> Path:
     if setting == AUTO:
         above = user_cache() / "photos"
     else:
-        above = Path(setting).expanduser()
+        above = Path(home(setting))
     versions = (_FORMAT, MAX_ZOOM, PIL.__version__, *map(features.version, ("jpg", "libjpeg_turbo", "webp")))
     return above / f"crop{crop}-{hashlib.sha256(repr(versions).encode()).hexdigest()[:8]}"
 
@@ -192,7 +192,7 @@ def _build(arguments: list[str]) -> int:
     photos = Photos(values.needed("root", "/path/to/photos"))
     files = photos.files()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    store = open_cache(values.text("cache", AUTO), crop, files)
+    store = open_cache(values.path("cache") or AUTO, crop, files)
     if store is None or not store.writes:
         raise UserError("the cache can't be built there: make room, or name another folder by cache=")
     bad, told, begun = [], time.monotonic(), time.monotonic()

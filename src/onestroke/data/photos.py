@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from onestroke.arguments import home
 from onestroke.data.cache import AUTO, entry_key, open_cache
 from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photos
 from onestroke.data.listing import check_folder, tell, walk
@@ -48,10 +49,10 @@ class Photos:
         min_size: int = 64,
         cache: str | None = AUTO,
     ) -> None:
-        given = Path(root).expanduser()
+        given = Path(home(root))
         self.given = root
         self.root = given / COCO if os.path.isdir(given / COCO) else given
-        self.val = None if val is None else Path(val).expanduser()
+        self.val = None if val is None else Path(home(val))
         self.validation = validation
         self.min_size = min_size
         self.cache = cache

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from onestroke.arguments import home
 from onestroke.data.canvas import Canvas, maybe, pick, place, rectangle, spot
 from onestroke.data.heldout import centre, validation_photos
 from onestroke.data.listing import tell
@@ -534,7 +535,7 @@ class Scenes:
     """
 
     def __init__(self, val: str | None = None, validation: int = 4) -> None:
-        self.val = None if val is None else Path(val).expanduser()
+        self.val = None if val is None else Path(home(val))
         self.validation = validation
 
     def preflight(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -304,7 +305,7 @@ class _Export:
 
     def _free(self, path: Path) -> Path:
         """`path` where it is free or ours, else the same with the run's name."""
-        if not path.exists() or _is_ours(path, self.run):
+        if not os.path.lexists(path) or _is_ours(path, self.run):
             return path
         return path.with_name(f"{self.parts.style_settings.name}-{self.run}.safetensors")
 
@@ -319,7 +320,8 @@ def _is_ours(path: Path, run: str) -> bool:
 def _check_out(out: Path, overwrite: bool, run: str) -> None:
     if out.suffix != ".safetensors":
         raise UserError(f"out={out}: a style file's name ends in .safetensors")
-    if out.exists() and not overwrite and not _is_ours(out, run):
+    # a link that leads nowhere is there, too
+    if os.path.lexists(out) and not overwrite and not _is_ours(out, run):
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
     folder = out.parent
     while not folder.exists():

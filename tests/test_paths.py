@@ -1,0 +1,162 @@
+"""Paths on every command line: the home folder behind a `=`, and links where files are written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from onestroke import checkpoints, joining, styles, vgg
+from onestroke.apps import evaluate, export, infer
+from onestroke.apps.train import PATHS, config_folder, run_folder, with_home
+from onestroke.arguments import home_in_override
+from onestroke.data.cache import cache_folder
+from onestroke.data.photos import Photos
+from onestroke.errors import UserError
+from onestroke.evaluation import arguments as reference
+from onestroke.evaluation.report import write_html, write_json
+from onestroke.training import run
+from tests.commands import ROOT, environment, train
+from tests.test_infer import photo, tiny
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home of me"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "given, value",
+    [
+        ("out=~/x.safetensors", "H/x.safetensors"),
+        ("data.root=~", "H"),
+        ("style.image=[~/a.jpg, ~/b.jpg,c.jpg]", ["H/a.jpg", "H/b.jpg", "c.jpg"]),
+        ("out=~/été (1).safetensors", "H/été (1).safetensors"),
+        ('+out="~/kept, as it is quoted"', "~/kept, as it is quoted"),
+        ("out='~/[a]'", "~/[a]"),
+        ("steps=3", 3),
+    ],
+)
+def test_hydra_reads_a_path_in_the_home_folder(at_home: Path, given: str, value: object) -> None:
+    override = OverridesParser.create().parse_override(home_in_override(given))
+    wanted = [str(v).replace("H", str(at_home)) for v in np.atleast_1d(np.array(value, object))]
+    found = override.value()
+    assert [str(part).strip('"') for part in (found if isinstance(found, list) else [found])] == wanted
+
+
+def test_what_is_no_path_at_home_stays() -> None:
+    for argument in ("~style", "~data.val", "-m", "style.name=a~b", "out=~nobody_of_that_name/x", "--help", ""):
+        assert home_in_override(argument) == argument
+    assert home_in_override("--config-dir=~/c") == f"--config-dir={os.environ['HOME']}/c"
+
+
+def test_every_option_that_is_a_path_is_one_of_the_config(at_home: Path) -> None:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("train", ["data=photos", "data.root=x"])
+    for option in PATHS:
+        OmegaConf.update(config, option, ["~/a", "b"] if option == "style.image" else "~/a")
+    plain = with_home(OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]
+    for option in PATHS:
+        found = OmegaConf.select(OmegaConf.create(plain), option)
+        assert (found[0] if option == "style.image" else found) == str(at_home / "a")
+    assert with_home({"style": None, "init": "auto"}) == {"style": None, "init": "auto"}
+    assert run_folder("~/runs", "x", "now") == str(at_home)
+
+
+def test_a_training_in_the_home_folder(at_home: Path, tmp_path: Path) -> None:
+    for index in range(6):
+        photo(str(at_home / "photos" / f"{index}.png"), 70, 70, seed=index)
+    photo(str(at_home / "mine.png"), 70, 70)
+    done = train(
+        "style.image=~/mine.png", "style.name=mine", "style.size=64", "steps=1", "data=photos", "data.root=~/photos",
+        'out="~/made/mine.safetensors"', "data.cache=~/cache", cwd=tmp_path,
+    )  # fmt: skip
+    assert (at_home / "made" / "mine.safetensors").is_file() and (at_home / "cache").is_dir(), done.stdout
+    assert not list(tmp_path.rglob("~*"))
+
+
+def test_the_other_command_lines(at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = str(at_home / "x")
+    measured = evaluate.parse(["ckpt=~/x", "ckpt=~/x", "photos=~/x", "style=~/x", "out=~/x", "cache=~/x"])
+    assert [measured.photos, measured.style, measured.out, measured.cache, *measured.ckpt] == [x] * 6
+    assert evaluate.parse(["outputs=~/x", "style=a", "photos=b"]).outputs == [x]
+    painted = infer.parse(["ckpt=~/x", "input=a", "output=~/x", "mask=~/x", "style_map=~/x"])
+    assert [painted.ckpt, painted.output, painted.mask, painted.style_map] == [x] * 4
+    exported = export.parse(["ckpt=~/x", "out=~/x", "photos=~/x", "variant=int8"])
+    assert [exported.ckpt, exported.out, exported.photos] == [x] * 3
+    direct = reference.parse(["image=~/x", "input=~/x", "output=~/x"])
+    assert [direct.image, direct.input, direct.output] == [x] * 3
+    assert cache_folder("~/x", 32).parent == at_home / "x" and Photos("~/x").root == at_home / "x"
+    with pytest.raises(UserError, match="no folder ~nobody_of_that_name"):
+        Photos("~nobody_of_that_name/x").files()
+    for command, arguments, given in (
+        (joining.main, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
+        (checkpoints.main, ["show", "~/x"], "no style file"),
+        (checkpoints.main, ["import", "path=~/x", "out=~/z.safetensors"], "x"),
+        (styles.main, ["make", "image=~/x", "out=~/z"], "no file"),
+        (vgg.main, ["pack", "out=~/z", "weights=~/x"], "no file"),
+    ):
+        code, err = command(arguments), capsys.readouterr().err
+        assert code == 2 and "~" not in err and given in err
+
+
+def test_the_sheet_of_photos(at_home: Path) -> None:
+    photo(str(at_home / "p.png"), 64, 64)
+    style = tiny(at_home / "s.safetensors")
+    arguments = [f"ckpt=~/{style.name}", "photo=~/p.png", "out=~/sheet.png"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "gallery.py"), *arguments],
+        env=environment(), capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0 and (at_home / "sheet.png").is_file(), done.stderr
+
+
+# --- links ----------------------------------------------------------------------------------------------
+
+
+def test_a_link_where_a_style_file_goes_is_there_already(tmp_path: Path) -> None:
+    for target in ("nowhere", "precious"):
+        out = tmp_path / f"{target}.safetensors"
+        (tmp_path / "precious").write_text("precious")
+        out.symlink_to(tmp_path / target)
+        with pytest.raises(UserError, match="is there already"):
+            run._check_out(out, False, "run")
+        run._check_out(out, True, "run")
+        with pytest.raises(UserError, match="is there already"):
+            joining.join([], out)
+        with pytest.raises(UserError, match="is there already"):
+            checkpoints.adopt(tmp_path / "x", out)
+        out.with_suffix(".onnx").symlink_to(tmp_path / target)
+        with pytest.raises(UserError, match="is there already"):
+            export.place(export.Options("x", out=str(out.with_suffix(".onnx"))))
+        tiny(out)
+        assert not out.is_symlink() and checkpoints.read_document(out).styles == ["tiny"]
+    assert (tmp_path / "precious").read_text() == "precious" and not (tmp_path / "nowhere").exists()
+
+
+def test_numbers_go_into_the_style_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    real = tiny(tmp_path / "real.safetensors")
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(real)
+    checkpoints.annotate(link, {"evaluated/total": 1.5})
+    assert link.is_symlink() and checkpoints.read_document(real).metrics == {"evaluated/total": 1.5}
+
+
+def test_a_report_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for name, write in (("report.json", write_json), ("report.html", write_html)):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+        write(tmp_path / name, [], {})
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "precious").read_text() == "precious"
