@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 
 from fuzzing import tensors, values
 from fuzzing.cases import Change, Kind
@@ -35,7 +35,7 @@ def make(folder: Path) -> None:
         shutil.copyfile(shipped / f"{name}.safetensors", folder / f"{name}.safetensors")
     content = (shipped / "udnie.safetensors").read_bytes()
     kept = {name: tensor for name, tensor in load(content).items() if name.split(".")[1] in _SMALL}
-    (folder / "small.safetensors").write_bytes(save(kept, tensors.metadata(content)))
+    (folder / "small.safetensors").write_bytes(tensors.written(kept, tensors.metadata(content)))
 
 
 def _field(content: bytes, rng: Random) -> bytes:

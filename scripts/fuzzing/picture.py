@@ -399,10 +399,11 @@ def _sized(content: bytes, rng: Random) -> bytes:
 
 def _ppm_head(content: bytes, rng: Random) -> bytes:
     """Another first line, and numbers in digits."""
-    side = lambda: str(rng.choice((0, 1, 61, 43, 1_000, 14_000, 10**9, 10**20, -1, "x", ""))).encode()  # noqa: E731
+    sides = (b"0", b"1", b"61", b"43", b"1000", b"14000", b"1000000000", b"9" * 20, b"-1", b"x", b"")
+    width, height = rng.choices(sides, k=2)
     kind = rng.choice((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"Pf", b"PF", b"P0CMYK"))
     top = rng.choice((b"255", b"1", b"65535", b"0", b"-1", b"1e9", b"256", b"100000"))
-    return kind + rng.choice((b"\n", b" ", b"\n# a\n")) + side() + b" " + side() + b"\n" + top + b"\n" + content[12:]
+    return kind + rng.choice((b"\n", b" ", b"\n# a\n")) + width + b" " + height + b"\n" + top + b"\n" + content[12:]
 
 
 def _numbered(data: bytes, rng: Random) -> bytes:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from fuzzing import tensors, values
@@ -77,7 +76,9 @@ def make(folder: Path) -> None:
     """A small style file of each kind, and some of those that ship."""
     for name, (made, arguments, names) in _MADE.items():
         document = painter(made, arguments, names, name)
-        checkpoints.save(folder / f"{name}.safetensors", network(made, arguments), document)
+        path = folder / f"{name}.safetensors"
+        checkpoints.save(path, network(made, arguments), document)
+        path.write_bytes(tensors.ordered(path.read_bytes()))
     for name in ("gallery", "starry_night", "udnie_realtime"):
         shutil.copyfile(ROOT / "checkpoints" / f"{name}.safetensors", folder / f"{name}.safetensors")
 
@@ -168,7 +169,7 @@ def _rebuilt(content: bytes, rng: Random) -> bytes:
     names = [f"s{i}" for i in range(arguments["styles"])][: rng.choice((None, None, None, 1))]
     document = painter(made, arguments, names, "rebuilt")
     told = json.dumps({"version": 1, **vars(document)})
-    return serialize(weights, metadata={tensors.KEY: told})
+    return tensors.written(weights, {tensors.KEY: told})
 
 
 CHANGES: Mapping[str, tuple[int, Change]] = {
@@ -184,7 +185,11 @@ CHANGES: Mapping[str, tuple[int, Change]] = {
 def use(path: Path, rng: Random) -> None:
     """Everything that the product does with a style file; the first mistake that was told is raised at the end."""
     told: list[UserError] = []
-    ways = [lambda: _shown(path), lambda: _painted(path, rng), lambda: _started_from(path, rng)]
+    ways: list[Callable[[], None]] = [
+        lambda: _shown(path),
+        lambda: _painted(path, rng),
+        lambda: _started_from(path, rng),
+    ]
     for way in ways if rng.random() < 0.7 else ways[::-1]:
         try:
             way()

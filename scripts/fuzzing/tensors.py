@@ -37,6 +37,18 @@ def joined(header: str, weights: bytes) -> bytes:
     return struct.pack("<Q", len(encoded)) + encoded + weights
 
 
+def written(tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> bytes:
+    """As safetensors' save, which gives the metadata in an order that differs from call to call."""
+    return ordered(save(dict(tensors), dict(told)))
+
+
+def ordered(content: bytes) -> bytes:
+    """The file with its metadata and its table of tensors by name."""
+    header, weights = split(content)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    return joined(json.dumps(dict(sorted(header.items()))), weights)
+
+
 def metadata(content: bytes) -> dict[str, str]:
     """The metadata of a file."""
     found: dict[str, str] = split(content)[0].get("__metadata__", {})
@@ -115,7 +127,7 @@ def reweighted(change: Callable[[dict[str, Tensor], Random], None]) -> Change:
         change(tensors, rng)
         if rng.random() < 0.7:
             told = {KEY: told[KEY]}  # as no checksum would fit
-        return save({name: tensor.contiguous() for name, tensor in tensors.items()}, told)
+        return written({name: tensor.contiguous() for name, tensor in tensors.items()}, told)
 
     return apply
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ _PLAIN: tuple[Any, ...] = (
 def hostile(rng: Random) -> Any:
     """A value of another kind, size or sign than anyone expects."""
     if rng.random() < 0.85:
-        return rng.choice(_PLAIN)
+        return copy.deepcopy(rng.choice(_PLAIN))  # which a later change may change in its turn
     choice = rng.randrange(7)
     if choice < 3:
         return rng.choice(sorted(_RAW))
