@@ -6,8 +6,6 @@ import io
 import json
 import pickletools
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,12 +13,14 @@ from random import Random
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from fuzzing import values
 from fuzzing.cases import Change, Kind
+from onestroke.apps.train import config_folder
 from onestroke.training import run
 
-ROOT = Path(__file__).resolve().parents[2]
 _TINY = (
     "trainer=cpu", "trainer.precision=32-true", "trainer.workers=0", "network.channels=[4,4,8]", "network.blocks=1",
     "network.ends=3", "crop=32", "batch_size=1", "steps=2", "data.validation=1", "measure=false", "loss=[content]",
@@ -36,16 +36,15 @@ _configs: dict[str, Any] = {}
 
 
 def make(folder: Path) -> None:
-    """Train each for two steps, as a user does, and keep the resume file."""
+    """Train each for two steps and keep the resume file."""
     for name, options in _RUNS.items():
-        place = folder.parent / name
+        place = Path(name)
         place.mkdir()
-        command = [sys.executable, str(ROOT / "train.py"), *options, *_TINY, "out=out.safetensors"]
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        (found,) = place.rglob(run.RESUME_FILE)
-        stored = torch.load(found, weights_only=True)
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            composed = compose("train", [*options, *_TINY, f"out={name}.safetensors"])
+        config = json.loads(json.dumps(OmegaConf.to_container(composed, resolve=True)))
+        run.train(config, place)
+        stored = torch.load(place / run.RESUME_FILE, weights_only=True)
         stored["onestroke"]["elapsed"] = 1.0  # the one thing that differs from time to time
         torch.save(stored, folder / f"{name}.ckpt")
 
