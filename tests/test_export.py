@@ -22,7 +22,7 @@ from onestroke import checkpoints
 from onestroke.apps.export import main, parse
 from onestroke.apps.infer import main as infer
 from onestroke.errors import UserError
-from onestroke.inference import backends, exporting, graph, packages
+from onestroke.inference import backends, exporting, graph, onnx_file, packages
 from onestroke.inference.core import NORM, trace
 from onestroke.inference.frozen import freeze
 from onestroke.inference.stylizer import Stylizer
@@ -268,7 +268,7 @@ def test_other_operations() -> None:
     network = Other().eval().requires_grad_(False)
     core = trace(network)
     assert (core.multiple, core.smallest) == (8, 8)
-    paint = backends.Onnx(graph.build(core, "{}", "float").SerializeToString()).paint
+    paint = backends.Onnx(onnx_file.as_read(graph.build(core, "{}", "float"))).paint
     for size in [(97, 131), (5, 3), (64, 8)]:
         image = torch.rand(2, 3, *size)
         assert torch.allclose(paint(image), network(image).clamp(0, 1), atol=1e-5), size
@@ -380,7 +380,7 @@ def test_backends_paint_the_same(style: Path, exported: Callable[..., Path], bac
         stylizer = Stylizer(path, backend=backend)
         assert stylizer.name == "tiny" and stylizer.painter == plain.painter
         assert type(stylizer.backend).__name__ == {"auto": "Onnx", "onnx": "Onnx", "openvino": "OpenVino"}[backend]
-        assert stylizer.backend.channels == plain.backend.channels == 4
+        assert 0.3 < stylizer.backend.memory(1, 500, 600) / plain.backend.memory(1, 500, 600) < 3
         for size in [(97, 131), (1, 2), (33, 20)]:
             image = torch.from_numpy(pixels(*size, 2)).permute(0, 3, 1, 2).float() / 255
             got = stylizer.paint(image)

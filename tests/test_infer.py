@@ -642,19 +642,16 @@ def test_memory_that_runs_out(
 
 
 def test_the_memory_is_looked_at_first(
-    refused: Callable[..., str], infer: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    style: Path, refused: Callable[..., str], infer: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo("photo.png", 100, 200)
-    pixel = 4 * room.BYTES_PER_PIXEL_AND_CHANNEL
-    monkeypatch.setattr(room, "available_memory", lambda: 100 * 200 * pixel // 4)
+    needed = Stylizer(style, "cpu").backend.memory(1, 100, 200)
+    monkeypatch.setattr(room, "free_on", lambda device: needed / 4)
     assert "200 x 100 needs about 0.0 GiB" in (err := refused("input=photo.png"))
     assert err.endswith("max_side=100\n")
     assert infer("input=photo.png", "max_side=100")[0] == 0, "what is advised works"
-    monkeypatch.setattr(room, "available_memory", lambda: None)
-    assert infer("input=photo.png", "overwrite=true")[0] == 0
     monkeypatch.undo()
-    known = room.available_memory()
-    assert known is None or known > 2**20
+    assert room.free_on(torch.device("cpu")) > 2**20
 
 
 def test_the_public_names(style: Path) -> None:

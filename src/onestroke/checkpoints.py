@@ -158,6 +158,12 @@ def read_document(path: Path) -> Painter:
     return painter
 
 
+def described(text: str) -> Painter:
+    """What a document says, of a file that is none of safetensors."""
+    document = json.loads(text)
+    return Painter(*(dict(document[part]) for part in ("network", "style", "training", "metrics")))
+
+
 def load(path: Path) -> tuple[nn.Module, Painter]:
     """Rebuild the network of a style file, in fp32, ready to paint.
 

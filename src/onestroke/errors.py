@@ -15,6 +15,11 @@ class UserError(Exception):
     """
 
 
+def printable(value: object, most: int = 200) -> str:
+    """What a file says, fit for one line of a terminal: escaped, and cut behind so many characters."""
+    return str(value)[:most].encode("unicode_escape").decode("ascii")
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """A hint that names what `name` may have been meant to be, or all that is known.
 

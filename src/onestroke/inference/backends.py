@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.checkpoints import Painter
-from onestroke.devices import choose_device
+from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
 from onestroke.inference import graph
 from onestroke.inference.core import trace
+from onestroke.inference.memory import held_by
 from onestroke.inference.mixing import AS_IT_IS, Look, open_style
+from onestroke.inference.onnx_file import Painting, as_read, first_line, not_ours, read
 from onestroke.inference.packages import installed, require
+from onestroke.inference.rules import Unsound
 
 NAMES = ("torch", "onnx", "openvino", "auto")
 
@@ -28,11 +31,20 @@ NAMES = ("torch", "onnx", "openvino", "auto")
 class Backend(ABC):
     """A network, ready to paint.
 
-    device: where it paints. channels: how many of them it has at full size, which its memory goes by.
+    device: where it paints.
     """
 
     device = torch.device("cpu")
-    channels = 3
+
+    @abstractmethod
+    def memory(self, count: int, height: int, width: int) -> float:
+        """About how many bytes it takes, there where it paints, to paint so many pictures of one size at once.
+
+        Calibrated on what pictures of 0.3 to 3 megapixels took beyond what the process held before: 0.9 to 1.5 of it.
+
+        Raises:
+            UserError: it can't paint that size.
+        """
 
     @abstractmethod
     def paint(self, image: Tensor) -> Tensor:
@@ -54,9 +66,23 @@ class Torch(Backend):
 
     def __init__(self, network: nn.Module, device: torch.device, compiled: bool = False) -> None:
         self.device = device
-        self.channels = first_channels(network)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: Any = torch.compile(self.network) if compiled else self.network
+        self._held: dict[int, Callable[[int, int, int], float]] = {}
+
+    def memory(self, count: int, height: int, width: int, styles: int = 0) -> float:
+        """See Backend; `styles`, for `paint_over`: of how many there is a share in each place."""
+        if styles not in self._held:
+            mix = [torch.full((1, styles, 1, 1), 1 / styles, device=self.device)] if styles else []
+
+            def paint(image: Tensor) -> Tensor:
+                shares = [share.expand(-1, -1, *image.shape[-2:]).contiguous() for share in mix]
+                ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+                painted: Tensor = self.network(ready, *shares).clamp(0, 1)
+                return painted
+
+            self._held[styles] = held_by(paint)
+        return 1.1 * self._held[styles](count, height, width) + 12 * count * height * width
 
     def paint_over(self, image: Tensor, mix: Tensor) -> Tensor:
         """As `paint`, with a network of several styles and the share of each in each place, (N, styles, H, W)."""
@@ -75,7 +101,7 @@ class Torch(Backend):
                 # the compiler's own errors have no class in common from version to version, but all come from there
                 if self._run is self.network or not type(error).__module__.startswith("torch._"):
                     raise
-                warnings.warn(f"compiling failed, so painting goes on without: {_first_line(error)}", stacklevel=2)
+                warnings.warn(f"compiling failed, so painting goes on without: {first_line(error)}", stacklevel=2)
                 self._run = self.network
                 painted = self._run(ready)
             result: Tensor = painted.clamp(0, 1).cpu()
@@ -83,11 +109,18 @@ class Torch(Backend):
 
 
 class _Exported(Backend):
-    """An ONNX graph as graph.py writes it."""
+    """An ONNX graph as graph.py writes it, after onnx_file.py has looked at it."""
 
-    def __init__(self, channels: int, pixels: str) -> None:
-        self.channels = channels
-        self.whole = pixels == "uint8"
+    def __init__(self, painting: Painting) -> None:
+        self.plan, self.whole = painting.plan, painting.whole
+
+    def memory(self, count: int, height: int, width: int) -> float:
+        """See Backend; runtimes hold half as much again, for layouts of their own."""
+        try:
+            held = self.plan.cost(count, height, width).bytes
+        except Unsound as error:
+            raise UserError(f"this ONNX file can't paint {width} x {height}: {error}") from error
+        return 1.5 * held + 36 * count * height * width
 
     @abstractmethod
     def run(self, array: np.ndarray) -> np.ndarray:
@@ -97,55 +130,68 @@ class _Exported(Backend):
         """See Backend."""
         image = image.to("cpu", torch.float32)
         if not self.whole:
-            return torch.from_numpy(self.run(image.contiguous().numpy()))
+            return torch.from_numpy(self._alike(image.contiguous().numpy()))
         levels = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-        return torch.from_numpy(self.run(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(self._alike(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
+
+    def _alike(self, array: np.ndarray) -> np.ndarray:
+        painted = self.run(array)
+        if (painted.shape, painted.dtype) != (array.shape, array.dtype):
+            raise UserError(f"this ONNX file paints {painted.shape} where the photo is {array.shape}: export it again")
+        return painted
 
 
 class Onnx(_Exported):
     """ONNX Runtime on the CPU, with as many threads as torch has.
 
     Args:
-        model: the bytes of an ONNX file.
-        channels: see Backend.
-        pixels: "uint8" or "float", as in graph.build.
+        painting: as `onnx_file.checked` found it.
     """
 
-    def __init__(self, model: bytes, channels: int = 3, pixels: str = "float") -> None:
-        super().__init__(channels, pixels)
+    def __init__(self, painting: Painting) -> None:
+        super().__init__(painting)
         runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it raises is told by whoever asked, and not on stderr too
         # or its threads would go on spinning behind a picture, and take the cores from whatever comes next
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.session = runtime.InferenceSession(painting.content, options, providers=["CPUExecutionProvider"])
+        self.options = runtime.RunOptions()
+        self.options.log_severity_level = 4
+        # or it would keep what the largest picture took, where the next one looks for free memory
+        self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, array: np.ndarray) -> np.ndarray:
         """See _Exported."""
         try:
-            (painted,) = self.session.run([graph.OUTPUT], {graph.INPUT: array})
+            (painted,) = self.session.run([graph.OUTPUT], {graph.INPUT: array}, self.options)
         except Exception as error:  # its errors are bare Exceptions
             if "alloc" in str(error):
                 raise MemoryError(str(error)) from error
-            raise
+            raise UserError(f"ONNX Runtime can't paint this: {first_line(error)}") from error
         return np.asarray(painted)
 
 
 class OpenVino(_Exported):
     """OpenVINO on the CPU; arguments as for Onnx."""
 
-    def __init__(self, model: bytes, channels: int = 3, pixels: str = "float") -> None:
-        super().__init__(channels, pixels)
+    def __init__(self, painting: Painting) -> None:
+        super().__init__(painting)
         openvino = require("openvino", "openvino")
         core = openvino.Core()
         # in fp32 also where the processor has bf16, which shows in a painting
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        self.compiled = core.compile_model(core.read_model(model), "CPU", settings)
+        self.compiled = core.compile_model(core.read_model(painting.content), "CPU", settings)
 
     def run(self, array: np.ndarray) -> np.ndarray:
         """See _Exported."""
-        return np.array(self.compiled({graph.INPUT: array})[graph.OUTPUT])
+        try:
+            return np.array(self.compiled({graph.INPUT: array})[graph.OUTPUT])
+        except RuntimeError as error:
+            if "alloc" in str(error) or any(words in str(error) for words in NO_MEMORY):
+                raise MemoryError(str(error)) from error
+            raise UserError(f"OpenVINO can't paint this: {first_line(error)}") from error
 
 
 def load(
@@ -199,7 +245,7 @@ def _export(network: nn.Module, backend: str) -> Backend:
         UserError: where it can't be made, or doesn't.
     """
     kind = OpenVino if backend == "openvino" else Onnx
-    exported = kind(graph.build(trace(network), "", "float").SerializeToString(), first_channels(network))
+    exported = kind(as_read(graph.build(trace(network), "", "float")))
     image = torch.rand(1, 3, 67, 94, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         difference = (exported.paint(image) - network(image).clamp(0, 1)).abs().max()
@@ -210,23 +256,13 @@ def _export(network: nn.Module, backend: str) -> Backend:
 
 def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Painter]:
     """Read a file that export.py wrote."""
-    onnx = require("onnx", "onnx")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; make it with  python export.py ckpt=...")
+    painting, painter = read(path)
     try:
-        content = path.read_bytes()
-        model = onnx.load_model_from_string(content)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        document, facts = (json.loads(metadata[key]) for key in (graph.DOCUMENT, graph.EXPORT))
-        painter = Painter(*(dict(document[part]) for part in ("network", "style", "training", "metrics")))
-        channels, pixels = int(facts["channels"]), str(facts["pixels"])
-        return kind(content, channels, pixels), painter
+        return kind(painting), painter
     except UserError:
         raise
-    except Exception as error:  # protobuf's, ONNX Runtime's and OpenVINO's have nothing in common
-        raise UserError(
-            f"{path} is no ONNX file that export.py wrote, or is damaged ({_first_line(error)}): export it again"
-        ) from error
+    except Exception as error:  # ONNX Runtime's and OpenVINO's have nothing in common
+        raise not_ours(path, error) from error
 
 
 def first_channels(network: nn.Module) -> int:
@@ -236,7 +272,3 @@ def first_channels(network: nn.Module) -> int:
     """
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
     return 3 if first is None else max(3, -(-first.out_channels // math.prod(first.stride)))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -23,6 +23,7 @@ from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.core import Core, trace
 from onestroke.inference.frozen import freeze
 from onestroke.inference.mixing import AS_IT_IS, Look, open_style
+from onestroke.inference.onnx_file import as_read
 from onestroke.inference.operators import Model
 from onestroke.inference.quantising import quantise
 
@@ -98,7 +99,7 @@ def export(
         if photos is None and variant in ("frozen", "int8"):
             photos = Scenes(validation=_MADE_UP).held_out(_MADE_UP_SIDE)
         model = _model(core, document, variant, pixels, photos or [])
-        paint = Onnx(model.SerializeToString(), pixels=pixels).paint
+        paint = Onnx(as_read(model)).paint
         difference = _checked(path, paint, network, pixels, variant)
         graph.note(
             model,
@@ -111,7 +112,7 @@ def export(
     if variant == "fp32":
         rival, other = "torch", Torch(network, torch.device("cpu")).paint
     else:
-        rival, other = "fp32", Onnx(graph.build(core, document, pixels).SerializeToString(), pixels=pixels).paint
+        rival, other = "fp32", Onnx(as_read(graph.build(core, document, pixels))).paint
     own, others = milliseconds([paint, other], SIDE)
     return Exported(content, difference, own, rival, others)
 

@@ -8,7 +8,8 @@ from onestroke.inference.core import Core
 from onestroke.inference.operators import Model, Name, Nodes, write
 
 OPSET = 18
-_IR = 8  # that of ONNX 1.13, which brought opset 18, so that older runtimes open the file
+IR = 8  # that of ONNX 1.13, which brought opset 18, so that older runtimes open the file
+NEWEST_IR = 10  # what tools that change a graph may make of it
 INPUT, OUTPUT = "image", "painting"
 PIXELS = ("uint8", "float")
 DOCUMENT = "onestroke"  # the metadata key of a style file's document, here too
@@ -56,7 +57,7 @@ def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) 
     ends = [[helper.make_tensor_value_info(name, kind, shape)] for name in (INPUT, OUTPUT)]
     graph = helper.make_graph(nodes.nodes, "onestroke", *ends, initializer=list(nodes.constants.values()))
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR, producer_name="onestroke"
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="onestroke"
     )
     helper.set_model_props(model, {DOCUMENT: document})
     nodes.onnx.checker.check_model(model, full_check=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onestroke.checkpoints import Painter, described
-from onestroke.errors import UserError
+from onestroke.errors import UserError, printable
 from onestroke.inference import graph, wire
 from onestroke.inference.operators import Model
 from onestroke.inference.packages import require
@@ -51,23 +51,30 @@ def read(path: Path) -> tuple[Painting, Painter]:
         raise UserError(f"there is no file {path}; make it with  python export.py ckpt=...")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES // 2**20} MB, and no style has: export it again")
+    onnx = require("onnx", "onnx")
     try:
         content = path.read_bytes()
         wire.check(content)
-        model = require("onnx", "onnx").load_model_from_string(content)
+        model = onnx.load_model_from_string(content)
         painter, pixels = _said(model)
         painting = checked(model)
         if pixels != graph.PIXELS[0 if painting.whole else 1]:
-            raise Unsound(f"it says that its pixels are {pixels!r:.20}, and they are not")
-        return painting, painter
-    except (Unsound, wire.Damaged, OSError) as error:
-        raise UserError(
-            f"{path} is no ONNX file that export.py wrote, or is damaged ({error}): export it again"
-        ) from error
-    except Exception as error:
-        if isinstance(error, UserError) and "package" in str(error):
-            raise
-        raise UserError(f"{path} is no ONNX file that export.py wrote, or is damaged: export it again") from error
+            raise Unsound("its pixels are not those that it speaks of")
+    except Exception as error:  # protobuf's have nothing in common
+        raise not_ours(path, error) from error
+    return painting, painter
+
+
+def not_ours(path: Path, error: Exception) -> UserError:
+    """What to say of a file that can't be read, or that no runtime takes."""
+    return UserError(
+        f"{path} is no ONNX file that export.py wrote, or is damaged ({first_line(error)}): export it again"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, fit for a sentence."""
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def _said(model: Model) -> tuple[Painter, object]:
@@ -104,6 +111,18 @@ def checked(model: Model) -> Painting:
     return Painting(model.SerializeToString(), plan, plan.whole)
 
 
+def as_read(model: Model) -> Painting:
+    """`checked`, for what was exported just now.
+
+    Raises:
+        UserError: for a network whose file could not be read again.
+    """
+    try:
+        return checked(model)
+    except Unsound as error:
+        raise UserError(f"this network can't be painted with as ONNX: {error}") from error
+
+
 def _whole(model: Model) -> bool:
     """Whether its pixels are uint8, where all that goes in and out is the picture."""
     kinds = set()
@@ -133,7 +152,9 @@ def _node(node: Any) -> Node:
         attributes[attribute.name] = (
             value.decode("ascii", "replace")
             if isinstance(value, bytes)
-            else value if isinstance(value, int | float) else list(value)
+            else value
+            if isinstance(value, int | float)
+            else list(value)
         )
     return Node(node.op_type, list(node.input), node.output[0], attributes)
 
@@ -143,7 +164,13 @@ def _constants(model: Model) -> Mapping[str, Value]:
     found: dict[str, Value] = {}
     for tensor in model.graph.initializer:
         kind, shape = _KINDS.get(tensor.data_type), tuple(tensor.dims)
-        if kind is None or tensor.data_location or len(shape) > 4 or tensor.name in found or tensor.name in (graph.INPUT, ""):
+        if (
+            kind is None
+            or tensor.data_location
+            or len(shape) > 4
+            or tensor.name in found
+            or tensor.name in (graph.INPUT, "")
+        ):
             raise Unsound("it has a constant of another kind")
         count = math.prod(shape)
         stored = max(len(tensor.raw_data) // np.dtype(kind).itemsize, len(tensor.float_data), len(tensor.int32_data))

@@ -2,7 +2,7 @@
 
 A table by hand and not torch.onnx.export: that takes another package and eight seconds, holds on to a batch of one, and
 writes our norms as BatchNormalization (torch 2.14). Here the graph is ours, node by node, in milliseconds. An operation
-that is missing is named, and is one function and one line in OPERATORS.
+that is missing is named, and is one function and one line in OPERATORS, and a rule in rules.py for ONNX's own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.fx.node import map_arg
 from onestroke.errors import UserError
 from onestroke.inference.core import Core
 from onestroke.inference.packages import require
+from onestroke.inference.rules import RULES
 
 Model = Any  # onnx.ModelProto, and its parts; the package is optional, so its types are not named
 
@@ -46,7 +47,13 @@ class Nodes:
         return int(self.onnx.TensorProto.FLOAT16 if self.float is np.float16 else self.onnx.TensorProto.FLOAT)
 
     def add(self, operation: str, *inputs: object, outputs: Sequence[str] = (), **attributes: Any) -> Name:
-        """Append a node; inputs are names, "" for none, or constants. Gives the name of its first result."""
+        """Append a node; inputs are names, "" for none, or constants. Gives the name of its first result.
+
+        Raises:
+            KeyError: for an operation without a rule, which could be written and not be read again.
+        """
+        if operation not in RULES:
+            raise KeyError(f"{operation} has no rule in onestroke/inference/rules.py")
         name = f"{operation}_{len(self.nodes)}"
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         results = list(outputs) or [name]

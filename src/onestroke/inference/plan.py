@@ -1,7 +1,7 @@
 """What an ONNX graph does to a picture's size, node by node, before a runtime is let near it.
 
-A file may come from anyone. A graph with anything that `rules` doesn't know is refused, so it is known beforehand what a
-painting of any size takes, and that it has the photo's size.
+A file may come from anyone. A graph with anything that `rules` doesn't know is refused, so it is known beforehand what
+a painting of any size takes, and that it has the photo's size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onestroke.inference.rules import AXES, RULES, Arguments, Node, Unsound, Value
-
 
 _OF_CONSTANTS = ("DequantizeLinear", "Mul", "Shape")  # the others are worked out before they are written
 

@@ -1,7 +1,7 @@
 """What each operation of an ONNX graph makes of a picture's size: one rule for each that export.py writes.
 
-A rule says what its operation may be given, attributes too, and refuses all else: a step of 0 divides by zero inside of a
-runtime, and a rim of a million pixels fills the memory.
+A rule says what its operation may be given, attributes too, and refuses all else: a step of 0 divides by zero inside of
+a runtime, and a rim of a million pixels fills the memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unsound(Exception):
 class Value:
     """What flows from node to node.
 
-    kind: "float32", "float16", "uint8", "int8", "int32", "int64" or "bool". known: the numbers themselves, where they are
+    kind: "float32", "float16", "uint8", "int8", "int32" or "int64". known: the numbers themselves, where they are
     constants or follow from the picture's size. fixed: whether they are constants.
     """
 
@@ -172,7 +172,7 @@ def _sizes(of: Arguments, numbers: np.ndarray, fixed: bool = False) -> Value:
 def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if (b < 1).any() or (a < 0).any():
         raise ValueError("division of sizes")
-    return a // b
+    return np.asarray(a // b)
 
 
 def _cast(of: Arguments) -> Value:
@@ -310,7 +310,9 @@ def _kernel(of: Arguments, transposed: bool) -> tuple[Value, Shape, int, list[tu
 def _conv(of: Arguments) -> Value:
     x, _, outputs, sides = _kernel(of, False)
     of.done()
-    return Value((x.shape[0], outputs, *[(side + rim - reach) // step + 1 for side, _, step, rim, reach in sides]), x.kind)
+    return Value(
+        (x.shape[0], outputs, *[(side + rim - reach) // step + 1 for side, _, step, rim, reach in sides]), x.kind
+    )
 
 
 def _conv_transpose(of: Arguments) -> Value:
@@ -319,8 +321,7 @@ def _conv_transpose(of: Arguments) -> Value:
     of.done()
     of.need(all(extra < side[2] or extra < side[4] for extra, side in zip(more, sides, strict=True)), "output_padding")
     grown = [
-        (side - 1) * step + reach + extra - rim
-        for (side, _, step, rim, reach), extra in zip(sides, more, strict=True)
+        (side - 1) * step + reach + extra - rim for (side, _, step, rim, reach), extra in zip(sides, more, strict=True)
     ]
     return Value((x.shape[0], outputs, *grown), x.kind)
 
@@ -448,4 +449,4 @@ RULES: Mapping[str, Rule] = {
     "Tanh": _same(),
     "Transpose": _transpose,
 }
-"""Every operation that may be in a file. `operators.Nodes` writes no other, so that what is exported can be read again."""
+"""Every operation that may be in a file; `operators.Nodes` writes no other: what is exported can be read again."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,14 +18,11 @@ from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.finishing import COLOURS, masked, recoloured
+from onestroke.inference.memory import free_on
 from onestroke.inference.mixing import Look, open_dials, over_the_picture
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
-# Peak above what the process held before, per pixel and channel of the first convolution. Pictures of 1 to 3
-# megapixels took 23.4 to 26.7 on an x86 CPU, whether the network is 16-32-64 or 32-64-128. Smaller ones take
-# up to 32, but no machine runs out of memory over those.
-BYTES_PER_PIXEL_AND_CHANNEL = 28
 _DARK = 0.25  # a photo that has no brighter value may rightly be painted all black
 _OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
 
@@ -89,6 +88,7 @@ class Stylizer:
             UserError: for a picture of another shape, kind or range, or too large for the memory.
         """
         if isinstance(picture, Image.Image):
+            self._check_memory(1, picture.height, picture.width)
             decoded = images.from_pil(picture)
             return images.to_pil(self.paint(decoded.rgb, **finish), decoded.alpha)
         if isinstance(picture, np.ndarray):
@@ -139,14 +139,9 @@ class Stylizer:
                 raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
         if color not in COLOURS:
             raise UserError(f"color={color}: {near(color, COLOURS)}")
-        self._check_memory(len(image), height, width)
-        try:
+        self._check_memory(len(image), height, width, style_map is not None)
+        with _memory_told(height, width):
             painted = self._painted(image, style_map)
-        except (RuntimeError, MemoryError) as error:
-            # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
-                raise
-            raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
             raise UserError(
@@ -161,14 +156,19 @@ class Stylizer:
     def _painted(self, image: Tensor, style_map: Tensor | None) -> Tensor:
         if style_map is None:
             return self.backend.paint(image)
+        assert self.look.mix is not None
+        painter_of_all, names = self._all_styles()
+        guide = style_map.cpu().float().expand(len(image), -1, -1, -1)
+        return painter_of_all.paint_over(image, over_the_picture(self.look.mix, names, guide))
+
+    def _all_styles(self) -> tuple[backends.Torch, list[str]]:
+        """What paints another style in each place, and their names."""
         if self.look.mix is None:
             raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
         if self._mapped is None:
             network, painter = open_dials(self.path, self.look)
             self._mapped = backends.Torch(network, self.device), painter.styles
-        painter_of_all, names = self._mapped
-        guide = style_map.cpu().float().expand(len(image), -1, -1, -1)
-        return painter_of_all.paint_over(image, over_the_picture(self.look.mix, names, guide))
+        return self._mapped
 
     def _array(self, array: np.ndarray, finish: dict[str, Any]) -> np.ndarray:
         grey = array.ndim == 2
@@ -178,32 +178,49 @@ class Stylizer:
                 "an array to paint is uint8, or float in [0, 1], of shape (H, W, 3) or (H, W), not "
                 f"{array.dtype} {array.shape}"
             )
+        self._check_memory(1, *array.shape[:2])
         rgb = np.repeat(array[:, :, None], 3, axis=2) if grey else array
         # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
         image = torch.from_numpy(rgb.astype(np.float32, order="C")).permute(2, 0, 1)[None]
         painted = self.paint(image / 255 if whole else image, **finish)[0].permute(1, 2, 0)
         return (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
 
-    def _check_memory(self, count: int, height: int, width: int) -> None:
-        """Refuse what the system would have to kill us for."""
-        if self.device.type != "cpu":
-            return
-        needed = count * height * width * self.backend.channels * BYTES_PER_PIXEL_AND_CHANNEL
-        available = available_memory()
-        if available is not None and needed > available:
-            side = max(1, int((available / needed) ** 0.5 * max(height, width)))
-            raise UserError(
-                f"{width} x {height} needs about {needed / 2**30:.1f} GiB to paint and "
-                f"{available / 2**30:.1f} GiB are free; shrink it with max_side={side}"
-            )
+    def _check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
+        """Refuse what the system would have to kill us for, before anything is taken."""
+        with _memory_told(height, width):
+            needed, free = self._needed(count, height, width, mapped), free_on(self.device)
+            if needed <= free:
+                return
+            longer = max(height, width)
+            side = max(1, int((free / needed) ** 0.5 * longer))
+            # networks pad, so that what is shrunk may take a little more than its share
+            while (
+                side > 1 and self._needed(count, -(-height * side // longer), -(-width * side // longer), mapped) > free
+            ):
+                side = side * 49 // 50
+        raise UserError(
+            f"{width} x {height} needs about {needed / 2**30:.1f} GiB to paint and "
+            f"{free / 2**30:.1f} GiB are free; shrink it with max_side={side}"
+        )
+
+    def _needed(self, count: int, height: int, width: int, mapped: bool) -> float:
+        if not mapped:
+            return self.backend.memory(count, height, width)
+        network, names = self._all_styles()
+        return network.memory(count, height, width, len(names))
 
 
-def available_memory() -> int | None:
-    """Bytes of memory that are free or can be freed; None where the system doesn't say."""
+@contextmanager
+def _memory_told(height: int, width: int) -> Iterator[None]:
+    """Memory that is short is told in one sentence.
+
+    Raises:
+        UserError: in place of what a runtime raises then.
+    """
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onestroke.errors import UserError
-
 Fields = Mapping[int, "Fields | None"]
 
 _TENSOR: Fields = {1: None, 2: None, 4: None, 5: None, 7: None, 8: None, 9: None, 12: None, 14: None}
@@ -24,24 +22,23 @@ _GRAPH: Fields = {1: _NODE, 2: None, 5: _TENSOR, 10: None, 11: _VALUE, 12: _VALU
 MODEL: Fields = {
     1: None, 2: None, 3: None, 4: None, 5: None, 6: None, 7: _GRAPH, 8: _PAIR, 14: _PAIR,
 }  # fmt: skip
-"""By field number of onnx.proto, what may be in a file; None is a number, a text or bytes. Left out are subgraphs, tensors
-as attributes, sparse tensors, data in other files, functions, training, and what a newer ONNX has brought."""
+"""By field number of onnx.proto, what may be in a file; None is a number, a text or bytes. Left out are subgraphs,
+tensors as attributes, sparse tensors, data in other files, functions, training, and what a newer ONNX has brought."""
 
 _MOST = 300_000  # fields; a style has some thousand
 _PACKED = 4 * 2**20  # bytes of numbers that are not stored as they lie in memory, all together
 _MOST_DOCUMENT = 4 * 2**20  # bytes of metadata
 
 
-class Damaged(Exception):
-    """These bytes are no such message; the message says where."""
+class Refused(Exception):
+    """These bytes are no such message, or hold what they may not; the message says what."""
 
 
 def check(content: bytes) -> None:
     """See that a file holds nothing but what export.py writes.
 
     Raises:
-        UserError: it holds something else, or too much.
-        Damaged: it is no ONNX file at all.
+        Refused: it holds something else, or too much, or is no ONNX file at all.
     """
     left = [_MOST, _PACKED, _MOST_DOCUMENT]
     _walk(memoryview(content), 0, len(content), MODEL, left)
@@ -53,26 +50,26 @@ def _walk(content: memoryview, at: int, end: int, fields: Fields, left: list[int
         number, kind = tag >> 3, tag & 7
         left[0] -= 1
         if left[0] < 0:
-            raise UserError(f"it has more than {_MOST} parts")
+            raise Refused(f"it has more than {_MOST} parts")
         if number not in fields:
-            raise UserError(f"it holds what export.py doesn't write (field {number})")
+            raise Refused(f"it holds what export.py doesn't write (field {number})")
         inside = fields[number]
         if kind == 2:
             length, at = _varint(content, at, end)
             if length > end - at:
-                raise Damaged("it is cut short")
+                raise Refused("it is cut short")
             if inside is not None:
                 _walk(content, at, at + length, inside, left)
             _spend(fields, number, length, left)
             at += length
         elif inside is not None or kind not in (0, 1, 5):
-            raise Damaged(f"field {number} is of another kind")
+            raise Refused(f"field {number} is of another kind")
         elif kind == 0:
             _, at = _varint(content, at, end)
         else:
             at += 8 if kind == 1 else 4
     if at != end:
-        raise Damaged("it is cut short")
+        raise Refused("it is cut short")
 
 
 def _spend(fields: Fields, number: int, length: int, left: list[int]) -> None:
@@ -81,7 +78,7 @@ def _spend(fields: Fields, number: int, length: int, left: list[int]) -> None:
     elif not (fields is _TENSOR and number == 9) and fields[number] is None:
         left[2] -= length
     if min(left) < 0:
-        raise UserError("its texts and lists are longer than any that export.py writes")
+        raise Refused("its texts and lists are longer than any that export.py writes")
 
 
 def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
@@ -93,4 +90,4 @@ def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
-    raise Damaged("it is cut short")
+    raise Refused("it is cut short")
