@@ -149,13 +149,9 @@ def _node(node: Any) -> Node:
         if attribute.type not in _NUMBERS or attribute.name in attributes:
             raise Unsound("it has a node with attributes that export.py doesn't write")
         value = getattr(attribute, _NUMBERS[attribute.type])
-        attributes[attribute.name] = (
-            value.decode("ascii", "replace")
-            if isinstance(value, bytes)
-            else value
-            if isinstance(value, int | float)
-            else list(value)
-        )
+        if isinstance(value, bytes):
+            value = value.decode("ascii", "replace")
+        attributes[attribute.name] = value if isinstance(value, int | float | str) else list(value)
     return Node(node.op_type, list(node.input), node.output[0], attributes)
 
 
@@ -164,13 +160,8 @@ def _constants(model: Model) -> Mapping[str, Value]:
     found: dict[str, Value] = {}
     for tensor in model.graph.initializer:
         kind, shape = _KINDS.get(tensor.data_type), tuple(tensor.dims)
-        if (
-            kind is None
-            or tensor.data_location
-            or len(shape) > 4
-            or tensor.name in found
-            or tensor.name in (graph.INPUT, "")
-        ):
+        taken = tensor.name in found or tensor.name in ("", graph.INPUT)
+        if kind is None or tensor.data_location or len(shape) > 4 or taken:
             raise Unsound("it has a constant of another kind")
         count = math.prod(shape)
         stored = max(len(tensor.raw_data) // np.dtype(kind).itemsize, len(tensor.float_data), len(tensor.int32_data))
