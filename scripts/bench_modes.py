@@ -18,8 +18,8 @@ from onestroke.apps.train import config_folder
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
+from onestroke.inference.memory import free_on
 from onestroke.inference.packages import installed
-from onestroke.inference.stylizer import BYTES_PER_PIXEL_AND_CHANNEL, available_memory
 from onestroke.training.run import instantiate_part
 from onestroke.vgg import VGG
 
@@ -137,7 +137,7 @@ def infer_cases(
     for name in networks:
         network, found = _painters(name, device, roads, compiled)
         painters += [(f"{name}-{road}", network, backend) for road, backend in found.items()]
-    _check_memory(sizes, batches, max([32, *(backend.channels for _, _, backend in painters)]), device)
+    _check_memory(sizes, batches, [backends.Torch(baseline, device), *(found for _, _, found in painters)], device)
     for size in sizes:
         for batch in batches:
             image = to_image(photos_of(size, batch)).contiguous()
@@ -165,11 +165,13 @@ def _painting(name: str, network: nn.Module, paint: Callable[[Tensor], Tensor], 
     return Contestant(name, work, batch, batch * height * width, macs, torch.float32)
 
 
-def _check_memory(sizes: Sequence[Size], batches: Sequence[int], channels: int, device: torch.device) -> None:
+def _check_memory(
+    sizes: Sequence[Size], batches: Sequence[int], painters: Sequence[backends.Backend], device: torch.device
+) -> None:
     """Refuse, before anything is timed, what the system would kill us for."""
     size, batch = max(sizes, key=math.prod), max(batches)
-    needed, free = batch * math.prod(size) * channels * BYTES_PER_PIXEL_AND_CHANNEL, available_memory()
-    if device.type == "cpu" and free is not None and needed > free:
+    needed, free = max(painter.memory(batch, *size) for painter in painters), free_on(device)
+    if needed > free:
         raise UserError(
             f"{batch} of {words(size)} at once need about {needed / 2**30:.1f} GiB to paint and "
             f"{free / 2**30:.1f} GiB are free: leave out that size or batch"

@@ -278,7 +278,7 @@ def test_infer(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> 
     for row in result["rows"]:
         pixels = row["batch"] * (1024 if row["size"] == "32 x 32" else 2048)
         assert row["ms_per_megapixel"] == pytest.approx(row["seconds"] * 1e9 / pixels)
-    monkeypatch.setattr(bench_modes, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(bench_modes, "free_on", lambda device: 2**20)
     assert bench.main(["infer", "size=512", "device=cpu", *choice]) == 2
 
 
