@@ -132,6 +132,10 @@ def measured(seen: Seen) -> list[str]:
     return [] if measures is None else [str(measure.style.name) for measure in measures()]
 
 
+def betas(seen: Seen) -> set[tuple[float, float]]:
+    return {tuple(group["betas"]) for group in seen.trainer.optimizers[0].param_groups}
+
+
 def hue(picture: Tensor) -> int:
     """Which channel of a picture (3, H, W) is the brightest."""
     return int(picture.float().mean(dim=(1, 2)).argmax())
@@ -169,10 +173,10 @@ CASES: dict[str, Case] = {
     "crop": Case(36, lambda s: list(s.batch().shape[1:]), [36, 36, 3]),
     "edges": Case(0.25, lambda s: s.module.edges, 0.25),
     "lr": Case(4e-3, lambda s: rounded(s.rates), [2 * x for x in in_shares(COSINE)], steps=True),
-    "optimizer": Case("adam", lambda s: type(s.trainer.optimizers[0]), torch.optim.Adam, steps=True),
+    "optimizer": Case("adam", lambda s: (type(s.trainer.optimizers[0]), betas(s)), (torch.optim.Adam, {(0.9, 0.99)}),
+                      steps=True),
     "schedule": Case("constant", lambda s: rounded(s.rates), [2e-3] * 3, steps=True),
-    "betas": Case([0.5, 0.6], lambda s: {tuple(g["betas"]) for g in s.trainer.optimizers[0].param_groups}, {(0.5, 0.6)},
-                  steps=True),
+    "betas": Case([0.5, 0.6], betas, {(0.5, 0.6)}, steps=True),
     "ema": Case(0.9, averaged, also={"lr": 0.1}, steps=True),
     "clip": Case(1e-2, lambda s: [norm < 1.01e-2 for norm in s.norms], [True] * 3, steps=True),
     "plateau": Case(0.07, lambda s: s.callbacks["Plateau"].least, 0.07),

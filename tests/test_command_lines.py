@@ -1,0 +1,187 @@
+"""Each option of a command line reaches what it is there for: what is called is watched."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from onestroke import checkpoints
+from onestroke.apps import evaluate, export, infer
+from onestroke.errors import UserError
+from onestroke.inference.mixing import Look
+from onestroke.inference.stylizer import Stylizer
+from onestroke.networks.residual import ResidualNetwork
+
+ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3}
+Calls = dict[str, Any]
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In a folder with a style file, two photos and a grey picture."""
+    monkeypatch.chdir(tmp_path)
+    for name, dials in (("plain", []), ("controls", ["strength"])):
+        torch.manual_seed(0)
+        painter = checkpoints.Painter(
+            {"name": "ResidualNetwork", "args": {**ARGS, "dials": dials}},
+            {"name": "udnie", "size": 384, "styles": [{"name": "udnie"}]},
+        )
+        checkpoints.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, dials=dials), painter)
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (90, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    Image.fromarray(np.tile(np.arange(96, dtype=np.uint8), (90, 1))).save(tmp_path / "grey.png")
+    return tmp_path
+
+
+def watched(calls: Calls) -> type[Stylizer]:
+    """A Stylizer that writes down what it was made and asked to paint with, and paints all the same."""
+
+    class Watched(Stylizer):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            calls.update(inspect.signature(Stylizer).bind(*args, **more).arguments)
+            super().__init__(calls["style"])
+
+        def paint(self, image: Tensor, *args: Any, **finish: Any) -> Tensor:
+            calls.update(finish, image=image)
+            return super().paint(image)
+
+    return Watched
+
+
+def width(name: str) -> Callable[[Calls], Any]:
+    return lambda calls: tuple(calls[name].shape)
+
+
+INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
+    "style": ("style=a:1,b:2", lambda c: c["mix"], "a:1,b:2"),
+    "strength": ("strength=0.3", lambda c: c["strength"], 0.3),
+    "stroke": ("stroke=0.7", lambda c: c["stroke"], 0.7),
+    "style_map": ("style_map=grey.png", width("style_map"), (1, 1, 90, 96)),
+    "color": ("color=match", lambda c: c["color"], "match"),
+    "mask": ("mask=grey.png", width("mask"), (1, 1, 90, 96)),
+    "feather": ("feather=3", lambda c: c["feather"], 3),
+    "max_side": ("max_side=48", width("image"), (1, 3, 45, 48)),
+    "device": ("device=cuda:3", lambda c: c["device"], "cuda:3"),
+    "backend": ("backend=openvino", lambda c: c["backend"], "openvino"),
+    "compile": ("compile=true", lambda c: c["compiled"], True),
+    "batch": ("batch=2", width("image"), (2, 3, 90, 96)),
+}
+
+
+def test_no_option_of_infer_is_left_out() -> None:
+    elsewhere = {"ckpt", "input", "output", "overwrite", "format", "quality"}  # which say where files are
+    assert set(INFER) == {field.name for field in fields(infer.Options)} - elsewhere
+
+
+@pytest.mark.parametrize("option", INFER)
+def test_each_option_of_infer(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argument, look, expected = INFER[option]
+    calls: Calls = {}
+    monkeypatch.setattr(infer, "Stylizer", watched(calls))
+    common = ["ckpt=plain.safetensors", "input=photos", "overwrite=true"]
+    assert infer.main(common) == 0
+    found = calls.get("style_map" if option == "style_map" else "mask") if "grey" in argument else look(calls)
+    assert found != expected
+    assert infer.main([*common, argument]) == 0
+    assert look(calls) == expected
+
+
+EXPORT: dict[str, tuple[list[str], str, Any]] = {
+    "ckpt": (["ckpt=controls.safetensors"], "path", Path("controls.safetensors")),
+    "format": (["format=torch"], "kind", "torch"),
+    "variant": (["variant=fp16"], "variant", "fp16"),
+    "pixels": (["pixels=float"], "pixels", "float"),
+    "photos": (["photos=photos", "variant=frozen"], "photos", 2),
+    "style": (["style=a:1,b:2"], "look", Look("a:1,b:2")),
+    "strength": (["strength=0.3"], "look", Look(strength=0.3)),
+    "stroke": (["stroke=0.7"], "look", Look(stroke=0.7)),
+}
+
+
+def test_no_option_of_export_is_left_out() -> None:
+    assert set(EXPORT) == {field.name for field in fields(export.Options)} - {"out", "overwrite"}
+
+
+@pytest.mark.parametrize("option", EXPORT)
+def test_each_option_of_export(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, name, expected = EXPORT[option]
+    signature = inspect.signature(export.export)
+    calls: Calls = {}
+
+    def watch(*args: Any, **more: Any) -> None:
+        calls.update(signature.bind(*args, **more).arguments)
+        raise UserError("seen")
+
+    monkeypatch.setattr(export, "export", watch)
+    for given, same in ((["ckpt=plain.safetensors"], False), (arguments, True)):
+        ckpt = [] if option == "ckpt" else ["ckpt=plain.safetensors"]
+        assert export.main([*given, *(ckpt if same else [])]) == 2
+        found = calls[name] if name != "photos" or calls[name] is None else len(calls[name])
+        assert (found == expected) is same
+
+
+class Measuring:
+    """Stands for all numbers of a painting."""
+
+    objective = None
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    def all(self, output: Tensor, photo: Tensor, lpips: bool) -> dict[str, float]:
+        self.calls.update(output=output, lpips=lpips, pictures=self.calls.get("pictures", 0) + 1)
+        return {"total": 0.7}
+
+
+EVALUATE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
+    "style": ("style=great_wave", lambda c: c["reference"][0], "great_wave"),
+    "count": ("count=1", lambda c: c["pictures"], 1),
+    "size": ("size=64", lambda c: min(c["output"].shape[2:]), 64),
+    "strength": ("strength=0.8", lambda c: (c["strength"], c["reference"][3]), (0.8, 0.8)),
+    "iterations": ("iterations=7", lambda c: c["iterations"], 7),
+    "stability": ("stability=true", lambda c: c["stable"], 2),
+    "lpips": ("lpips=true", lambda c: c["lpips"], True),
+    "cache": ("cache=kept", lambda c: c["folder"], Path("kept")),
+    "device": ("device=cuda:3", lambda c: c["device"], "cuda:3"),
+}
+
+
+def test_no_option_of_evaluate_is_left_out() -> None:
+    elsewhere = {"ckpt", "outputs", "photos", "out", "keep"}  # which say where files are
+    assert set(EVALUATE) == {field.name for field in fields(evaluate.Options)} - elsewhere
+
+
+@pytest.mark.parametrize("option", EVALUATE)
+def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argument, look, expected = EVALUATE[option]
+    calls: Calls = {"stable": 0}
+
+    def stable(paint: Any, photos: list[Tensor]) -> dict[str, float]:
+        calls["stable"] = len(photos)
+        return {}
+
+    monkeypatch.setattr(evaluate, "Stylizer", watched(calls))
+    monkeypatch.setattr(evaluate, "from_reference", lambda *args: (calls.update(reference=args), Measuring(calls))[1])
+    monkeypatch.setattr(evaluate, "cached", lambda *args, **more: calls.update(more))
+    monkeypatch.setattr(evaluate, "stability", stable)
+    monkeypatch.setattr(evaluate.artefacts, "flat_noise_of", lambda paint: 0.0)
+    monkeypatch.setattr(evaluate.artefacts, "bands_of", lambda paint: {"top": 0.0})
+    given = ["ckpt=controls.safetensors", "photos=photos"]
+    plain = [*given, *(["stability=false"] if not argument.startswith("stability") else [])]
+    evaluate.evaluate(evaluate.parse([*given, "stability=false"]), lambda *_: None)
+    assert look(calls) != expected
+    assert calls["reference"][:2] == ("udnie", 384), "as the style file says"
+    calls["pictures"] = 0
+    evaluate.evaluate(evaluate.parse([*plain, argument]), lambda *_: None)
+    assert look(calls) == expected
