@@ -17,6 +17,8 @@ from torch import Tensor
 from onestroke import checkpoints
 from onestroke.apps import evaluate, export, infer
 from onestroke.errors import UserError
+from onestroke.evaluation import artefacts
+from onestroke.inference import exporting
 from onestroke.inference.mixing import Look
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
@@ -116,7 +118,7 @@ def test_no_option_of_export_is_left_out() -> None:
 @pytest.mark.parametrize("option", EXPORT)
 def test_each_option_of_export(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, name, expected = EXPORT[option]
-    signature = inspect.signature(export.export)
+    signature = inspect.signature(exporting.export)
     calls: Calls = {}
 
     def watch(*args: Any, **more: Any) -> None:
@@ -175,8 +177,8 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     monkeypatch.setattr(evaluate, "from_reference", lambda *args: (calls.update(reference=args), Measuring(calls))[1])
     monkeypatch.setattr(evaluate, "cached", lambda *args, **more: calls.update(more))
     monkeypatch.setattr(evaluate, "stability", stable)
-    monkeypatch.setattr(evaluate.artefacts, "flat_noise_of", lambda paint: 0.0)
-    monkeypatch.setattr(evaluate.artefacts, "bands_of", lambda paint: {"top": 0.0})
+    monkeypatch.setattr(artefacts, "flat_noise_of", lambda paint: 0.0)
+    monkeypatch.setattr(artefacts, "bands_of", lambda paint: {"top": 0.0})
     given = ["ckpt=controls.safetensors", "photos=photos"]
     plain = [*given, *(["stability=false"] if not argument.startswith("stability") else [])]
     evaluate.evaluate(evaluate.parse([*given, "stability=false"]), lambda *_: None)

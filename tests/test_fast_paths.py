@@ -35,7 +35,8 @@ class Ran(TorchDispatchMode):
 
 
 def ran(what: Callable[[], Any]) -> Ran:
-    with Ran() as found:
+    found = Ran()
+    with found:
         what()
     return found
 
