@@ -68,6 +68,29 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"can't make the folder {folder}: {error.strerror}") from error
 
 
+class _Tried(Exception):
+    """Leaves `atomic` with nothing written."""
+
+
+def check_writable(path: Path) -> None:
+    """See whether a file could be written there by trying; nothing stays behind, neither it nor its folder.
+
+    Raises:
+        UserError: where it can't.
+    """
+    missing = [folder for folder in path.parents if not os.path.exists(folder)]
+    try:
+        make_folder(path.parent)
+        with suppress(_Tried), atomic(path):
+            with suppress(FileNotFoundError):
+                path.lstat()  # a name that is too long: the temporary file has another
+            raise _Tried
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+
+
 def user_cache() -> Path:
     """Where things are kept that can be made again: `onestroke` under XDG_CACHE_HOME, or else under ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME", "")

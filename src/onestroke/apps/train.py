@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,17 @@ def main() -> int:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
     mistakes: list[str] = []
+    in_job = False
 
     def job(config: DictConfig) -> None:
+        nonlocal in_job
+        in_job = True
         # caught here, since Hydra would print lines of its own; in a sweep, the other runs go on
         try:
             _job(config)
         except UserError as error:
             mistakes.append(str(error))
+        in_job = False
 
     try:
         hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(job)()
@@ -102,6 +107,11 @@ def main() -> int:
         mistakes.append(f"there is no {group or 'config'} '{name}': {near(name, _choices(folder / group))}")
     except (HydraException, OmegaConfBaseException) as error:
         mistakes.append(_explain(error, folder))
+    except (OSError, ValueError) as error:
+        cause = error.__cause__ if isinstance(error, ValueError) else error  # that of a log that can't be opened
+        if in_job or not isinstance(cause, OSError):
+            raise
+        mistakes.append(f"the run's folder can't be used: {cause}; run it where you may write")
     for mistake in mistakes:
         print(f"onestroke: {mistake}", file=sys.stderr)
     return 2 if mistakes else 0
@@ -109,8 +119,10 @@ def main() -> int:
 
 def _job(config: DictConfig) -> None:
     # torch and Lightning take seconds to import, which --help and a typing error need not wait for
+    from onestroke.training.logs import survive_log_failures
     from onestroke.training.run import resumed, train
 
+    survive_log_failures()
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     if not ranks.is_first():
         logging.getLogger().setLevel(logging.ERROR)
@@ -156,11 +168,12 @@ def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:
 
 def _remove_if_bare(run_dir: Path) -> None:
     """Leave no folder behind for a run that never began."""
-    left = list(run_dir.iterdir()) if run_dir.is_dir() else []
-    if all(path.suffix == ".log" and path.stat().st_size == 0 for path in left):
-        for path in left:
-            path.unlink()
-        run_dir.rmdir()
+    with suppress(OSError):
+        left = list(run_dir.iterdir()) if run_dir.is_dir() else []
+        if all(path.suffix == ".log" and path.stat().st_size == 0 for path in left):
+            for path in left:
+                path.unlink()
+            run_dir.rmdir()
 
 
 def _explain(error: Exception, folder: Path) -> str:

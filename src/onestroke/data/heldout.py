@@ -8,10 +8,9 @@ import numpy as np
 from PIL import Image
 
 from onestroke.data.listing import check_folder, walk
-from onestroke.data.resized import Crop, header_size, look
+from onestroke.data.resized import Crop, decoded, header_size, look
 from onestroke.errors import UserError
 from onestroke.finding import LeftOut
-from onestroke.images import read_training
 
 VAL_EXAMPLE = "/path/to/other/photos"
 
@@ -54,7 +53,7 @@ def choose(files: list[str], places: list[int], min_size: int) -> list[str]:
 
 def _reads(path: str, min_size: int) -> bool:
     try:
-        return not look(path, min_size)[1] and bool(read_training(path, min_size).size)
+        return not look(path, min_size)[1] and bool(decoded(path, min_size).size)
     except UserError:
         return False
 
@@ -67,7 +66,7 @@ def centre(path: str, size: int) -> Crop:
     """
     side = min(header_size(path))
     # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
-    photo = read_training(path, size if 2 * side >= size else side)
+    photo = decoded(path, size if 2 * side >= size else side)
     if (short := min(photo.shape[:2])) < size:
         width, height = (round(length * size / short) for length in (photo.shape[1], photo.shape[0]))
         photo = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from onestroke.data.dithering import dithered
+
 Sample = Callable[[int], tuple[np.ndarray, list[str]]]
 
 TOGETHER = 16  # pictures in a message, where a batch has fewer
@@ -105,7 +107,7 @@ class _Steps(Dataset[_Message]):
             skipped.append([])
             for n in numbers:
                 picture, lines = self.sample(n)
-                pictures.append(picture)
+                pictures.append(dithered(picture, n))
                 skipped[-1] += lines
         # Torch's own, since in a worker it stacks in the memory that is sent, which saves a copy.
         photos = default_collate([torch.from_numpy(picture) for picture in pictures])

@@ -12,11 +12,10 @@ from onestroke.arguments import home
 from onestroke.data.cache import AUTO, entry_key, open_cache
 from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photos
 from onestroke.data.listing import check_folder, tell, walk
-from onestroke.data.resized import MAX_ZOOM, Crop, cut, look, read_resized, reason, too_small
+from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, look, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
 from onestroke.finding import LeftOut
-from onestroke.images import read_training
 from onestroke.kinds import KNOWN
 
 MIN_PHOTOS = 5
@@ -78,14 +77,14 @@ class Photos:
         reasons = [look(path, self.min_size)[1] for path in looked_at]
         fit = [path for path, wrong in zip(looked_at, reasons, strict=True) if not wrong]
         why = next(filter(None, reasons), "")
-        decoded = 0
+        sound = 0
         for path in spaced(fit, _DECODED):
             try:
-                read_training(path, self.min_size)
-                decoded += 1
+                decoded(path, self.min_size)
+                sound += 1
             except UserError as error:
                 why = why or reason(path, error)
-            if decoded == MIN_PHOTOS:
+            if sound == MIN_PHOTOS:
                 break
         else:
             raise UserError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ def read_resized(path: str, crop: int, min_size: int) -> tuple[Crop, int]:
     side, wrong = look(path, min_size)
     if not wrong:
         try:
-            return read_training(path, kept_side(crop, side)), side
+            return decoded(path, kept_side(crop, side)), side
         except UserError as error:
             wrong = reason(path, error)
     raise UserError(wrong)
@@ -94,10 +96,37 @@ def header_size(path: str) -> tuple[int, int]:
     """Width and height before any turn, from the header alone.
 
     Raises:
-        UserError: As `images.read`.
+        UserError: As `images.read`, and for whatever else the file provokes.
     """
-    with opened(Path(path), MAX_PIXELS) as image:
+    with _of_photo(path), opened(Path(path), MAX_PIXELS) as image:
         return image.size
+
+
+def decoded(path: str, side: int) -> Crop:
+    """As `images.read_training`.
+
+    Raises:
+        UserError: As there, and for whatever else the file provokes.
+    """
+    with _of_photo(path):
+        return read_training(path, side)
+
+
+@contextmanager
+def _of_photo(path: str) -> Iterator[None]:
+    """Take what is raised for the photo's fault, which may cost the photo but not the training.
+
+    Pillow, numpy and torch raise nearly anything on broken files, and not in the decoder alone. A name or a module that
+    isn't there is no file's fault; and where our own code fails on every photo, too few are left to train on, and the
+    sentence that says so names the kind of error.
+    """
+    try:
+        yield
+    except (UserError, NameError, ImportError):
+        raise
+    except Exception as error:
+        detail = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        raise UserError(f"'{path}' can't be used ({detail}); replace it or leave it out") from error
 
 
 def reason(path: str, error: UserError) -> str:

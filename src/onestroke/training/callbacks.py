@@ -18,13 +18,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
 from onestroke.evaluation.measure import Measure, means
 from onestroke.files import atomic
 from onestroke.losses.objective import batch_mean
+from onestroke.training.logs import Events
 from onestroke.training.module import StyleTransfer
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Meter(Callback):
         every: steps between two points in TensorBoard; each is a mean over the steps between.
     """
 
-    def __init__(self, writer: SummaryWriter | None, batch_size: int, every: int = 10) -> None:
+    def __init__(self, writer: Events | None, batch_size: int, every: int = 10) -> None:
         self.writer, self.batch_size, self.every = writer, batch_size, every
         self.skipped: list[str] = []
         self.images_per_second = 0.0
@@ -175,7 +175,7 @@ class Previews(Callback):
 
     def __init__(
         self,
-        writer: SummaryWriter | None,
+        writer: Events | None,
         photos: list[np.ndarray],
         measures: Callable[[], Sequence[Measure]] | None = None,
         shown: int = 4,
@@ -216,7 +216,7 @@ class Previews(Callback):
         # at most a twentieth of the time goes into looking
         self._next = module.elapsed + max(15.0, 0.15 * module.elapsed, 20 * (module.clock() - started))
 
-    def _publish(self, writer: SummaryWriter, paintings: Sequence[Sequence[Tensor]]) -> None:
+    def _publish(self, writer: Events, paintings: Sequence[Sequence[Tensor]]) -> None:
         for name, value in self.metrics.items():
             writer.add_scalar(f"held_out/{name}", value, self.step)
         shown = zip(self.photos[: self.shown], paintings, strict=False)
@@ -239,6 +239,8 @@ class Previews(Callback):
 class Files(Callback):
     """The style file and the resume file, every so many steps and at the end, each whole or not at all.
 
+    `kept` is the step that the resume file stands at, None where there is none.
+
     Args:
         resume_file: where all that a resumed run needs is kept.
         export: writes the style file.
@@ -247,6 +249,11 @@ class Files(Callback):
 
     def __init__(self, resume_file: Path, export: Callable[[StyleTransfer], Path], every: int) -> None:
         self.resume_file, self.export, self.every = resume_file, export, every
+        self.kept: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        self.kept = pl_module.step if self.resume_file.is_file() else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -254,16 +261,16 @@ class Files(Callback):
         assert isinstance(pl_module, StyleTransfer)
         # here and not after the last step, where Lightning's loop would count as finished and could not be resumed
         if trainer.should_stop:
-            self.keep(trainer)
+            self.keep(trainer, pl_module.step)
         elif pl_module.step % self.every == 0 and pl_module.remember():
-            self.keep(trainer)
+            self.keep(trainer, pl_module.step)
             if trainer.is_global_zero:
                 try:
                     self.export(pl_module)
                 except UserError as error:  # the training is worth more than this copy, and the next may succeed
                     log.warning("the style file was not written this time: %s", error)
 
-    def keep(self, trainer: Trainer) -> None:
+    def keep(self, trainer: Trainer, step: int) -> None:
         """Write the resume file; all processes take part."""
         if not trainer.is_global_zero:
             trainer.save_checkpoint(os.devnull)  # Lightning gathers in all processes and writes in the first
@@ -271,6 +278,7 @@ class Files(Callback):
         try:
             with atomic(self.resume_file) as temporary:
                 trainer.save_checkpoint(temporary)
+            self.kept = step
         except UserError as error:
             log.warning("the resume file was not written this time: %s", error)
 

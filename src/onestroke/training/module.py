@@ -29,6 +29,7 @@ LOOKS_EVERY = 10  # steps between two looks at whether they were finite, on a de
 PATIENCE = 3  # steps without a finite gradient in a row before the weights are rolled back
 TAUGHT = 0.4  # of the run is learned from the teacher, where there is one
 ROLLBACKS = 3  # before giving up
+RECOVERED = 100  # finite steps in a row after which rollbacks before them count no more
 
 
 def learning_rate(progress: float, step: int, peak: float, warmup: int = 20) -> float:
@@ -127,7 +128,7 @@ class StyleTransfer(LightningModule):
         self.skipped_steps = 0
         self.looks_every = 1
         self._unseen: list[tuple[int, Tensor, dict[str, Tensor]]] = []
-        self._bad = self._rollbacks = 0
+        self._bad = self._good = self._rollbacks = 0  # steps of either kind in a row, and what came of them
         self._lr_factor = 1.0
         self._snapshot: dict[str, Any] | None = None
         self.clock, self._seen = clock, 0.0
@@ -252,6 +253,9 @@ class StyleTransfer(LightningModule):
         for (step, _, losses), broken in zip(unseen, flags, strict=True):
             if not broken:
                 self._bad = 0
+                self._good += 1
+                if self._good == RECOVERED:
+                    self._rollbacks = 0
             elif self._skip(step, losses):
                 return  # those after it were made from weights that are gone
 
@@ -329,6 +333,7 @@ class StyleTransfer(LightningModule):
             "step": self.step,
             "elapsed": self.elapsed,
             "skipped_steps": self.skipped_steps,
+            "good_steps": self._good,
             "rollbacks": self._rollbacks,
             "lr_factor": self._lr_factor,
             "moving": self.moving,
@@ -341,6 +346,7 @@ class StyleTransfer(LightningModule):
         # older runs said only whether it was 0, and the oldest not even that
         self.moving = state.get("moving", 0.0 if state.get("tied") else 0.5)
         self.edges = state.get("edges")
+        self._good = state.get("good_steps", 0)  # older runs did not count them
         self.skipped_steps, self._rollbacks, self._lr_factor = (
             state["skipped_steps"],
             state["rollbacks"],
@@ -371,6 +377,7 @@ class StyleTransfer(LightningModule):
         """Tell of a step that changed nothing; after several, go back to good weights and go slower; whether it did."""
         self.skipped_steps += 1
         self._bad += 1
+        self._good = 0
         broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
         what = f"the term '{broken[0]}'" if broken else "the gradient"
         log.warning("step %d: %s is not finite; the step was skipped", step, what)
@@ -378,9 +385,10 @@ class StyleTransfer(LightningModule):
             return False
         self._rollbacks += 1
         if self._rollbacks > ROLLBACKS or self._snapshot is None:
+            wider = "" if self.trainer.precision == "32-true" else ", or trainer.precision=32-true"
             raise UserError(
                 f"training stopped at step {step}: {what} stays not finite after {ROLLBACKS} fresh starts from "
-                "good weights; try a smaller lr, or precision=32-true"
+                f"good weights; try a smaller lr{wider}"
             )
         self._bad = 0
         self._lr_factor *= 0.5

@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,17 @@ import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke import __version__, checkpoints, ranks, styles
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather
 from onestroke.evaluation.measure import Measure, fired, style_at
+from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
+from onestroke.training.logs import Events, write_config
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
@@ -40,6 +43,7 @@ from onestroke.vgg import VGG
 log = logging.getLogger(__name__)
 
 RESUME_FILE = "last.ckpt"
+_DEFAULT_OUT = Path("checkpoints")
 # of a run that is resumed: all else is fixed by what it was started with
 RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_every")
 
@@ -100,7 +104,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
 
     first = ranks.is_first()
-    writer = SummaryWriter(str(run_dir)) if first else None
+    writer = Events(run_dir) if first else None
     previews = Previews(writer, photos, (lambda: _measures(parts)) if first and settings.measure else None)
     meter = Meter(writer, settings.batch_size)
     export = _Export(config, parts, previews, run_dir.name)
@@ -114,20 +118,21 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     trainer = parts.machine.trainer([rehearsal, meter, *plateau, previews, stop, files], run_dir)
     if writer is not None:
         text = json.dumps(config, indent=2)
-        (run_dir / "config.json").write_text(text, encoding="utf-8")
+        write_config(run_dir / "config.json", text)
         writer.add_text("config", "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
-    with memory_kept():
-        trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+    try:
+        with memory_kept():
+            trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+    finally:
+        if writer is not None:
+            writer.close()
 
-    if writer is not None:
-        writer.close()
+    if first:
         try:
             export(module)
         except UserError as error:
-            raise UserError(
-                f"{error}; the training itself is safe, and  python train.py resume={run_dir}  exports it"
-            ) from error
+            raise UserError(f"{error}; {_way_on(export, module, files.kept, run_dir)}") from error
         _report(export.path, module, previews.metrics, meter.skipped, stop.stopped, run_dir)
     return export.path
 
@@ -145,6 +150,11 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
             checkpoints.read_document(Path(chosen.teacher))
         if chosen.out is not None:
             _check_out(Path(chosen.out), chosen.overwrite, run_dir.name)
+
+    def places() -> None:
+        out = found["settings"].out if "settings" in found else None
+        gather([lambda: check_writable(_DEFAULT_OUT / "style.safetensors" if out is None else Path(out)),
+                lambda: check_writable(run_dir / RESUME_FILE)])  # fmt: skip
 
     def style() -> None:
         chosen = StyleSettings.of(config["style"], styles.card_names())
@@ -172,7 +182,7 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         found["source"] = instantiate_part("data", config["data"], object)
         found["source"].preflight()
 
-    gather([settings, style, network, source])
+    gather([settings, places, style, network, source])
     return Parts(**found)
 
 
@@ -271,11 +281,15 @@ class _Export:
     def __init__(self, config: Mapping[str, Any], parts: Parts, previews: Previews, run: str) -> None:
         self.config, self.parts, self.previews, self.run = config, parts, previews, run
         out = parts.settings.out
-        self.path = Path(out) if out else self._free(Path("checkpoints") / f"{parts.style_settings.name}.safetensors")
+        self.path = Path(out) if out else self._free(_DEFAULT_OUT / f"{parts.style_settings.name}.safetensors")
 
     def __call__(self, module: StyleTransfer) -> Path:
         if self.parts.settings.out is None:
             self.path = self._free(self.path)  # another run may have finished meanwhile
+        return self.write(self.path, module)
+
+    def write(self, path: Path, module: StyleTransfer) -> Path:
+        """Write it under another name."""
         settings, style = self.parts.settings, self.parts.style_settings
         painter = checkpoints.Painter(
             network=_network_document(self.config, self.parts.styles),
@@ -300,8 +314,8 @@ class _Export:
             },
             metrics=checkpoints.finite({**self.previews.metrics, "step": float(self.previews.step)}),
         )
-        checkpoints.save(self.path, module.ema, painter)
-        return self.path
+        checkpoints.save(path, module.ema, painter)
+        return path
 
     def _free(self, path: Path) -> Path:
         """`path` where it is free or ours, else the same with the run's name."""
@@ -328,6 +342,25 @@ def _check_out(out: Path, overwrite: bool, run: str) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise UserError(f"out={out}: {folder} is a file, not a folder")
+
+
+def _way_on(export: _Export, module: StyleTransfer, kept: int | None, run_dir: Path) -> str:
+    """What can be done where the style file couldn't be written at the end; without a resume file it goes elsewhere.
+
+    Args:
+        export: of the style file.
+        module: what was trained.
+        kept: the step that the resume file stands at, None where there is none.
+        run_dir: the run's folder.
+    """
+    if kept == module.step:
+        return f"the training itself is safe, and  python train.py resume={run_dir}  exports it"
+    for folder in (run_dir, Path(tempfile.gettempdir())):
+        with suppress(UserError):
+            return f"the style file is {export.write(folder / f'{run_dir.name}-{export.path.name}', module)} instead"
+    if kept is None:
+        return "the resume file could not be written either, so mend that and train anew"
+    return f"mend that, and  python train.py resume={run_dir}  goes on from step {kept}, the last that was kept"
 
 
 def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several: Sequence[Style]) -> Objective:
