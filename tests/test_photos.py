@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from onestroke.data import resized
+from onestroke.data.cache import Builder
 from onestroke.data.photos import COCO, MIN_PHOTOS, Photos
+from onestroke.data.store import Store
 from onestroke.errors import UserError
 
 CROP = 64
@@ -283,3 +289,74 @@ def test_preflight_decodes_and_does_not_trust_headers(tmp_path: Path) -> None:
         Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(path)
         os.truncate(path, 2000)
     broken(Photos(str(tmp_path)), "fewer than 5 of 12 photos", "damaged or cut short")
+
+
+def palette_without_colours(path: Path) -> Path:
+    """A PNG of palette indices that lacks its palette: it decodes, and fails behind that."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    side = 96
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 3, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + bytes(range(side)) for _ in range(side))))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b""))
+    return path
+
+
+def test_a_palette_picture_without_a_palette_costs_itself_alone(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", 8)
+    bad = palette_without_colours(root / "bad.png")
+    photos = Photos(str(root), validation=1, cache=None)
+    photos.preflight()
+    skipped = {line for n in range(8) for line in photos.sample(n, 0, CROP)[1]}
+    assert {line.split(": ")[0] for line in skipped} == {str(bad)}
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("no"), ZeroDivisionError(), RuntimeError("a\nb"), MemoryError(), OSError(5, "I/O")]
+)
+@pytest.mark.parametrize("where", ["read_training", "opened"])
+def test_whatever_a_photo_provokes_costs_that_photo_alone(
+    error: Exception, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the header or behind the decoder; in training and where the cache is built."""
+    root = folder(tmp_path / "photos", 8)
+    real = getattr(resized, where)
+
+    def breaks(path: Any, *rest: Any) -> Any:
+        if Path(path).name == "003.jpg":
+            raise error
+        return real(path, *rest)
+
+    monkeypatch.setattr(resized, where, breaks)
+    photos = Photos(str(root), validation=2, cache=None)
+    photos.preflight()
+    assert len(photos.held_out(CROP)) == 2
+    skipped = [line for n in range(8) for line in photos.sample(n, 0, CROP)[1]]
+    assert skipped and {line.split(": ")[0] for line in skipped} == {str(root / "003.jpg")}
+    assert type(error).__name__ in skipped[0] and "\n" not in skipped[0]
+    builder = Builder(Store(tmp_path / "cache"), root, CROP, 64)
+    wrong = [builder(str(root / f"{n:03d}.jpg")) for n in range(8)]
+    assert [n for n, line in enumerate(wrong) if line] == [3]
+
+
+@pytest.mark.parametrize("error", [NameError("name 'x' is not defined"), ImportError("no module")])
+def test_a_mistake_of_our_own_is_no_fault_of_a_photo(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(resized, "read_training", breaks)
+    with pytest.raises(type(error)):
+        Photos(str(folder(tmp_path / "photos", 8)), cache=None).preflight()
+
+
+def test_where_every_photo_fails_the_sentence_names_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: Any) -> Any:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(resized, "read_training", breaks)
+    with pytest.raises(UserError, match="AttributeError: no such thing"):
+        Photos(str(folder(tmp_path / "photos", 8)), cache=None).preflight()

@@ -7,7 +7,8 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from onestroke.losses.objective import Objective, Term, Views
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.callbacks import Files, duration
 from onestroke.training.machine import Machine
-from onestroke.training.module import PATIENCE, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
+from onestroke.training.module import PATIENCE, RECOVERED, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
 from onestroke.training.run import train
 from onestroke.vgg import VGG
 from tests.commands import scalars
@@ -57,7 +58,7 @@ class Noise:
 class Broken(Term):
     """Not a number in the calls that it is told; else nothing."""
 
-    def __init__(self, calls: range) -> None:
+    def __init__(self, calls: Container[int]) -> None:
         super().__init__(["relu1_2"])
         self.calls, self.count = calls, 0
 
@@ -222,6 +223,48 @@ def test_weights_are_rolled_back_then_the_run_gives_up(tmp_path: Path, caplog: p
     assert caplog.text.count("half the learning rate") == ROLLBACKS
     # the state to go back to was the one at the start
     assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in start.items())
+
+
+def test_rollbacks_are_forgotten_once_training_goes_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    recovered = 5
+    monkeypatch.setattr("onestroke.training.module.RECOVERED", recovered)
+    # as many as end a run, each after enough finite steps
+    every = PATIENCE + recovered
+    bad = {step for n in range(ROLLBACKS + 1) for step in range(n * every, n * every + PATIENCE)}
+    module = StyleTransfer(tiny(), objective({"bad": Broken(bad)}), objective(), steps=(ROLLBACKS + 1) * every)
+    fit(module, tmp_path)
+    assert caplog.text.count("half the learning rate") == ROLLBACKS + 1
+    # one finite step fewer is not enough
+    bad = {step for n in range(ROLLBACKS + 1) for step in range(n * (every - 1), n * (every - 1) + PATIENCE)}
+    module = StyleTransfer(tiny(), objective({"bad": Broken(bad)}), objective(), steps=(ROLLBACKS + 1) * every)
+    with pytest.raises(UserError, match=f"after {ROLLBACKS} fresh starts"):
+        fit(module, tmp_path)
+
+
+def test_what_counts_towards_giving_up_is_kept_in_the_resume_file() -> None:
+    module = StyleTransfer(tiny(), objective(), objective())
+    module._good, module._rollbacks, module._lr_factor = RECOVERED - 1, 2, 0.25
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    other = StyleTransfer(tiny(), objective(), objective())
+    other.on_load_checkpoint(checkpoint)
+    assert (other._good, other._rollbacks, other._lr_factor) == (RECOVERED - 1, 2, 0.25)
+    del checkpoint["onestroke"]["good_steps"]  # as in older files
+    other.on_load_checkpoint(checkpoint)
+    assert other._good == 0
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_advice_of_a_run_that_gives_up_names_an_option_that_there_is(precision: str, tmp_path: Path) -> None:
+    module = StyleTransfer(tiny(), objective({"bad": Broken(range(10**6))}), objective(), steps=1000)
+    data = PhotoBatches(Noise(), batch_size=2, crop=32, seed=5, workers=0)
+    machine = replace(MACHINE, precision=precision)
+    with pytest.raises(UserError, match="try a smaller lr") as caught:
+        machine.trainer([], tmp_path).fit(module, datamodule=data)
+    assert ("trainer.precision=32-true" in str(caught.value)) == (precision != "32-true")
 
 
 def test_bf16_judges_as_fp32_does() -> None:

@@ -239,21 +239,17 @@ class Previews(Callback):
 class Files(Callback):
     """The style file and the resume file, every so many steps and at the end, each whole or not at all.
 
-    `kept` is the step that the resume file stands at, None where there is none.
-
     Args:
         resume_file: where all that a resumed run needs is kept.
         export: writes the style file.
         every: steps between.
     """
 
+    kept: int | None = None
+    """The step that the resume file stands at, None where this process has not written it yet."""
+
     def __init__(self, resume_file: Path, export: Callable[[StyleTransfer], Path], every: int) -> None:
         self.resume_file, self.export, self.every = resume_file, export, every
-        self.kept: int | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, StyleTransfer)
-        self.kept = pl_module.step if self.resume_file.is_file() else None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

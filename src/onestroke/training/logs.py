@@ -93,7 +93,9 @@ def _leaver(handler: logging.Handler) -> Callable[[logging.LogRecord], None]:
         if not isinstance(error, OSError):
             usual(record)
             return
-        logging.getLogger().removeHandler(handler)
+        root = logging.getLogger()
+        # a new list, as the old one is being gone through, and the handler behind this one would be left out
+        root.handlers = [other for other in root.handlers if other is not handler]
         where = getattr(handler, "baseFilename", "the log")
         log.warning("%s can't be written (%s); going on without", where, error.strerror or error)
 

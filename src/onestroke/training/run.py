@@ -350,7 +350,7 @@ def _way_on(export: _Export, module: StyleTransfer, kept: int | None, run_dir: P
     Args:
         export: of the style file.
         module: what was trained.
-        kept: the step that the resume file stands at, None where there is none.
+        kept: the step that the resume file stands at, as far as this process has written it.
         run_dir: the run's folder.
     """
     if kept == module.step:
@@ -358,9 +358,9 @@ def _way_on(export: _Export, module: StyleTransfer, kept: int | None, run_dir: P
     for folder in (run_dir, Path(tempfile.gettempdir())):
         with suppress(UserError):
             return f"the style file is {export.write(folder / f'{run_dir.name}-{export.path.name}', module)} instead"
-    if kept is None:
-        return "the resume file could not be written either, so mend that and train anew"
-    return f"mend that, and  python train.py resume={run_dir}  goes on from step {kept}, the last that was kept"
+    if (run_dir / RESUME_FILE).is_file():
+        return f"mend that, and  python train.py resume={run_dir}  goes on from the last step that was kept"
+    return "the resume file could not be written either, so mend that and train anew"
 
 
 def _objective(parts: Parts, vgg: Mapping[str, Any], dtype: torch.dtype, several: Sequence[Style]) -> Objective:
