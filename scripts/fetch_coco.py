@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from onestroke.arguments import home
 from onestroke.downloads import fetch
 from onestroke.errors import UserError, near
+from onestroke.files import atomic
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def run(given: dict[str, str]) -> None:
             check_room(root, archive, folder, split)
             fetch(URL.format(split=name), archive, md5=split.md5, size=split.size)
         count = unpack(archive, root, name)
-        done.write_text(f"{count}\n", encoding="utf-8")
+        with atomic(done) as temporary:
+            temporary.write_text(f"{count}\n", encoding="utf-8")
     if not BOOLEANS[given["keep_zip"].lower()]:
         archive.unlink(missing_ok=True)
     print(f"{count_photos(folder)} photos in {folder}; train with them by\n\n    {command(root, name)}")
@@ -205,7 +207,8 @@ def _write(source: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with source.open(entry) as packed, part.open("wb") as file:
+        part.unlink(missing_ok=True)  # what a kill has left, or a link
+        with source.open(entry) as packed, part.open("xb") as file:
             shutil.copyfileobj(packed, file)
         os.replace(part, path)
     finally:

@@ -129,6 +129,8 @@ def test_patterns_and_several_folders_keep_their_structure(infer: Callable[..., 
         out = sorted(infer(f"input={pattern}", "output=all", "overwrite=true")[1])
         assert out == ["all/a/sub/x.one.png", "all/a/x.one.png", "all/b/sub/x.one.png", "all/b/sub/y.one.png"]
     assert infer("input=a/sub/x.jpg", "input=b/sub/y.jpg", "output=flat")[1] == ["flat/x.one.png", "flat/y.one.png"]
+    for given in ("a/", "./a", "a/../a", str(Path("a").absolute())):
+        assert infer(f"input={given}", "output=ways", "overwrite=true")[1] == ["ways/sub/x.one.png", "ways/x.one.png"]
     assert infer("input=a", "overwrite=true")[1] == ["a/sub/x.one.png", "a/x.one.png"], "beside the photos"
 
 
@@ -328,6 +330,12 @@ def test_too_few_photos_tell_what_was_left_out(tmp_path: Path) -> None:
     images.write(tmp_path / "p.png", torch.rand(3, 80, 80), painted_in="one")
     with pytest.raises(UserError, match=r"has 3 photos .*1 left out: 1 painting of OneStroke"):
         Photos(str(tmp_path)).preflight()
+    training(tmp_path / "photos")
+    images.write(tmp_path / "val.png", torch.rand(3, 80, 80), painted_in="one")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val.png").rename(tmp_path / "val" / "v.png")
+    with pytest.raises(UserError, match=r"no readable photo.*1 left out: 1 painting of OneStroke"):
+        Photos(str(tmp_path / "photos"), val=str(tmp_path / "val")).preflight()
 
 
 def test_the_builder_of_the_cache_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,14 @@ def test_every_option_that_is_a_path_is_one_of_the_config(at_home: Path) -> None
     assert run_folder("~/runs", "x", "now") == str(at_home)
 
 
+def test_a_resumed_runs_log_is_its_own(at_home: Path) -> None:
+    (at_home / "precious").write_text("precious")
+    (at_home / "train.log").symlink_to(at_home / "precious")
+    (at_home / "other.log").write_text("kept")
+    run_folder("~", "x", "now")
+    assert sorted(path.name for path in at_home.iterdir()) == ["other.log", "precious"]
+
+
 def test_a_training_in_the_home_folder(at_home: Path, tmp_path: Path) -> None:
     for index in range(6):
         photo(str(at_home / "photos" / f"{index}.png"), 70, 70, seed=index)

@@ -172,7 +172,7 @@ def _fixed(pattern: Path) -> Path:
 
 def _below(folder: str, top: Path) -> Path:
     try:
-        return Path(folder).relative_to(os.path.normpath(top))
+        return Path(os.path.normpath(folder)).relative_to(os.path.normpath(top))
     except ValueError:
         return Path()
 

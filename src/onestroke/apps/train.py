@@ -53,7 +53,11 @@ def run_folder(resume: str | None, style: str, now: str) -> str:
     """
     if resume:
         path = Path(home(resume))
-        return str(path if path.is_dir() else path.parent)
+        folder = path if path.is_dir() else path.parent
+        for log_file in folder.glob("*.log"):
+            if log_file.is_symlink():
+                log_file.unlink(missing_ok=True)  # Hydra appends to what it leads to, which is not this run's
+        return str(folder)
     usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
     return str(_made(usual) if ranks.is_first() else _aside())
 

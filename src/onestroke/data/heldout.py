@@ -33,7 +33,8 @@ def validation_photos(
     check_folder(folder, "data.val", VAL_EXAMPLE)
     held = choose(walk(folder, apart, left_out), [0] * count, min_size)
     if count and not held:
-        raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out")
+        others = f"; {left_out}" if left_out.count else ""
+        raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out{others}")
     return held
 
 

@@ -72,7 +72,8 @@ def run(options: Options) -> None:
     begun = time.monotonic()
     with shown(options.iterations, sides(side, options.scales)) as tell:
         trace = paint(objectives, photo.to(device), options, tell)
-    images.write(place, trace.picture, alpha)
+    style = options.style or Path(options.image or "").stem
+    images.write(place, trace.picture, alpha, painted_in=f"{style}, by direct optimisation", exif=picture.exif)
     print(place)
     print(f"loss {trace.loss:.4f}, {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
