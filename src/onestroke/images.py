@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import decoding, metadata
-from onestroke.decoding import MAX_PIXELS, Picture, resize
+from onestroke.decoding import MAX_PIXELS, FramesWarning, Picture, resize, seen
 from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.finding import LeftOut, search
@@ -31,6 +31,7 @@ __all__ = [
     "LOSSY",
     "MAX_PIXELS",
     "WRITABLE",
+    "FramesWarning",
     "Picture",
     "find",
     "fit",
@@ -38,6 +39,7 @@ __all__ = [
     "read",
     "read_training",
     "resize",
+    "seen",
     "to_pil",
     "write",
 ]
@@ -88,7 +90,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: i
         # A scale of twice the size that is asked for leaves the rest to a better filter than a JPEG decoder's.
         loaded = decoding.load(path, image, (2 * size[1], 2 * size[0]) if shrinks else None)
         if frames > 1:
-            warnings.warn(decoding.several(name, image, frames), decoding.PictureWarning, stacklevel=2)
+            warnings.warn(decoding.several(name, image, frames), FramesWarning, stacklevel=2)
         picture = decoding.to_picture(loaded, name, size if shrinks else None)
     return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
 
@@ -130,7 +132,7 @@ def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int
             )
         frames = decoding.frames(path, image)
         if frames > 1:
-            decoding.tell_once(f"{decoding.several(name, image, frames)}, as of all such files")
+            decoding.tell_frames_once(f"{decoding.several(name, image, frames)}, as of all such files")
         small = decoding.upright(decoding.flat(decoding.load(path, image, (short_side, short_side)), name))
         # From the header's size, since a reduced JPEG has rounded its own.
         long_side = max(short_side, round(high * short_side / low))

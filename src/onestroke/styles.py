@@ -207,11 +207,11 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
     """
     pictures = []
     for path in paths:
-        picture = images.read(path).rgb
-        if min(picture.shape[-2:]) < 64:
-            height, width = picture.shape[-2:]
-            raise UserError(f"style.image: {path} is only {width} x {height}; its shorter side must be at least 64")
-        pictures.append(images.fit(picture, short_side=size))
+        picture = images.read(path)
+        if min(picture.height, picture.width) < 64:
+            size_of_it = f"{picture.width} x {picture.height}"
+            raise UserError(f"style.image: {path} is only {size_of_it}; its shorter side must be at least 64")
+        pictures.append(picture.fit(short_side=size).rgb)
     grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
     spot = max(strongest_spot(picture) for picture in pictures)
     return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size, spot)

@@ -133,7 +133,7 @@ def read_photos(options: Options) -> Pictures:
     if left_out.count:
         print(left_out, file=sys.stderr)
     names = _names(found)
-    read = (images.fit(images.read(photo.path).rgb, short_side=options.size) for photo in found)
+    read = (images.read(photo.path).fit(short_side=options.size).rgb for photo in found)
     return dict(zip(names, read, strict=True))
 
 
@@ -165,7 +165,7 @@ def match(folder: str, photos: Pictures) -> Pictures:
         if len(fitting) != 1:
             what = "no picture" if not fitting else f"{len(fitting)} pictures"
             raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
-        found[name] = images.resize(images.read(fitting[0]).rgb, *photo.shape[-2:])
+        found[name] = images.read(fitting[0]).resized(*photo.shape[-2:]).rgb
     return found
 
 

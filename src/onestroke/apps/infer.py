@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -240,7 +241,7 @@ class Easel:
         except UserError as error:
             self.problems.append(error)
             return
-        if self.waiting and self.waiting[0].picture.rgb.shape != photo.picture.rgb.shape:
+        if self.waiting and self.waiting[0].picture.size != photo.picture.size:
             self.finish()
         self.waiting.append(photo)
         if len(self.waiting) == self.options.batch:
@@ -266,19 +267,17 @@ class Easel:
                 self.problems.append(error)
 
     def _painted(self, photos: list[Photo]) -> Tensor:
-        options, size = self.options, photos[0].picture.rgb.shape[-2:]
-        mask = None
-        if options.mask == "alpha":
-            alphas = [photo.picture.alpha for photo in photos]
-            mask = torch.cat([torch.ones(1, 1, *size) if alpha is None else alpha for alpha in alphas])
-        elif options.mask is not None:
-            mask = grey(options.mask, *size)
+        options, size = self.options, photos[0].picture.size
+        alphas = [photo.picture.alpha for photo in photos]
+        alpha = torch.cat([torch.ones(1, 1, *size) if own is None else own for own in alphas])
+        mask = alpha if options.mask == "alpha" else None if options.mask is None else grey(options.mask, *size)
         return self.stylizer.paint(
             torch.cat([photo.picture.rgb for photo in photos]),
             style_map=None if options.style_map is None else grey(options.style_map, *size),
             color=options.color,
             mask=mask,
             feather=options.feather,
+            alpha=alpha,
         )
 
     def _write(self, photo: Photo, painting: Tensor) -> None:
@@ -293,6 +292,7 @@ class Easel:
 
 def run(options: Options) -> int:
     """Paint all, and say what was left out; 2 where a photo could not be painted."""
+    warnings.simplefilter("ignore", images.FramesWarning)  # as `first_frames` tells of all in the end
     left_out = LeftOut()
     photos = search(options.input, left_out)
     stylizer = Stylizer(
@@ -306,7 +306,7 @@ def run(options: Options) -> int:
     )
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
-            grey(str(extra), 16, 16)  # so that a file that can't be read is told once, and first
+            images.read(str(extra), max_side=16)  # so that a file that can't be read is told once, and first
     photos = without_paintings(photos, options.input, stylizer.name, left_out)
     places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)

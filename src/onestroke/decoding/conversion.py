@@ -34,7 +34,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_STRIP = 2**20  # pixels that are converted at a time
+_STRIP = 2**18  # pixels that are converted at a time
 
 ToRGB = Callable[[Image.Image], Image.Image]
 

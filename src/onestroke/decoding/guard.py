@@ -17,6 +17,7 @@ from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError
 
 _LONGEST = 160  # letters that are quoted of what a library says
+_UNSUPPORTED = ("nsupported", "not supported", "unknown raw mode")
 
 
 @contextmanager
@@ -46,6 +47,8 @@ def damaged(name: str, error: Exception, said: list[str] | None = None) -> UserE
     no_memory = isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
     if no_memory or isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return UserError(f"{name} is too large ({detail}); make it smaller first")
+    if isinstance(error, NotImplementedError) or any(words in str(error) for words in _UNSUPPORTED):
+        return UserError(f"{name} is of a sort that can't be read ({detail}); convert it to another first")
     return UserError(f"{name} is damaged or cut short ({detail}); replace it with a whole copy")
 
 
@@ -59,31 +62,35 @@ class PictureWarning(UserWarning):
     """A whole sentence about a picture, its name included."""
 
 
+class FramesWarning(PictureWarning):
+    """A file has several frames or pages, of which one is taken."""
+
+
 def _others(found: list[Warning | str]) -> list[str]:
     return list(dict.fromkeys(short(str(message)) for message in found if not isinstance(message, PictureWarning)))
 
 
 def _tell(name: str, found: list[Warning | str], quiet: bool) -> None:
-    ours = [str(message) for message in found if isinstance(message, PictureWarning)]
+    ours = [message for message in found if isinstance(message, PictureWarning)]
     others = _others(found)
     if others and not quiet:
         more = f", and {len(others) - 1} more like it" if len(others) > 1 else ""
-        ours.append(f"{name} was read, but is not quite in order ({others[0]}{more})")
-    for message in dict.fromkeys(ours):
-        warnings.warn(message, PictureWarning, stacklevel=5)
+        ours.append(PictureWarning(f"{name} was read, but is not quite in order ({others[0]}{more})"))
+    for message in {str(message): message for message in ours}.values():
+        warnings.warn(message, stacklevel=5)
 
 
 @cache
 def _told() -> set[str]:
-    """Kinds of news that this process has told."""
+    """The one file that this process has told of."""
     return set()
 
 
-def tell_once(message: str, kind: str = "frames") -> None:
-    """Warn of the first of many pictures alone, as in training, which reads thousands of them again and again."""
-    if kind not in _told():
-        _told().add(kind)
-        warnings.warn(message, PictureWarning, stacklevel=3)
+def tell_frames_once(message: str) -> None:
+    """Warn of the first of many such files alone, as in training, which reads thousands of them again and again."""
+    if not _told():
+        _told().add(message)
+        warnings.warn(message, FramesWarning, stacklevel=3)
 
 
 class _Caught:

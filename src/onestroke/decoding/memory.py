@@ -14,12 +14,13 @@ _WIDE_SAMPLE = 4  # bytes in which the decoders of JPEG 2000 and progressive JPE
 _FIXED = 32 * 2**20  # strips, tables and small pictures
 
 
-def check(image: ImageFile.ImageFile, name: str, shrinks: bool) -> None:
+def check(image: ImageFile.ImageFile, name: str, size: tuple[int, int], shrinks: bool) -> None:
     """See that there is memory to decode a picture of which only the header was read.
 
     Args:
         image: what was opened.
         name: what messages call it.
+        size: width and height that messages tell, as a JPEG may be about to be decoded at a reduced scale.
         shrinks: whether it is made much smaller right away.
 
     Raises:
@@ -28,8 +29,8 @@ def check(image: ImageFile.ImageFile, name: str, shrinks: bool) -> None:
     needed, free = needs(image, shrinks), devices.free_memory()
     if needed > free:
         raise UserError(
-            f"{name} is too large for the memory: {image.width} x {image.height} needs about {_gib(needed)} GiB to "
-            f"decode and {_gib(free)} GiB are free; make it smaller first"
+            f"{name} is too large for the memory: {size[0]} x {size[1]} needs about {_told(needed)} to decode "
+            f"and {_told(free)} are free; make it smaller first"
         )
 
 
@@ -59,5 +60,5 @@ def _strip_of(image: TiffImagePlugin.TiffImageFile) -> float:
     return part * sum(depth) / 8
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f}"
+def _told(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

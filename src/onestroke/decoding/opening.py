@@ -14,7 +14,7 @@ from PIL import GifImagePlugin, Image, ImageFile, JpegImagePlugin, MpoImagePlugi
 
 from onestroke import kinds
 from onestroke.decoding import jpeg_end, memory, samples
-from onestroke.decoding.guard import damaged, guarded, printing_caught, short
+from onestroke.decoding.guard import damaged, guarded, printing_caught
 from onestroke.errors import UserError
 
 MAX_PIXELS = 200_000_000
@@ -107,10 +107,11 @@ def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None =
         UserError: the file is damaged, cut short or too large for the memory.
     """
     name = f"'{path}'"
-    draft = None if least is None else (image.mode, least)
+    size, draft = image.size, None if least is None else (image.mode, least)
     if draft is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft(*draft)
-    memory.check(image, name, shrinks=least is not None)
+    memory.check(image, name, size, shrinks=least is not None)
+    samples.in_native_order(image)
     prints = any(tile[0] == "libtiff" for tile in image.tile)
     try:
         with printing_caught() if prints else nullcontext():
@@ -187,6 +188,4 @@ def _not_opened(error: Exception, kind: str, name: str, file: IO[bytes]) -> User
             return samples.unknown(file, name)
         except Exception:
             pass
-    if isinstance(error, NotImplementedError) or "upported" in str(error):
-        return UserError(f"{name} is of a sort that can't be read ({short(str(error))}); convert it to another first")
     return damaged(name, error)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from onestroke.decoding.alpha import fill
 from onestroke.decoding.conversion import Source, turn_of, whole
-from onestroke.decoding.shrinking import divided, resize, shrunk
+from onestroke.decoding.shrinking import resize, resize_weighted, shrunk
 from onestroke.errors import UserError
 
 
@@ -47,24 +47,27 @@ class Picture:
     def width(self) -> int:
         return self.pixels.shape[-1]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
     def fit(self, *, short_side: int | None = None, max_side: int | None = None) -> Picture:
         """Resized as `images.fit` does, each colour counting as much as it can be seen.
 
         Raises:
             UserError: a side asked for is below 1.
         """
-        height, width = fitting(self.height, self.width, short_side=short_side, max_side=max_side)
-        if (height, width) == (self.height, self.width):
-            return self
-        return self.resized(height, width)
+        return self.resized(*fitting(*self.size, short_side=short_side, max_side=max_side))
 
     def resized(self, height: int, width: int) -> Picture:
         """At another size, each colour counting as much as it can be seen."""
+        if (height, width) == self.size:
+            return self
         colours, alpha = _unit(self.pixels), self.alpha
         if alpha is None:
             return Picture(resize(colours, height, width), None, self.exif, self.frames)
-        small = resize(alpha, height, width)
-        colours = divided(resize(colours * alpha, height, width), small)
+        colours, small = resize_weighted(colours, alpha, height, width)
         fill(colours, small)
         return Picture(colours, small, self.exif, self.frames)
 
@@ -109,11 +112,11 @@ def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = Non
     return Picture(pixels, cover)
 
 
-def from_array(rgb: Tensor, cover: Tensor) -> Picture:
-    """A picture of colours (1, 3, H, W) and alpha (1, 1, H, W), both uint8 or both float32 in [0, 1]."""
-    pixels = rgb.clone(memory_format=torch.contiguous_format)
-    fill(pixels, cover)
-    return Picture(pixels, cover)
+def seen(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """A copy of colours (1, 3, H, W), those that alpha (1, 1, H, W) hides being as what is visible beside them."""
+    result = rgb.clone(memory_format=torch.contiguous_format)
+    fill(result, alpha)
+    return result
 
 
 _TOLD_IN_TIFF = (

@@ -7,7 +7,7 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from onestroke.errors import UserError
 
@@ -17,6 +17,10 @@ _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _FORMATS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating point"}
 _REDUCED, _MASK = 1, 4
+_PLANAR, _APART = 284, 2
+_COLOURS = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
+_NATIVE = {("I", "16"): "I;16NS", ("I", "32"): "I;32NS", ("F", "32"): "F;32NF"}
+"""Mode and bits to the name of samples with a sign, or a fraction, in the machine's byte order."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,32 @@ def _of_tags(image: TiffImagePlugin.TiffImageFile) -> Samples | None:
 
 
 def check_tags(image: Image.Image, name: str) -> None:
-    """See that a TIFF's first page is the picture itself.
+    """See that a TIFF's first page is the picture itself, and of samples that Pillow reads rightly.
 
     Raises:
-        UserError: it is the small preview of a raw photo.
+        UserError: it is the small preview of a raw photo, or planes lie apart in a way that Pillow mixes up.
     """
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        subfile = _first(image.tag_v2.get(_SUBFILE), 0)
-        if subfile & _REDUCED and _SUBFILES in image.tag_v2:
-            raise UserError(f"{name} is a raw photo, of which only a preview can be read; develop it to a TIFF or JPEG")
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    tags = image.tag_v2
+    if _first(tags.get(_SUBFILE), 0) & _REDUCED and _SUBFILES in tags:
+        raise UserError(f"{name} is a raw photo, of which only a preview can be read; develop it to a TIFF or JPEG")
+    count, packed = _first(tags.get(_SAMPLES), 1), image.tile[0][0] == "libtiff" if image.tile else False
+    if count > 1 and tags.get(_PLANAR, 1) == _APART:
+        bits = set(_all(tags.get(_BITS), 1))
+        if image.mode not in _COLOURS or count > 4 or not (bits == {8} or (bits == {16} and packed)):
+            raise _refused(tags, name)
+
+
+def in_native_order(image: Image.Image) -> None:
+    """Have Pillow take what libtiff unpacks in the machine's byte order, which it forgets of signs and fractions."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return
+    for i, tile in enumerate(image.tile):
+        if tile[0] == "libtiff" and isinstance(tile[3], tuple) and isinstance(tile[3][0], str):
+            native = _NATIVE.get((image.mode, tile[3][0].rstrip("NSF").rstrip("B")[-2:]))
+            if native is not None:
+                image.tile[i] = ImageFile._Tile(tile[0], tile[1], tile[2], (native, *tile[3][1:]))
 
 
 def unknown(file: IO[bytes], name: str) -> UserError:
@@ -92,11 +113,15 @@ def unknown(file: IO[bytes], name: str) -> UserError:
     tags = TiffImagePlugin.ImageFileDirectory_v2(head + (file.read(8) if head[2] == 43 else b""))
     file.seek(tags.next)
     tags.load(file)
-    bits = _all(tags[_BITS], 1)
-    kind = _FORMATS.get(_first(tags.get(_FORMAT), _UNSIGNED), "of an unknown format")
-    count = _first(tags.get(_SAMPLES), 1)
+    return _refused(tags, name)
+
+
+def _refused(tags: TiffImagePlugin.ImageFileDirectory_v2, name: str) -> UserError:
+    bits = " and ".join(map(str, sorted(set(_all(tags[_BITS], 1)))))
+    kind = _FORMATS.get(_first(tags.get(_FORMAT), _UNSIGNED), "unknown")
+    apart = ", each in a plane of its own" if tags.get(_PLANAR, 1) == _APART else ""
     return UserError(
-        f"{name} is a TIFF with {count} {kind} samples a pixel of {' and '.join(map(str, sorted(set(bits))))} bits, "
+        f"{name} is a TIFF with {_first(tags.get(_SAMPLES), 1)} {kind} samples a pixel of {bits} bits{apart}, "
         f"photometric interpretation {tags[_PHOTOMETRIC]}, which can't be read; convert it to 8 bits a sample first"
     )
 

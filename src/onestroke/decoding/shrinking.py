@@ -21,9 +21,20 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def divided(premultiplied: Tensor, alpha: Tensor) -> Tensor:
-    """Colours of premultiplied ones, (N, C, H, W) and (N, 1, H, W); where nothing is visible they mean nothing."""
-    return (premultiplied / alpha.clamp_min(_LEAST_ALPHA)).clamp(0, 1)
+def resize_weighted(colours: Tensor, alpha: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """`resize` of colours (N, C, H, W) that count as much as alpha (N, 1, H, W) lets see of them, and of alpha."""
+    planes = torch.cat((colours * alpha, alpha), 1)
+    return _divided(F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False))
+
+
+def _divided(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours and alpha, (N, C, H, W) and (N, 1, H, W), of premultiplied colours and alpha beyond them.
+
+    Both overshoot at edges alike, so they are divided before they are clamped. Where nothing is visible, colours mean
+    nothing.
+    """
+    colours, alpha = planes[:, :-1], planes[:, -1:]
+    return (colours / alpha.clamp_min(_LEAST_ALPHA)).clamp_(0, 1), alpha.clamp(0, 1)
 
 
 def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None) -> tuple[Tensor, Tensor | None]:
@@ -39,18 +50,17 @@ def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None
     """
     planes = torch.zeros(source.channels + source.has_alpha, height, width)
     rows = _Rows(source.size[0], height)
-    for top, colours, cover in source.strips():
-        values = torch.from_numpy(_premultiplied(colours, cover))[None]
+    for top, strip, cover in source.strips():
+        values = torch.from_numpy(_premultiplied(strip, cover))[None]
         narrow = F.interpolate(values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False)[
             0
         ]
         first, weights = rows.of(top, values.shape[-2])
         planes[:, first : first + len(weights)] += weights @ narrow
-    planes = planes.clamp_(0, 1)[None]
-    colour, alpha = planes[:, : source.channels], planes[:, source.channels :] if source.has_alpha else None
-    if alpha is not None:
-        colour = divided(colour, alpha)
-    return _upright(colour, turn), None if alpha is None else _upright(alpha, turn)
+    if not source.has_alpha:
+        return _upright(planes.clamp_(0, 1)[None], turn), None
+    colours, alpha = _divided(planes[None])
+    return _upright(colours, turn), _upright(alpha, turn)
 
 
 def _premultiplied(colours: Array, cover: Array | None) -> Array:

@@ -64,8 +64,8 @@ def run(options: Options) -> None:
         raise UserError(
             f"'{options.input}' is only {picture.width} x {picture.height}; its shorter side must be at least {LEAST}"
         )
-    photo = images.fit(picture.rgb, short_side=side)
-    alpha = None if picture.alpha is None else images.fit(picture.alpha, short_side=side)
+    picture = picture.fit(short_side=side)
+    photo, alpha = picture.rgb, picture.alpha
     objectives = Objectives(options, side, device)
     objectives(side)  # so that a bad style is told now
     make_folder(place.parent)

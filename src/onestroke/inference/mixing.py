@@ -143,9 +143,24 @@ def over_the_picture(chosen: str, names: Sequence[str], guide: Tensor) -> Tensor
 
 
 def grey(path: str, height: int, width: int) -> Tensor:
-    """A picture's luminance (Rec. 601) at a size, (1, 1, H, W) in [0, 1].
+    """A picture's luminance (Rec. 601) times its alpha, at the size of a photo: (1, 1, H, W) in [0, 1].
 
     Raises:
-        UserError: as `images.read`.
+        UserError: as `images.read`, and where its aspect is another one than that of the photo.
     """
-    return images.luminance(images.resize(images.read(path).rgb, height, width))
+    picture = images.read(path, max_side=max(height, width))
+    if not same_aspect((picture.height, picture.width), (height, width)):
+        raise UserError(
+            f"'{path}' has another aspect, {picture.width} : {picture.height}, than the photo of {width} x {height}, "
+            "and would be stretched; crop it to that of the photo"
+        )
+    picture = picture.resized(height, width)
+    luminance = images.luminance(picture.rgb)
+    return luminance if picture.alpha is None else luminance * picture.alpha
+
+
+def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have one aspect, but for 1 % or for a pixel that rounding takes or gives."""
+    (height, width), (h, w) = one, other
+    apart = abs(height * w - width * h)
+    return apart <= 0.01 * height * w or apart <= max(height, width, h, w)

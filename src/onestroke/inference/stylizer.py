@@ -76,13 +76,14 @@ class Stylizer:
         """Paint a picture; what comes back is of the same kind and size.
 
         Args:
-            picture: a PIL image of any mode (orientation, profile and alpha are heeded); an array (H, W, 3)
-                or (H, W), uint8 or float in [0, 1]; a float tensor (3, H, W) or (N, 3, H, W) in [0, 1].
+            picture: a PIL image of any mode (orientation, profile and alpha are heeded); an array (H, W), (H, W, 3),
+                (H, W, 4) with alpha, or a stack (N, H, W, 3 or 4), uint8 or float in [0, 1]; a float tensor
+                (3, H, W) or (N, 3, H, W) in [0, 1].
             finish: style_map, color, mask and feather of `paint`.
 
         Returns:
-            A PIL image in RGB, or RGBA where there was an alpha channel; an array (H, W, 3) of the same
-            dtype; a tensor of the same shape, dtype and device.
+            A PIL image in RGB, or RGBA where there was an alpha channel; an array of the same dtype and shape, or
+            (H, W, 3) for (H, W), its alpha as it was; a tensor of the same shape, dtype and device.
 
         Raises:
             UserError: for a picture of another shape, kind or range, or too large for the memory.
@@ -90,7 +91,7 @@ class Stylizer:
         if isinstance(picture, Image.Image):
             self._check_memory(1, picture.height, picture.width)
             decoded = images.from_pil(picture)
-            return images.to_pil(self.paint(decoded.rgb, **finish), decoded.alpha)
+            return images.to_pil(self.paint(decoded.rgb, alpha=decoded.alpha, **finish), decoded.alpha)
         if isinstance(picture, np.ndarray):
             return self._array(picture, finish)
         if isinstance(picture, Tensor):
@@ -110,6 +111,7 @@ class Stylizer:
         color: str = "style",
         mask: Tensor | None = None,
         feather: float = 0.0,
+        alpha: Tensor | None = None,
     ) -> Tensor:
         """Paint a batch.
 
@@ -119,6 +121,8 @@ class Stylizer:
             color: style; photo, for luminance of the painting alone; match, for the photo's palette.
             mask: grey (N or 1, 1, H, W) in [0, 1]: white paints, black keeps the photo.
             feather: softens the mask by so many pixels.
+            alpha: (N, 1, H, W) in [0, 1], by which color=match weighs colours; the colours of what can't be seen must
+                be those of what is visible beside it already, as `images.read` has them.
 
         Returns:
             The same shape, fp32, in [0, 1], on the CPU.
@@ -134,7 +138,7 @@ class Stylizer:
         low, high = float(image.min()), float(image.max())
         if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
             raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
-        for name, grey in (("style_map", style_map), ("mask", mask)):
+        for name, grey in (("style_map", style_map), ("mask", mask), ("alpha", alpha)):
             if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
                 raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
         if color not in COLOURS:
@@ -150,7 +154,7 @@ class Stylizer:
         # A copy outside of inference_mode is an ordinary tensor, which a caller may train with.
         result: Tensor = painted.clone(memory_format=torch.contiguous_format)
         original = image.cpu().float().clamp(0, 1)
-        result = recoloured(result, original, color)
+        result = recoloured(result, original, color, None if alpha is None else alpha.cpu().float())
         return result if mask is None else masked(result, original, mask.cpu().float(), feather)
 
     def _painted(self, image: Tensor, style_map: Tensor | None) -> Tensor:
@@ -171,19 +175,30 @@ class Stylizer:
         return self._mapped
 
     def _array(self, array: np.ndarray, finish: dict[str, Any]) -> np.ndarray:
-        grey = array.ndim == 2
-        whole = array.dtype == np.uint8
-        if (not grey and (array.ndim != 3 or array.shape[2] != 3)) or not (whole or array.dtype.kind == "f"):
+        whole, grey = array.dtype == np.uint8, array.ndim == 2
+        if not (grey or (array.ndim in (3, 4) and array.shape[-1] in (3, 4))) or not (whole or array.dtype.kind == "f"):
             raise UserError(
-                "an array to paint is uint8, or float in [0, 1], of shape (H, W, 3) or (H, W), not "
-                f"{array.dtype} {array.shape}"
+                "an array to paint is uint8, or float in [0, 1], of shape (H, W), (H, W, 3 or 4) or "
+                f"(N, H, W, 3 or 4), not {array.dtype} {array.shape}"
             )
-        self._check_memory(1, *array.shape[:2])
-        rgb = np.repeat(array[:, :, None], 3, axis=2) if grey else array
+        if 0 in array.shape:
+            raise UserError(f"there is nothing to paint in an array of shape {array.shape}")
+        colours = np.repeat(array[:, :, None], 3, axis=2) if grey else array
+        self._check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
+        batch = colours[None] if colours.ndim == 3 else colours
         # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
-        image = torch.from_numpy(rgb.astype(np.float32, order="C")).permute(2, 0, 1)[None]
-        painted = self.paint(image / 255 if whole else image, **finish)[0].permute(1, 2, 0)
-        return (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
+        image = torch.from_numpy(batch[..., :3].astype(np.float32, order="C")).permute(0, 3, 1, 2)
+        image = image / 255 if whole else image
+        if batch.shape[-1] == 4:
+            alpha = torch.from_numpy(batch[..., 3:].astype(np.float32, order="C")).permute(0, 3, 1, 2)
+            alpha = alpha / 255 if whole else alpha
+            pairs = zip(torch.split(image, 1), torch.split(alpha, 1), strict=True)
+            image, finish = torch.cat([images.seen(*pair) for pair in pairs]), {"alpha": alpha, **finish}
+        painted = self.paint(image, **finish).permute(0, 2, 3, 1)
+        result = (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
+        if batch.shape[-1] == 4:
+            result = np.concatenate((result, batch[..., 3:]), axis=-1)
+        return result if array.ndim == 4 else result[0]
 
     def _check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
         """Refuse what the system would have to kill us for, before anything is taken."""
