@@ -17,11 +17,22 @@ else
   fi
 fi
 
-# installed again only when the settings have changed since
+# Where Python finds the package; nothing where it finds none. An environment can hold that of another clone.
+found() { "$python" -c 'import os, onestroke; print(os.path.realpath(os.path.dirname(onestroke.__file__)))' 2>/dev/null || true; }
+
+ours=$("$python" -c 'import os; print(os.path.realpath("src/onestroke"))')
+# installed again only when the settings have changed since, or where another copy of the package is found
 prefix=$("$python" -c 'import sys; print(sys.prefix)')
 stamp=$prefix/.onestroke-$1
-if ! cmp -s pyproject.toml "$stamp" || ! "$python" -c 'import onestroke' 2>/dev/null; then
+theirs=$(found)
+if ! cmp -s pyproject.toml "$stamp" || [[ $theirs != "$ours" ]]; then
   echo "installing OneStroke into $prefix (PyTorch is large: this can take some minutes)"
+  if [[ -n $theirs && $theirs != "$ours" ]]; then echo "in place of $theirs"; fi
   "$python" -m pip install --quiet --disable-pip-version-check -e ".[$1]"
+  theirs=$(found)
+  if [[ $theirs != "$ours" ]]; then
+    echo "onestroke: Python finds ${theirs:-no package} and not $ours: take what comes before it off PYTHONPATH" >&2
+    exit 2
+  fi
   cp pyproject.toml "$stamp"
 fi
