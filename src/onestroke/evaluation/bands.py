@@ -57,9 +57,11 @@ def _fields(generator: torch.Generator) -> Iterator[Tensor]:
     """Noise without an end, (1, 3, 256, 256) in [0, 1]; colours go along with lightness for the most part."""
     rows, columns = torch.fft.fftfreq(_SIDE)[:, None], torch.fft.rfftfreq(_SIDE)[None]
     frequency = (rows.square() + columns.square()).sqrt()
-    frequency[0, 0] = torch.inf
+    frequency[0, 0] = 1  # where there is nothing to divide: the mean is left out
     for _ in range(_FIELDS):
         white = torch.randn(1, 4, _SIDE, _SIDE, generator=generator)
-        noise = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(_SIDE, _SIDE))
+        spectrum = torch.fft.rfft2(white) / frequency
+        spectrum[..., 0, 0] = 0
+        noise = torch.fft.irfft2(spectrum, s=(_SIDE, _SIDE))
         noise = noise / noise.std(dim=(2, 3), keepdim=True)
         yield (0.45 + 0.19 * (noise[:, :1] + 0.35 * noise[:, 1:])).clamp(0, 1)

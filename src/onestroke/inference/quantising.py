@@ -43,15 +43,15 @@ def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
 
     dims = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     outermost = [node.name for node in model.graph.node if node.op_type == "Conv" and 3 in dims[node.input[1]][:2]]
-    copied = onnx.ModelProto()  # it is changed by what comes
-    copied.CopyFrom(model)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        path = Path(folder) / "int8.onnx"
+        # by a file, as onnxruntime 1.18 can't go on with a model in memory
+        plain, path = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        onnx.save_model(model, str(plain))
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # it asks for optimisations that this graph has no use for
         try:
             quantization.quantize_static(
-                copied,
+                plain,
                 path,
                 _Reader(photos),
                 quant_format=quantization.QuantFormat.QDQ,
