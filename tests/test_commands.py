@@ -278,27 +278,3 @@ def test_a_foreign_resume_file_runs_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "not a whole resume file" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_works_from_a_wheel_and_another_folder(tmp_path: Path) -> None:
-    """What the wheel holds, laid out as installed, and started by the console script's function."""
-    import zipfile
-
-    from hatchling.builders.wheel import WheelBuilder
-
-    wheel = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-        names = archive.namelist()
-    assert "onestroke/configs/train.yaml" in names
-    assert "onestroke/py.typed" in names
-    work = tmp_path / "elsewhere"
-    work.mkdir()
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); from onestroke.apps.train import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *TINY, "style=udnie", "steps=1"],
-        cwd=work, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (work / "checkpoints" / "udnie.safetensors").is_file()

@@ -1,0 +1,298 @@
+"""What is installed: the wheel by itself, the core dependencies by themselves, and the scripts of a bare machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
+from PIL import Image
+
+from onestroke.checkpoints import read_document
+from onestroke.inference.stylizer import Stylizer
+from tests.commands import ROOT, TINY, environment
+
+SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate")
+
+
+def photo(path: Path, height: int = 40, width: int = 56) -> Path:
+    """A picture of colourful blocks."""
+    blocks = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that lies in a folder, by its path in it; no caches."""
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def bare(folder: Path, *paths: Path) -> Path:
+    """A virtual environment that holds nothing but sees the packages of this one, behind what it is given to hold."""
+    venv.create(folder, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    here = [Path(sysconfig.get_paths()[kind]) for kind in ("purelib", "platlib")] + [Path(torch.__file__).parents[1]]
+    # lines of paths alone: the .pth files in these folders, such as that of an editable install, do not count
+    (site / "others.pth").write_text("".join(f"{path}\n" for path in dict.fromkeys([*paths, *here])))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(
+        next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist")), versions=["standard"]))
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel, installed by pip."""
+    folder = bare(tmp_path_factory.mktemp("installed") / "venv")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    offline = ["--no-index", "--no-deps", "--disable-pip-version-check", "--no-compile", "--quiet"]
+    done = subprocess.run([*pip, "install", *offline, str(wheel)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def started(folder: Path, name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A program of an environment, started from another folder, where nothing else leads to the package."""
+    variables = {key: value for key, value in environment().items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(folder / "bin" / name), *arguments], cwd=cwd, env=variables, capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+def test_the_wheel_holds_all_that_the_checkout_has(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    package = files(tmp_path / "onestroke")
+    configs = {name.removeprefix("configs/"): body for name, body in package.items() if name.startswith("configs/")}
+    assert configs == files(ROOT / "configs")
+    source = files(ROOT / "src" / "onestroke")
+    assert {"py.typed", "assets/vgg16.safetensors", "assets/styles/starry_night.safetensors"} <= source.keys()
+    gallery = {"assets/gallery.safetensors": (ROOT / "checkpoints" / "gallery.safetensors").read_bytes()}
+    assert {name: body for name, body in package.items() if not name.startswith("configs/")} == source | gallery
+    (info,) = tmp_path.glob("*.dist-info")
+    assert {path.name for path in info.rglob("*") if path.is_file()} >= {"LICENSE", "NOTICE", "METADATA"}
+    assert {path.name for path in tmp_path.iterdir()} == {info.name, "onestroke"}
+
+
+def test_the_wheel_s_package_is_the_one_that_is_found(installed: Path, tmp_path: Path) -> None:
+    code = "import onestroke, torch; print(onestroke.__file__, onestroke.__version__, torch.__version__)"
+    done = started(installed, "python", "-c", code, cwd=tmp_path)
+    path, version, of_torch = done.stdout.split()
+    assert installed in Path(path).parents
+    assert (version, of_torch) == (metadata.version("onestroke"), torch.__version__)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_command_is_installed_and_says_how_it_is_used(script: str, installed: Path, tmp_path: Path) -> None:
+    done = started(installed, script, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert script.removeprefix("onestroke-") in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_wheel_s_gallery_paints_a_photo(installed: Path, tmp_path: Path) -> None:
+    photo(tmp_path / "photo.png")
+    (gallery,) = installed.glob("lib/python*/site-packages/onestroke/assets/gallery.safetensors")
+    style = read_document(gallery).styles[0]
+    arguments = [f"ckpt={gallery}", f"style={style}", "input=photo.png", "output=painted.png", "backend=torch"]
+    done = started(installed, "onestroke-infer", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    painted = np.asarray(Image.open(tmp_path / "painted.png")).astype(float)
+    assert painted.shape == (40, 56, 3)
+    assert np.abs(painted - np.asarray(Image.open(tmp_path / "photo.png"))).mean() > 10
+
+
+def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(installed: Path, tmp_path: Path) -> None:
+    small = [option for option in TINY if not option.startswith("network.")]  # the gallery's network
+    # one step at next to no rate: what comes out is what it started from
+    options = [*small, "style=udnie", "steps=1", "lr=1e-12"]
+    done = started(installed, "onestroke-train", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    photos = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    found = Stylizer(tmp_path / "checkpoints" / "udnie.safetensors").paint(photos)
+    expected = Stylizer(ROOT / "checkpoints" / "gallery.safetensors", mix="udnie").paint(photos)
+    assert float((found - expected).abs().max()) < 1 / 255
+    assert float((found - photos).abs().mean()) > 0.1
+
+
+# --- the core dependencies alone --------------------------------------------------------------------------
+
+# Python as it is where nothing but what the core needs is installed: neither the modules of all else nor what their
+# metadata says are found. Then every module is imported, and each line of arguments is a command's.
+ALONE = """
+import importlib, json, pkgutil, re, sys
+from importlib.machinery import PathFinder
+
+modules, distributions, commands = json.loads(sys.argv[1])
+
+class Core:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return None if name.partition(".")[0] in modules else PathFinder.find_spec(name, path, target)
+
+    @staticmethod
+    def find_distributions(*context):
+        for found in PathFinder.find_distributions(*context):
+            if re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower() not in distributions:
+                yield found
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Core
+import onestroke
+for module in pkgutil.walk_packages(onestroke.__path__, "onestroke."):
+    importlib.import_module(module.name)
+for name, *arguments in commands:
+    sys.argv = [name + ".py", *arguments]
+    try:
+        failed = importlib.import_module("onestroke.apps." + name).main()
+    except SystemExit as end:
+        failed = end.code
+    if failed:
+        sys.exit(f"{name} {arguments}: {failed}")
+there = sorted(set(modules) & {name.partition(".")[0] for name in sys.modules})
+sys.exit(f"imported all the same: {there}" if there else 0)
+"""
+
+
+def plain(name: str) -> str:
+    """A distribution's name as all of its spellings are compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def needed(name: str, found: set[str]) -> set[str]:
+    """The distributions that one needs by itself, without its extras, and those that these need."""
+    if plain(name) not in found:
+        found.add(plain(name))
+        for line in metadata.requires(name) or []:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                with contextlib.suppress(metadata.PackageNotFoundError):
+                    needed(requirement.name, found)
+    return found
+
+
+def core() -> set[str]:
+    """The distributions that are there where OneStroke is installed without extras."""
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = {"onestroke"}
+    for line in project["dependencies"]:
+        needed(Requirement(line).name, found)
+    return found
+
+
+def test_the_core_dependencies_are_enough(tmp_path: Path) -> None:
+    kept = core()
+    by_module = {name: {plain(one) for one in owners} for name, owners in metadata.packages_distributions().items()}
+    modules = sorted(name for name, owners in by_module.items() if not owners & kept)
+    distributions = sorted(set().union(*by_module.values()) - kept)
+    assert {"skimage", "matplotlib", "onnx", "onnxruntime", "pytest"} <= set(modules)
+    assert not {"torch", "numpy", "PIL", "hydra", "omegaconf", "tensorboard"} & set(modules)
+    photo(tmp_path / "photo.png")
+    trained = ["train", *TINY, "style=udnie", "steps=1", "out=udnie.safetensors"]
+    painted = ["infer", "ckpt=udnie.safetensors", "input=photo.png", "output=painted.png"]
+    commands = [["train", "--help"], trained, painted, ["export", "--help"], ["evaluate", "--help"]]
+    given = json.dumps([modules, distributions, commands])
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, given],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "painted.png").size == (56, 40)
+
+
+# --- from a bare machine to a painted photo -----------------------------------------------------------------
+
+BASH = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the checkout, in a folder with a space, and an environment that is set up for it."""
+    root = tmp_path / "my project"
+    for name in ("configs", "scripts"):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ("train.py", "infer.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
+    for name in ("src", "checkpoints"):
+        (root / name).mkdir()
+    shutil.copy(ROOT / "checkpoints" / "gallery.safetensors", root / "checkpoints")
+    shutil.copytree(
+        ROOT / "src" / "onestroke", root / "src" / "onestroke", ignore=shutil.ignore_patterns("assets", "__pycache__")
+    )
+    (root / "src" / "onestroke" / "assets").symlink_to(ROOT / "src" / "onestroke" / "assets")
+    folder = bare(tmp_path / "venv", root / "src")
+    shutil.copy(root / "pyproject.toml", folder / ".onestroke-demo")
+    return root, folder
+
+
+def quickstart(ready: tuple[Path, Path], *arguments: str) -> subprocess.CompletedProcess[str]:
+    root, folder = ready
+    variables = {**environment(), "VIRTUAL_ENV": str(folder)}
+    del variables["PYTHONPATH"]
+    return subprocess.run(
+        ["bash", str(root / "scripts" / "quickstart.sh"), *arguments],
+        cwd=root.parent, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@BASH
+def test_quickstart_trains_and_paints(ready: tuple[Path, Path]) -> None:
+    root, _ = ready
+    quick = root / "configs" / "experiment" / "quick.yaml"
+    assert "minutes: 4" in quick.read_text()
+    # the same way with a network and pictures so small that it takes a few steps and no minutes
+    quick.write_text(
+        "# @package _global_\nsteps: 2\nbatch_size: 1\ncrop: 32\nmeasure: false\n"
+        "network: {channels: [4, 8, 8], blocks: 1, ends: 3}\ndata: {validation: 1}\n"
+    )
+    photo(root.parent / "my photo.png")
+    done = quickstart(ready, "input=my photo.png", "style=udnie", "minutes=5")
+    assert done.returncode == 0, done.stderr
+    style, painting = (root / "runs" / "quickstart" / name for name in ("udnie.safetensors", "my photo.udnie.png"))
+    assert f"style file   {style}" in done.stdout and f"painting     {painting}" in done.stdout
+    training = read_document(style).training
+    assert (training["steps"], training["config"]["minutes"], training["config"]["style"]["name"]) == (2, 5, "udnie")
+    assert Image.open(painting).size == (56, 40)
+
+
+@BASH
+def test_quickstart_tells_mistakes_and_how_it_is_used(ready: tuple[Path, Path]) -> None:
+    shown = quickstart(ready, "--help")
+    assert shown.returncode == 0 and "minutes=4" in shown.stdout
+    for argument, words in (("minuets=1", "there is no option 'minuets=1'"), ("input=gone.jpg", "gone.jpg")):
+        done = quickstart(ready, argument)
+        assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+    assert not (ready[0] / "runs").exists()
+
+
+@BASH
+@pytest.mark.slow
+def test_quickstart_as_it_is_in_a_minute(ready: tuple[Path, Path]) -> None:
+    """The photo that scikit-image ships, the network and pictures of the quick experiment, and a minute to train."""
+    pytest.importorskip("skimage")
+    done = quickstart(ready, "minutes=1")
+    assert done.returncode == 0, done.stderr
+    folder = ready[0] / "runs" / "quickstart"
+    training = read_document(folder / "starry_night.safetensors").training
+    assert training["steps"] >= 1 and training["seconds"] >= 60
+    painted = np.asarray(Image.open(folder / "astronaut.starry_night.png")).astype(float)
+    assert painted.shape == (512, 512, 3)
+    assert np.abs(painted - np.asarray(Image.open(folder / "astronaut.png"))).mean() > 10
