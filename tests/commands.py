@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
 
 
 def command(
-    script: str, *arguments: str, cwd: Path, root: Path = ROOT, timeout: float = 240
+    script: str, *arguments: str, cwd: Path, root: Path = ROOT, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the project's root in a folder of the test's own."""
     return subprocess.run(
@@ -72,7 +72,7 @@ def signalled(number: int, step: int, *arguments: str, cwd: Path) -> subprocess.
     """
     return subprocess.run(
         [sys.executable, "-c", SIGNALLED, str(int(number)), str(step), str(ROOT / "train.py"), *TINY, *arguments],
-        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 

@@ -506,7 +506,7 @@ def test_the_script(style: Path) -> None:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*script, *arguments], capture_output=True, text=True, check=False, timeout=120, env=environment
+            [*script, *arguments], capture_output=True, text=True, check=False, timeout=600, env=environment
         )
 
     good = run(f"ckpt={style}", "input=photo (1).jpg")
