@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
@@ -311,7 +312,7 @@ def test_data(tmp_path: Path, quick: None, painting: Path) -> None:
 def test_waiting_for_data_is_what_the_consumer_does_not_take(workers: int) -> None:
     source = bench_data.sources([])["scenes"]
     taken: list[Tensor] = []
-    seconds, waited = bench_data.lap(bench_data.PhotoBatches(source, 2, 32, 0, workers), taken.append, 3)
+    seconds, waited = bench_data.lap(PhotoBatches(source, 2, 32, 0, workers), taken.append, 3)
     assert len(taken) == 3 and taken[0].shape == (2, 32, 32, 3) and 0 < waited <= seconds
 
 

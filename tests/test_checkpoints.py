@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from onestroke import checkpoints
 from onestroke.checkpoints import FORMAT, KEY, Painter, load, read_document, save
@@ -322,7 +323,10 @@ def test_a_network_larger_than_its_file_costs_no_memory(blocks: int, tmp_path: P
     path = written(tmp_path / "a.safetensors", network={"name": "ResidualNetwork", "args": arguments})
     made: list[int] = []
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+    class Watch(TorchDispatchMode):
+        def __init__(self) -> None:
+            TorchDispatchMode.__init__(self)  # which has no types
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             if isinstance(result, Tensor) and result.device.type != "meta":

@@ -22,7 +22,7 @@ GROUP = CONFIG["trainer"]
 
 def eagerly(module: nn.Module) -> None:
     """Traced as for Inductor, but without a C++ compiler."""
-    module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")  # type: ignore[assignment]
+    module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
 
 
 def test_a_compiled_step_learns_what_a_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_where_nothing_can_be_compiled_training_goes_on_and_says_so(
         def call(*_: object) -> None:
             raise NoCompiler("there is no C++ compiler\nand much more")
 
-        module._compiled_call_impl = call  # type: ignore[assignment]
+        module._compiled_call_impl = call
 
     monkeypatch.setattr(nn.Module, "compile", broken)
     layer = nn.Linear(3, 2)

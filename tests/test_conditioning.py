@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import Condition, Conditioning, tables_of
@@ -94,7 +95,7 @@ def test_given_parameters_take_the_place_of_the_tables(kind: type[TransformNetwo
     network, (photo, _) = dialled(kind, dials=BOTH), photos(36)
     condition = network.conditioning.condition(photo, None, {"strength": 0.7, "stroke": 0.5})
     assert condition.shares is not None
-    given = {layer: layer.mixed(condition.shares) for layer in tables_of(network)}
+    given: dict[nn.Module, Sequence[Tensor]] = {layer: layer.mixed(condition.shares) for layer in tables_of(network)}
     assert torch.allclose(
         network.paint_with(photo, Condition(parameters=given)), network(photo, strength=0.7, stroke=0.5), atol=1e-6
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def parameters_of(network: nn.Module) -> list[Any]:
 def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dials: list[str] = BOTH) -> Any:
     """A network in which every row of every table differs."""
     torch.manual_seed(0)
-    network = kind(**ARGS[kind], styles=styles, dials=dials)  # type: ignore[call-arg]
+    make: Callable[..., TransformNetwork] = kind  # each kind has options of its own
+    network = make(**ARGS[kind], styles=styles, dials=dials)
     for table in parameters_of(network):
         nn.init.normal_(table, float(table.mean()), 0.1)
     nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
@@ -60,7 +62,7 @@ def saved(path: Path, network: TransformNetwork, names: list[str], **style: Any)
 def by_hand(network: TransformNetwork, rows: Tensor) -> TransformNetwork:
     """The network whose only row is this mix of the other's."""
     kind = type(network)
-    one = kind(**ARGS[kind])  # type: ignore[call-arg]
+    one = kind(**ARGS[kind])
     state = network.state_dict()
     tables = table_names(network)
     one.load_state_dict({k: torch.einsum("r,r...->...", rows, t)[None] if k in tables else t for k, t in state.items()})
@@ -119,7 +121,8 @@ def test_dials_that_there_are_not_are_refused(dials: Any, words: str) -> None:
 def test_a_style_file_is_painted_with_as_the_dials_are_set(tmp_path: Path) -> None:
     network, (photo, _) = dialled(styles=2), photos(36)
     path = saved(tmp_path / "two.safetensors", network, ["a", "b"], strength=0.8)
-    for settings in ({}, {"strength": 0.3}, {"strength": 0.3, "stroke": 0.6}):
+    each: list[dict[str, Any]] = [{}, {"strength": 0.3}, {"strength": 0.3, "stroke": 0.6}]
+    for settings in each:
         expected = network(photo, torch.tensor([[0.0, 1.0]]), **{"strength": 0.8, **settings}).clamp(0, 1)
         stylizer = Stylizer(path, mix="b", **settings)
         assert torch.allclose(stylizer.paint(photo), expected, atol=1e-5)
@@ -204,6 +207,7 @@ def test_a_network_with_dials_is_trained_and_exported_with_them(
     found, painter = load(path)
     assert painter.network["args"]["dials"] == BOTH
     tables = {n: p.detach() for n, p in found.named_parameters() if n.endswith("norm.weight") or "norm" in n}
+    assert isinstance(found, ResidualNetwork) and found.colour is not None
     assert found.colour.weight.shape == (6, 3, 3)
     assert all(len(t) == 6 for t in tables.values())
     # cards have no larger size than 512

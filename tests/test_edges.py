@@ -91,7 +91,7 @@ def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
     losses: dict[str, dict[str, Tensor]] = {}
     slopes: dict[str, Tensor] = {}
     for name, band in (("none", 0.0), ("bright", 0.3), ("dark", -0.3)):
-        module.network = Framing(band)  # type: ignore[assignment]
+        module.network = Framing(band)
         losses[name] = module._judged(photos, orders)
         (slopes[name],) = torch.autograd.grad(losses[name]["edges"], module.network.band)
     assert set(losses["none"]) == {"content", "gram", "edges"}
@@ -119,7 +119,7 @@ class Counting(nn.Module):
 
 def test_every_other_photo_is_painted_once_more_with_its_halves_exchanged() -> None:
     module = StyleTransfer(tiny(), objective(), objective(), edges=0.5)
-    network = module.network = Counting()  # type: ignore[assignment]
+    network = module.network = Counting()
     photos = noise(4, 3, 32, 64)
     module._judged(photos, module.draw.of(range(4)))
     whole, again = network.seen
@@ -145,7 +145,7 @@ def test_in_each_style_every_other_photo_is(styles: int) -> None:
 
 def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
     module = StyleTransfer(tiny(), objective(), objective(), edges=1.0)
-    module.network = Framing(0.3)  # type: ignore[assignment]
+    module.network = Framing(0.3)
     photos = noise(4, 3, 32, 32)
     found = []
     for size in (1, 2, 4):

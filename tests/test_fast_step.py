@@ -65,8 +65,8 @@ def test_grams_of_fp32_stay_in_fp32(mixed: bool, channels_last: bool) -> None:
     expected.backward(pull.double())
     assert found.dtype == torch.float32
     assert f.grad is not None and exact.grad is not None
-    assert apart(found.detach(), expected.detach()) < 1e-6
-    assert apart(f.grad, exact.grad) < 1e-6
+    assert apart(found.detach(), expected.detach()) < 5e-7
+    assert apart(f.grad, exact.grad) < 5e-7
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_gram_terms_of_bf16_are_near_those_of_fp32(kind: type[Gram] | type[RawGr
     style = Style("made up", grams, {}, Facts(), 256)
     term = kind(list(f))
     found, exact = (term(Views(features, {}, style)).mean() for features in (rough, same))
-    assert float(found) == pytest.approx(float(exact), rel=0.01)
+    assert float(found) == pytest.approx(float(exact), rel=5e-5)
 
 
 # --- layers -------------------------------------------------------------------------------------------------------
@@ -183,14 +183,14 @@ def plain_loss(network: ResidualNetwork, vgg: VGG, photos: Tensor, style: Style)
 
     painted, kept = see(output), see(photos)
     loss = F.mse_loss(painted["relu3_3"], kept["relu3_3"]) / kept["relu3_3"].square().mean()
-    for layer in STYLE_LAYERS:
-        found, target = plain_gram(painted[layer]), style.gram(layer).to(photos.dtype)
+    for name in STYLE_LAYERS:
+        found, target = plain_gram(painted[name]), style.gram(name).to(photos.dtype)
         both = found.square().sum((1, 2)) + target.square().sum()
         loss = loss + MIDDLE / len(STYLE_LAYERS) * (2 * (found - target).square().sum((1, 2)) / both).mean()
     return loss
 
 
-@pytest.mark.parametrize(("mixed", "of_loss", "of_gradient"), [(False, 1e-6, 5e-5), (True, 0.01, 0.03)])
+@pytest.mark.parametrize(("mixed", "of_loss", "of_gradient"), [(False, 3e-7, 3e-6), (True, 0.005, 0.01)])
 def test_a_step_s_loss_and_gradients_are_the_plain_one_s(mixed: bool, of_loss: float, of_gradient: float) -> None:
     torch.manual_seed(0)
     exact_vgg = VGG(STYLE_LAYERS)

@@ -404,7 +404,8 @@ def test_a_folder_of_thousands_is_listed_with_few_reads(monkeypatch: pytest.Monk
         def read(self, count: int) -> bytes:
             nonlocal read
             read += count
-            return self.file.read(count)
+            body: bytes = self.file.read(count)
+            return body
 
     monkeypatch.setattr(finding, "open", Counted, raising=False)
     assert len(search(["in"], LeftOut())) == 50

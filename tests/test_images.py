@@ -527,7 +527,7 @@ def test_every_suffix_comes_back(tmp_path: Path, suffix: str, with_alpha: bool) 
 def test_jpeg_keeps_full_colour_resolution(tmp_path: Path) -> None:
     images.write(tmp_path / "out.jpg", torch.rand(3, 32, 32))
     with Image.open(tmp_path / "out.jpg") as image:
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

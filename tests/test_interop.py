@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -32,7 +33,8 @@ class PaddedConv(nn.Module):
         self.conv2d = nn.Conv2d(inputs, outputs, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2d(self.pad(x))
+        padded: Tensor = self.conv2d(self.pad(x))
+        return padded
 
 
 class Block(nn.Module):
@@ -44,7 +46,8 @@ class Block(nn.Module):
         self.in2 = nn.InstanceNorm2d(width, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.in2(self.conv2(F.relu(self.in1(self.conv1(x)))))
+        change: Tensor = self.in2(self.conv2(F.relu(self.in1(self.conv1(x)))))
+        return x + change
 
 
 class Published(nn.Module):
@@ -71,7 +74,8 @@ class Published(nn.Module):
             x = getattr(self, f"res{i}")(x)
         x = F.relu(self.in4(self.deconv1(F.interpolate(x, scale_factor=2, mode="nearest"))))
         x = F.relu(self.in5(self.deconv2(F.interpolate(x, scale_factor=2, mode="nearest"))))
-        return self.deconv3(x)
+        image: Tensor = self.deconv3(x)
+        return image
 
 
 @torch.no_grad()
@@ -86,6 +90,7 @@ def trained(values: str = "255", seed: int = 0, **sizes: Any) -> Published:
     raw = network(chosen.of(converting.pictures()))
     wanted = chosen.of(torch.tensor([0.45, 0.5, 0.4]).view(1, 3, 1, 1)).flatten()
     spread = 0.25 * torch.tensor(chosen.scale) / raw.std((0, 2, 3))
+    assert last.bias is not None
     last.weight.mul_(spread.view(3, 1, 1, 1))
     last.bias.copy_(wanted - (raw.mean((0, 2, 3)) - last.bias) * spread)
     return network
@@ -307,8 +312,10 @@ def test_convolutions_without_biases(tmp_path: Path) -> None:
 def test_half_precision_where_it_costs_nothing_to_see(tmp_path: Path) -> None:
     original = trained(seed=4)
     with torch.no_grad():
-        original.deconv3.conv2d.weight.mul_(0.25)
-        original.deconv3.conv2d.bias.mul_(0.25).add_(0.75 * 127)
+        last = original.deconv3.conv2d
+        assert last.bias is not None
+        last.weight.mul_(0.25)
+        last.bias.mul_(0.25).add_(0.75 * 127)
     out = imported(original.state_dict(), tmp_path)
     assert {t.dtype for t in load_file(str(out)).values()} == {torch.float16}
     image = picture(64, 96)
@@ -354,12 +361,12 @@ def test_what_would_paint_another_picture_is_not_written(
     out = imported(trained().state_dict(), tmp_path)
     before = out.read_bytes()
     capsys.readouterr()
-    write = checkpoints.serialize
+    write = safetensors.torch.save
 
     def damaged(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
         return bytes(write({name: t * 1.05 for name, t in tensors.items()}, metadata=metadata))
 
-    monkeypatch.setattr(checkpoints, "serialize", damaged)
+    monkeypatch.setattr("onestroke.checkpoints.serialize", damaged)
     assert run(f"path={tmp_path / 'mosaic.pth'}", f"out={out}", "overwrite=true") == 2
     assert "was not imported" in capsys.readouterr().err
     assert out.read_bytes() == before

@@ -112,7 +112,10 @@ def test_the_gallery_is_what_a_training_of_the_same_network_starts_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onestroke, "__file__", str(tmp_path / "src" / "onestroke" / "__init__.py"))
-    own = {"name": "ResidualNetwork", "args": {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "upsampling": "bilinear"}}
+    own: dict[str, Any] = {
+        "name": "ResidualNetwork",
+        "args": {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "upsampling": "bilinear"},
+    }
     assert choose("auto", own) is None  # there is none
     (tmp_path / "checkpoints").mkdir()
     gallery = saved(tmp_path / "checkpoints" / "gallery.safetensors", styled(3), NAMES)

@@ -59,10 +59,10 @@ def test_errors_are_those_of_float64(eye: VGG, style: Style) -> None:
     assert list(content) == list(found) == list(CARD_LAYERS)
     for layer in CARD_LAYERS:
         o, c, target = seen[layer], kept[layer], style.gram(layer).double().numpy()
-        assert content[layer] == pytest.approx(((o - c) ** 2).sum() / (c**2).sum(), rel=1e-4)
+        assert content[layer] == pytest.approx(((o - c) ** 2).sum() / (c**2).sum(), rel=1e-6)
         grams = np.einsum("nchw,ndhw->ncd", o, o) / o[0].size
         relative = [2 * ((g - target) ** 2).sum() / ((g**2).sum() + (target**2).sum()) for g in grams]
-        assert found[layer] == pytest.approx(np.mean(relative), rel=1e-4)
+        assert found[layer] == pytest.approx(np.mean(relative), rel=1e-6)
 
 
 def test_errors_are_what_the_objective_makes_its_loss_of(eye: VGG, style: Style) -> None:
@@ -71,13 +71,13 @@ def test_errors_are_what_the_objective_makes_its_loss_of(eye: VGG, style: Style)
     parts = Objective(terms, eye, style, 0.5).eval()(output, photo)
     (content,) = metrics.content_errors(output, photo, eye).values()
     gram = metrics.style_errors(output, style, eye)
-    assert float(parts["content"]) == pytest.approx(content, rel=1e-5)
-    assert float(parts["gram"]) == pytest.approx(5 * sum(gram.values()) / 4, rel=1e-5)
+    assert float(parts["content"]) == pytest.approx(content, rel=5e-7)
+    assert float(parts["gram"]) == pytest.approx(5 * sum(gram.values()) / 4, rel=5e-7)
 
 
 def test_errors_are_nothing_where_nothing_is_left_to_do(eye: VGG, style: Style, painting: Tensor) -> None:
     assert set(metrics.content_errors(painting, painting, eye, CARD_LAYERS).values()) == {0.0}
-    assert max(metrics.style_errors(painting, style, eye, CARD_LAYERS).values()) < 1e-9
+    assert max(metrics.style_errors(painting, style, eye, CARD_LAYERS).values()) < 1e-12
     with pytest.raises(ValueError, match="alike in shape"):
         metrics.content_errors(painting, painting[:, :, 1:], eye)
 
@@ -90,7 +90,7 @@ def test_the_painting_enlarged_is_the_painting_measured_larger(eye: VGG, paintin
     found = metrics.style_errors_at_sizes(painting, 64, larger, eye, metrics.HELD_OUT_LAYERS)
     assert list(found) == [96, 128]
     assert all(list(errors) == list(metrics.HELD_OUT_LAYERS) for errors in found.values())
-    assert max(max(errors.values()) for errors in found.values()) < 1e-9
+    assert max(max(errors.values()) for errors in found.values()) < 1e-12
     other = metrics.style_errors_at_sizes(noise(3, 1, 40, 60), 64, larger, eye, metrics.HELD_OUT_LAYERS)
     assert min(min(errors.values()) for errors in other.values()) > 1e-3
 
@@ -136,7 +136,7 @@ def test_the_e_statistic_is_that_of_features_one_by_one(eye: VGG) -> None:
             for x in (own, target)
         ]
         exact = -np.log(float(torch.distributions.kl_divergence(*gaussians)))
-        assert found[layer] == pytest.approx(exact, abs=0.02), (layer, len(keep))
+        assert found[layer] == pytest.approx(exact, abs=5e-3), (layer, len(keep))  # cards round what E is of
     assert metrics.e_statistic(output, style, eye) == pytest.approx(sum(found.values()) / 4)
 
 
@@ -149,7 +149,7 @@ def test_more_of_the_painting_is_a_larger_e(eye: VGG, style: Style, painting: Te
     assert mixed == sorted(mixed), mixed
     assert mixed[-1] > 5
     both = metrics.e_statistic(torch.cat([other, painting]), style, eye)
-    assert both == pytest.approx((mixed[0] + mixed[-1]) / 2, abs=0.02)
+    assert both == pytest.approx((mixed[0] + mixed[-1]) / 2, rel=1e-6)
 
 
 def test_a_flat_picture_has_an_e_too(eye: VGG, style: Style) -> None:
@@ -172,7 +172,7 @@ def test_ssim_is_scikit_image_s() -> None:
         exact = skimage.structural_similarity(
             luma(output), luma(photo), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1
         )
-        assert metrics.ssim(output, photo) == pytest.approx(exact, abs=1e-6)
+        assert metrics.ssim(output, photo) == pytest.approx(exact, abs=1e-12)
 
 
 def test_ssim_of_known_pictures() -> None:
@@ -180,7 +180,7 @@ def test_ssim_of_known_pictures() -> None:
     assert metrics.ssim(photo, photo) == 1
     dark, bright = torch.full((1, 3, 11, 11), 0.2), torch.full((1, 3, 11, 11), 0.6)
     # two flat pictures differ in light alone
-    assert metrics.ssim(dark, bright) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-6)
+    assert metrics.ssim(dark, bright) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-7)
     board = (torch.arange(40)[:, None] + torch.arange(40)).remainder(2).expand(1, 3, 40, 40).float()
     assert metrics.ssim(board, 1 - board) < -0.95
     with pytest.raises(UserError, match="at least 11 x 11 pixels, and the picture is 40 x 10"):
@@ -196,10 +196,11 @@ def test_self_similarity_is_that_of_the_definition(eye: VGG) -> None:
         f = eye(image, ["relu3_3"])["relu3_3"][0].flatten(1).T.double().numpy()
         f = f / np.linalg.norm(f, axis=1, keepdims=True)
         d = 1 - f @ f.T
-        return d / d.sum(axis=0, keepdims=True)
+        shares: Array = d / d.sum(axis=0, keepdims=True)
+        return shares
 
     exact = np.abs(distances(output) - distances(photo)).sum(axis=0).mean() / 2
-    assert metrics.self_similarity(output, photo, eye) == pytest.approx(exact, rel=1e-4)
+    assert metrics.self_similarity(output, photo, eye) == pytest.approx(exact, rel=1e-6)
 
 
 def test_self_similarity_of_known_pictures(eye: VGG) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from onestroke import styles
+from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective, Term, Views
 from onestroke.training.callbacks import Previews, StopOnSignal, remaining
 from onestroke.training.module import Recipe, StyleTransfer, learning_rate
 from onestroke.training.plateau import FINISH, Plateau, flat
-from tests.test_training import MACHINE, Noise, PhotoBatches, objective, tiny
+from tests.test_training import LAYERS, MACHINE, Noise, objective, tiny
 
 
 def test_a_loss_is_flat_where_a_fifth_of_the_run_lowers_it_by_less_than_its_share() -> None:
@@ -145,7 +147,7 @@ def test_what_is_left_is_told_by_where_the_run_ends() -> None:
 
 
 def test_the_real_held_out_loss_is_what_counts(tmp_path: Path) -> None:
-    still = Objective({"still": Still()}, objective().vgg, objective().styles)
+    still = Objective({"still": Still()}, objective().vgg, styles.from_card("starry_night", 256, LAYERS))
     one = StyleTransfer(tiny(), objective(), still, Recipe(1e-3), steps=60)
     previews = Previews(None, Noise().held_out(64))
     plateau = Plateau(previews, 0.01, apart=3)

@@ -23,7 +23,7 @@ def pictures() -> Stack:
 
 
 def _light(pictures: Stack) -> NDArray[np.float64]:
-    return pictures.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return np.asarray(pictures.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
 
 
 def _kurtosis(light: NDArray[np.float64]) -> float:

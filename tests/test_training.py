@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import math
+import os
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -166,7 +167,7 @@ class Waits(TorchDispatchMode):
     """Counts how often the host asks for a number that a device holds."""
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)  # which has no types
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -321,11 +322,9 @@ def test_a_full_disk_costs_a_copy_but_not_the_training(
     """The disk is full when the copy of step 2 is due, and free again at the end."""
     import errno
 
-    import onestroke.files
-
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.WARNING)
-    sync = onestroke.files.os.fsync
+    sync = os.fsync
     failures = [OSError(errno.ENOSPC, "No space left on device")] * 2
 
     def full(descriptor: int) -> None:
@@ -333,7 +332,7 @@ def test_a_full_disk_costs_a_copy_but_not_the_training(
             raise failures.pop()
         sync(descriptor)
 
-    monkeypatch.setattr(onestroke.files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "run").mkdir()
     path = train(CONFIG, tmp_path / "run")
     assert "No space left on device" in caplog.text

@@ -53,7 +53,7 @@ class Canvas:
     def rows(self) -> Field:
         """World heights of the picture's rows, (size, 1)."""
         column = np.arange(self.size, dtype=np.float32)[:, None]
-        return column / np.float32(self.unit) + np.float32(self.top)
+        return np.asarray(column / np.float32(self.unit) + np.float32(self.top))
 
     def make(self, family: str, tile: str | None = None, coarse: float = 1.0) -> Material:
         """A random surface; close views show its structure larger."""
@@ -120,7 +120,7 @@ class Canvas:
             image = image.filter(ImageFilter.BoxBlur(max(1.0, extent * 0.05)))
         elif soft:
             image = image.filter(ImageFilter.GaussianBlur(soft))
-        mask = np.asarray(image, dtype=np.float32) / np.float32(255)
+        mask: Field = np.asarray(image, dtype=np.float32) / np.float32(255)
         if rough:
             u, v = self.rng.uniform(0, 512, 2).astype(np.float32)
             step = 1.7 * (60 / extent) ** 0.3

@@ -125,7 +125,7 @@ class Store:
             return None
         photo = pixels[offset : offset + size].reshape(height, width, 3)
         if not self._checked[row]:
-            if zlib.crc32(photo) != checksum:
+            if zlib.crc32(photo.data) != checksum:
                 return None
             self._checked[row] = 1
         return Entry(photo, side)
@@ -204,9 +204,9 @@ class _Writer:
                 raise OSError(0, f"only {free / 1e9:.1f} GB are free")
             self._look_at = self.offset + _LOOK_EVERY
         start = self._pixels.tell()  # of the file, since Ctrl-C may have come in the middle of the last photo
-        _write(self._pixels, memoryview(photo).cast("B"))
+        _write(self._pixels, photo.data.cast("B"))
         self.offset = start + photo.nbytes
-        body = _BODY.pack(key, start, *photo.shape[:2], side, zlib.crc32(photo))
+        body = _BODY.pack(key, start, *photo.shape[:2], side, zlib.crc32(photo.data))
         _write(self._index, memoryview(body + _CHECK.pack(zlib.crc32(body))))
 
 

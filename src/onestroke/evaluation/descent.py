@@ -193,7 +193,7 @@ def _lbfgs(landscape: Landscape, picture: Tensor) -> Iterator[float]:
     loss = closure()
     yield loss
     while True:
-        steps.step(closure)  # type: ignore[no-untyped-call]
+        steps.step(closure)
         here = closure()
         tried[:] = [trial for trial in tried if torch.equal(trial[0], picture)][-1:]
         if here < loss:
