@@ -303,6 +303,15 @@ def test_the_core_holds_no_size() -> None:
 # --- torch.export ---------------------------------------------------------------------------------------
 
 
+OLD = torch.__version__.startswith("2.6.")  # whose torch.export asks for sides of 13 and more
+
+
+@pytest.mark.skipif(not OLD, reason="other versions of PyTorch can")
+def test_a_torch_that_is_too_old_for_torch_export_is_told(refused: Callable[..., str]) -> None:
+    assert "use a newer PyTorch" in refused("format=torch", "out=out.pt2")
+
+
+@pytest.mark.skipif(OLD, reason="PyTorch 2.6 can't")
 def test_torch(style: Path, exported: Callable[..., Path]) -> None:
     path = exported("format=torch", "out=out.pt2")
     extra = {"onestroke.json": ""}

@@ -7,6 +7,7 @@ import io
 import torch
 from torch import Tensor, nn
 
+from onestroke.errors import UserError
 from onestroke.inference.core import Core
 
 
@@ -51,6 +52,9 @@ def build(core: Core, document: str, pixels: str) -> bytes:
         core: what the network does.
         document: JSON, carried over as the extra file onestroke.json.
         pixels: as in graph.build.
+
+    Raises:
+        UserError: where this PyTorch can't follow the network for pictures of any size.
     """
     whole = pixels == "uint8"
     side = max(core.smallest, 2 * core.multiple) + 1
@@ -59,8 +63,15 @@ def build(core: Core, document: str, pixels: str) -> bytes:
     names = ("n", "height", "width")
     axes = (0, 1, 2) if whole else (0, 2, 3)
     dynamic = {axis: torch.export.Dim(name, min=1) for axis, name in zip(axes, names, strict=True)}
-    with torch.no_grad():
-        program = torch.export.export(Road(core, pixels), (example,), dynamic_shapes=(dynamic,), strict=False)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(Road(core, pixels), (example,), dynamic_shapes=(dynamic,), strict=False)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"torch.export of PyTorch {torch.__version__} can't follow this network for pictures of any size ({reason}): "
+            "use a newer PyTorch, such as 2.13, or format=onnx"
+        ) from error
     memory = io.BytesIO()
     torch.export.save(program, memory, extra_files={"onestroke.json": document})
     return memory.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import tempfile
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -43,7 +44,9 @@ def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
 
     dims = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     outermost = [node.name for node in model.graph.node if node.op_type == "Conv" and 3 in dims[node.input[1]][:2]]
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        # of onnx to onnxruntime, of which no one here can mend anything
+        warnings.simplefilter("ignore", DeprecationWarning)
         # by a file, as onnxruntime 1.18 can't go on with a model in memory
         plain, path = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
         onnx.save_model(model, str(plain))
