@@ -23,7 +23,7 @@ class Ran(TorchDispatchMode):
     """Writes down which operations run, and on tensors of which shape and kind."""
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)  # which has no types
         self.calls: list[tuple[Any, list[Tensor], tuple[Any, ...]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -35,8 +35,11 @@ def kind(use: Callable[[bytes], object]) -> Kind:
     def make(folder: Path) -> None:
         (folder / "base.bin").write_bytes(SOUND)
 
+    def used(path: Path, _: Random) -> None:
+        use(path.read_bytes())
+
     changes = {"spoil": (1, lambda content, _: content + b"!")}
-    return Kind("toy", make, lambda _: changes, lambda path, _: use(path.read_bytes()))
+    return Kind("toy", make, lambda _: changes, used)
 
 
 def spoilt(then: Callable[[], object]) -> Callable[[bytes], object]:

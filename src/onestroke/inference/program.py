@@ -69,8 +69,8 @@ def build(core: Core, document: str, pixels: str) -> bytes:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"torch.export of PyTorch {torch.__version__} can't follow this network for pictures of any size ({reason}): "
-            "use a newer PyTorch, such as 2.13, or format=onnx"
+            f"torch.export of PyTorch {torch.__version__} can't follow this network for pictures of any size "
+            f"({reason}): use a newer PyTorch, such as 2.14, or format=onnx"
         ) from error
     memory = io.BytesIO()
     torch.export.save(program, memory, extra_files={"onestroke.json": document})
