@@ -17,11 +17,11 @@ _SMALL, _LARGE = 64, 128  # sides of the pictures; no network is known that pads
 _FASTER = 1.2  # what is held for a pixel grows by more than this where it goes by the picture's size
 
 
-class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Live(TorchDispatchMode):
     """Counts the bytes of all tensors that operations give and that are not yet let go."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.now = self.most = 0
         self._seen: set[int] = set()
 
