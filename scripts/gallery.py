@@ -39,7 +39,7 @@ def photos(paths: list[str]) -> list[Tensor]:
             raise UserError(
                 "the NASA photo comes with the extra demo: pip install -e '.[demo]', or name photo="
             ) from error
-        astronaut = data.astronaut()
+        astronaut = data.astronaut()  # type: ignore[no-untyped-call]
         pictures = [to_image(torch.from_numpy(astronaut.copy())[None])]
         pictures += [to_image(torch.from_numpy(render(*scene, SIDE).copy())[None]) for scene in SCENES]
     return [square(picture) for picture in pictures]

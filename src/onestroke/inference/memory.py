@@ -21,7 +21,7 @@ class _Live(TorchDispatchMode):
     """Counts the bytes of all tensors that operations give and that are not yet let go."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._seen: set[int] = set()
 
