@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tenso
     return torch.cat([p.grad.flatten().double() for p in network.parameters() if p.grad is not None])
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], TransformNetwork]] = {
     "classic": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9),
     "controls": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, dials=["strength"]),
     "realtime": lambda: RealtimeNetwork([8, 12], blocks=3),
@@ -137,7 +138,7 @@ def test_a_flat_crop_weighs_no_more_than_some_photos_in_the_gradient_of_its_batc
     name: str, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    network: TransformNetwork = NETWORKS[name]()
+    network = NETWORKS[name]()
     photos = [photo(n) for n in range(3)]
     others = 0.75 * gradient(network, photos, dtype)
     for kind, crop in flat_crops().items():

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from onestroke import checkpoints, images
 from onestroke.apps.infer import main, parse
 from onestroke.errors import UserError
-from onestroke.inference import stylizer as room
+from onestroke.inference.memory import free_on
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 
@@ -646,12 +646,12 @@ def test_the_memory_is_looked_at_first(
 ) -> None:
     photo("photo.png", 100, 200)
     needed = Stylizer(style, "cpu").backend.memory(1, 100, 200)
-    monkeypatch.setattr(room, "free_on", lambda device: needed / 4)
+    monkeypatch.setattr("onestroke.inference.stylizer.free_on", lambda device: needed / 4)
     assert "200 x 100 needs about 0.0 GiB" in (err := refused("input=photo.png"))
     assert err.endswith("max_side=100\n")
     assert infer("input=photo.png", "max_side=100")[0] == 0, "what is advised works"
     monkeypatch.undo()
-    assert room.free_on(torch.device("cpu")) > 2**20
+    assert free_on(torch.device("cpu")) > 2**20
 
 
 def test_the_public_names(style: Path) -> None:
