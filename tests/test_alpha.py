@@ -127,10 +127,10 @@ def test_matched_colours_count_as_much_as_they_are_seen() -> None:
     alpha[..., 10:] = 0
     other = photo.clone()
     other[..., 10:] = torch.rand(1, 3, 12, 10)
-    results = [recoloured(painting, p, "match", alpha) for p in (photo, other)]
-    assert torch.allclose(*results, atol=1e-6)
+    found, of_other = (recoloured(painting, p, "match", alpha) for p in (photo, other))
+    assert torch.allclose(found, of_other, atol=1e-6)
     alone = recoloured(painting[..., :10], photo[..., :10], "match")
-    assert torch.allclose(results[0][..., :10], alone, atol=1e-5)
+    assert torch.allclose(found[..., :10], alone, atol=1e-5)
 
 
 def test_a_mask_is_luminance_times_alpha_of_the_photos_aspect(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,8 +45,8 @@ def test_a_jpeg_that_lacks_its_end_marker_is_whole(tmp_path: Path, options: dict
         (tmp_path / "cut.jpg").write_bytes(data[:-missing])
         whole, cut = images.read(tmp_path / "whole.jpg"), images.read(tmp_path / "cut.jpg")
         assert torch.equal(whole.rgb, cut.rgb), name
-        small = [images.read_training(tmp_path / f"{file}.jpg", 30) for file in ("whole", "cut")]
-        assert np.array_equal(*small)
+        small, of_cut = (images.read_training(tmp_path / f"{file}.jpg", 30) for file in ("whole", "cut"))
+        assert np.array_equal(small, of_cut)
 
 
 @pytest.mark.parametrize("options", JPEGS)
@@ -137,7 +138,7 @@ def test_few_bytes_of_many_pixels_take_little(tmp_path: Path) -> None:
 # --- several frames, and noise --------------------------------------------------------------------------
 
 
-def film(path: Path, **options: object) -> None:
+def film(path: Path, **options: Any) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
 
