@@ -88,6 +88,14 @@ def test_without_exif_there_is_the_mark_alone(tmp_path: Path) -> None:
         assert not image.getexif(), "what is no painting has no mark"
 
 
+def test_directories_that_lead_round_in_circles_are_cut() -> None:
+    entries = struct.pack("<HHI4s", MAKE, 2, 4, b"Abc\0")
+    entries += struct.pack("<HHII", EXIF, 4, 1, 8) + struct.pack("<HHII", GPS, 13, 1, 8)
+    made = metadata.of_painting(b"II*\0\x08\0\0\0\x03\0" + entries + bytes(4), 3, 4, "x")
+    exif = told(made)
+    assert exif[MAKE] == "Abc" and set(exif.get_ifd(EXIF)) == set(exif.get_ifd(GPS)) == {MAKE}
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_broken_exif_spoils_nothing(order: str) -> None:
     whole = block(order)

@@ -39,6 +39,7 @@ _NOT_KEPT = frozenset(
 # Where a maker's notes lie is told in bytes from the start of the block, which no longer is the same.
 _MAKER_NOTE, _INTEROPERABILITY, _GAMMA = 0x927C, 0xA005, 0xA500
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
+_IFD = 13
 _SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612
 _SHORT, _LONG, _ASCII = 3, 4, 2
 
@@ -65,6 +66,11 @@ def of_painting(exif: bytes | None, height: int, width: int, style: str) -> byte
     main = {tag: entry for tag, entry in main.items() if tag not in _NOT_KEPT and tag < 0xC600}  # beyond: DNG's own
     for tag in (_MAKER_NOTE, _INTEROPERABILITY, _GAMMA):
         inner.pop(tag, None)
+    # what else points to a directory leads nowhere in the new block
+    main, inner, gps = (
+        {tag: entry for tag, entry in part.items() if tag not in (_EXIF, _GPS) and entry[0] != _IFD}
+        for part in (main, inner, gps)
+    )
     if _COLOUR_SPACE in inner:
         inner[_COLOUR_SPACE] = (_SHORT, 1, struct.pack(order + "H", 1))  # sRGB
     for tag, side in ((_WIDTH, width), (_HEIGHT, height)):
@@ -221,7 +227,7 @@ def _software(file: BinaryIO, base: int, order: str, offset: int) -> bytes:
 
 
 def _below(file: BinaryIO, order: str, pointer: Entry | None) -> Directory:
-    if pointer is None or pointer[0] not in (_LONG, 13) or pointer[1] != 1:
+    if pointer is None or pointer[0] not in (_LONG, _IFD) or pointer[1] != 1:
         return {}
     return _directory(file, 0, order, struct.unpack(order + "I", pointer[2])[0])
 
