@@ -151,10 +151,12 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         if chosen.out is not None:
             _check_out(Path(chosen.out), chosen.overwrite, run_dir.name)
 
-    def places() -> None:
-        out = found["settings"].out if "settings" in found else None
-        gather([lambda: check_writable(_DEFAULT_OUT / "style.safetensors" if out is None else Path(out)),
-                lambda: check_writable(run_dir / RESUME_FILE)])  # fmt: skip
+    def place() -> None:
+        out = config["out"]  # whatever else is wrong with the settings
+        check_writable(Path(out) if isinstance(out, str) else _DEFAULT_OUT / "style.safetensors")
+
+    def run_place() -> None:
+        check_writable(run_dir / RESUME_FILE)
 
     def style() -> None:
         chosen = StyleSettings.of(config["style"], styles.card_names())
@@ -182,7 +184,7 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         found["source"] = instantiate_part("data", config["data"], object)
         found["source"].preflight()
 
-    gather([settings, places, style, network, source])
+    gather([settings, place, run_place, style, network, source])
     return Parts(**found)
 
 
@@ -337,11 +339,6 @@ def _check_out(out: Path, overwrite: bool, run: str) -> None:
     # a link that leads nowhere is there, too
     if os.path.lexists(out) and not overwrite and not _is_ours(out, run):
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
-    folder = out.parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"out={out}: {folder} is a file, not a folder")
 
 
 def _way_on(export: _Export, module: StyleTransfer, kept: int | None, run_dir: Path) -> str:
