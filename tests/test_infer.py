@@ -524,6 +524,7 @@ def test_the_script(style: Path) -> None:
 def test_stylizer_paints_pil(style: Path) -> None:
     stylizer = Stylizer(style, "cpu")
     pixels = noise(11, 14, 4)
+    pixels[..., 3] |= 16  # what can't be seen would be painted as what is beside it
     for mode in ("RGB", "L", "RGBA", "P", "CMYK"):
         image = Image.fromarray(pixels if mode == "RGBA" else pixels[..., :3]).convert(mode)
         painted = stylizer(image)
@@ -532,6 +533,37 @@ def test_stylizer_paints_pil(style: Path) -> None:
         assert np.abs(np.asarray(painted)[..., :3].astype(int) - wanted).max() <= 1
         if mode == "RGBA":
             assert np.array_equal(np.asarray(painted)[..., 3], pixels[..., 3])
+
+
+def test_stylizer_paints_stacks_and_alpha_and_what_is_hidden_counts_nowhere(style: Path) -> None:
+    stylizer = Stylizer(style, "cpu")
+    stack = np.stack([noise(11, 14, 4), noise(11, 14, 4)[::-1]])
+    stack[..., 3] |= 16
+    stack[0, :5, :6, 3] = 0
+    other = stack.copy()
+    other[0, :5, :6, :3] = 255 - other[0, :5, :6, :3]
+    for color in ("style", "photo", "match"):
+        painted, again = (stylizer(pixels, color=color) for pixels in (stack, other))
+        assert painted.shape == stack.shape and painted.dtype == np.uint8
+        assert np.array_equal(painted, again)
+        assert np.array_equal(painted[..., 3], stack[..., 3])
+        assert np.array_equal(stylizer(stack[0], color=color), painted[0])
+        as_image = np.asarray(stylizer(Image.fromarray(stack[0]), color=color))
+        assert np.abs(as_image.astype(int) - painted[0]).max() <= 1
+        floats = stylizer(stack.astype(np.float32) / 255, color=color)
+        assert np.abs(floats[1] * 255 - painted[1]).max() <= 1
+    assert np.abs(stylizer(stack[..., :3]).astype(int)[1] - stylizer(stack)[1, ..., :3]).max() <= 1
+    with pytest.raises(UserError, match=r"\(N, H, W, 3 or 4\), not uint8 \(2, 11, 14, 2\)"):
+        stylizer(stack[..., :2])
+
+
+def test_a_mask_of_another_aspect_is_told_and_not_stretched(infer: Callable[..., Said], style: Path) -> None:
+    Image.fromarray(noise(20, 40)).save("photo.png")
+    Image.fromarray(noise(40, 40, 1)[..., 0]).save("square.png")
+    Image.fromarray(noise(40, 81, 1)[..., 0]).save("double.png")
+    code, names, told = infer("input=photo.png", "mask=square.png")
+    assert (code, names) == (2, []) and "'square.png' has another aspect, 40 : 40, than the photo of 40 x 20" in told
+    assert infer("input=photo.png", "mask=double.png")[0] == 0
 
 
 @pytest.mark.filterwarnings("error")
@@ -581,7 +613,7 @@ def test_stylizer_paints_tensors(style: Path) -> None:
         torch.full((3, 4, 4), torch.nan),
         torch.full((3, 4, 4), 255.0),
         torch.full((3, 4, 4), -0.5),
-        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 5), np.uint8),
         np.zeros((10, 10, 3), np.int32),
         np.zeros((10, 10, 3), bool),
         np.zeros((3, 10, 10)),

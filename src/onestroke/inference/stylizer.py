@@ -187,13 +187,13 @@ class Stylizer:
         self._check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
         batch = colours[None] if colours.ndim == 3 else colours
         # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
-        image = torch.from_numpy(batch[..., :3].astype(np.float32, order="C")).permute(0, 3, 1, 2)
-        image = image / 255 if whole else image
+        planes = torch.from_numpy(batch.astype(np.uint8 if whole else np.float32, order="C")).permute(0, 3, 1, 2)
+        image = planes[:, :3]
         if batch.shape[-1] == 4:
-            alpha = torch.from_numpy(batch[..., 3:].astype(np.float32, order="C")).permute(0, 3, 1, 2)
-            alpha = alpha / 255 if whole else alpha
-            pairs = zip(torch.split(image, 1), torch.split(alpha, 1), strict=True)
-            image, finish = torch.cat([images.seen(*pair) for pair in pairs]), {"alpha": alpha, **finish}
+            pairs = zip(torch.split(image, 1), torch.split(planes[:, 3:], 1), strict=True)
+            image = torch.cat([images.seen(*pair) for pair in pairs])
+            finish = {"alpha": planes[:, 3:] / 255 if whole else planes[:, 3:], **finish}
+        image = image / 255 if whole else image
         painted = self.paint(image, **finish).permute(0, 2, 3, 1)
         result = (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
         if batch.shape[-1] == 4:
