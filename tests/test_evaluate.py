@@ -230,3 +230,27 @@ def test_what_cannot_be_measured_is_one_sentence(
         said = capsys.readouterr().err.strip().splitlines()
         assert words in said[-1]
         assert said[-1].startswith("onestroke: ")
+
+
+def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_path: Path) -> None:
+    for name in ("photos", "gridded", "banded", "sound"):
+        (tmp_path / name).mkdir()
+    for i in range(4):
+        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((400, 400), Image.Resampling.BICUBIC))
+        grid = np.where(np.add.outer(np.arange(400), np.arange(400)) % 2, 6, -6)[..., None]
+        strip = np.where(np.arange(400) < 16, 40, 0)[:, None, None]
+        for name, picture in (
+            ("photos", photo),
+            ("sound", photo),
+            ("gridded", photo + grid),
+            ("banded", photo + strip),
+        ):
+            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(tmp_path / name / f"p{i}.png")
+    folders = [f"outputs={tmp_path / name}" for name in ("gridded", "banded", "sound")]
+    chosen = ["style=udnie", f"photos={tmp_path / 'photos'}", "size=64", "iterations=0", f"out={tmp_path / 'out'}"]
+    assert main([*folders, *chosen]) == 0
+    gridded, banded, sound = report(tmp_path / "out")["entries"]
+    assert gridded["metrics"]["artefact/checkerboard"] > 20 and "checkerboard" in gridded["artefacts"]
+    assert "bands_among" in banded["artefacts"] and "checkerboard" not in banded["artefacts"]
+    assert sound["metrics"]["artefact/bands_among"] == sound["metrics"]["artefact/checkerboard"] == 0
+    assert sound["artefacts"] == []
