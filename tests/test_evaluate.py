@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from onestroke import styles
-from onestroke.apps.evaluate import main, parse
+from onestroke.apps.evaluate import finished, main, parse, read_photos
 from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import UserError
 from onestroke.evaluation.artefacts import blobs
-from onestroke.evaluation.measure import Measure, means, style_at
+from onestroke.evaluation.measure import Measure, fired, means, style_at
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -236,9 +236,9 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
     for name in ("photos", "gridded", "banded", "sound"):
         (tmp_path / name).mkdir()
     for i in range(4):
-        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((400, 400), Image.Resampling.BICUBIC))
-        grid = np.where(np.add.outer(np.arange(400), np.arange(400)) % 2, 6, -6)[..., None]
-        strip = np.where(np.arange(400) < 16, 40, 0)[:, None, None]
+        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((240, 240), Image.Resampling.BICUBIC))
+        grid = np.where(np.add.outer(np.arange(240), np.arange(240)) % 2, 6, -6)[..., None]
+        strip = np.where(np.arange(240) < 16, 40, 0)[:, None, None]
         for name, picture in (
             ("photos", photo),
             ("sound", photo),
@@ -246,11 +246,14 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
             ("banded", photo + strip),
         ):
             Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(tmp_path / name / f"p{i}.png")
-    folders = [f"outputs={tmp_path / name}" for name in ("gridded", "banded", "sound")]
-    chosen = ["style=udnie", f"photos={tmp_path / 'photos'}", "size=64", "iterations=0", f"out={tmp_path / 'out'}"]
-    assert main([*folders, *chosen]) == 0
-    gridded, banded, sound = report(tmp_path / "out")["entries"]
-    assert gridded["metrics"]["artefact/checkerboard"] > 20 and "checkerboard" in gridded["artefacts"]
-    assert "bands_among" in banded["artefacts"] and "checkerboard" not in banded["artefacts"]
-    assert sound["metrics"]["artefact/bands_among"] == sound["metrics"]["artefact/checkerboard"] == 0
-    assert sound["artefacts"] == []
+    options = parse(["outputs=x", "style=udnie", f"photos={tmp_path / 'photos'}", "size=64"])
+    photos, measure = read_photos(options), Measure(style_at("udnie", [], VGG(CARD_LAYERS)), VGG(CARD_LAYERS))
+    found = {}
+    for name in ("gridded", "banded", "sound"):
+        job = finished(str(tmp_path / name), options, photos, measure)
+        assert {picture.shape for picture in job.outputs.values()} == {(1, 3, 64, 64)}
+        found[name] = means([*job.faults.values(), job.own])
+    assert found["gridded"]["artefact/checkerboard"] > 20 and "checkerboard" in fired(found["gridded"])
+    assert "bands_among" in fired(found["banded"]) and "checkerboard" not in fired(found["banded"])
+    assert found["sound"]["artefact/bands_among"] == found["sound"]["artefact/checkerboard"] == 0
+    assert fired(found["sound"]) == []

@@ -159,9 +159,19 @@ def read_document(path: Path) -> Painter:
 
 
 def described(text: str) -> Painter:
-    """What a document says, of a file that is none of safetensors."""
+    """What a document says, of a file that is none of safetensors.
+
+    Raises:
+        ValueError: it is no document of a style.
+    """
     document = json.loads(text)
-    return Painter(*(dict(document[part]) for part in ("network", "style", "training", "metrics")))
+    parts = [document.get(part) for part in ("network", "style", "training", "metrics")]
+    if document.get("version") != FORMAT or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("its document is missing or wrong")
+    painter = Painter(*parts)
+    if not isinstance(painter.network.get("name"), str) or not isinstance(painter.network.get("args"), dict):
+        raise ValueError("its document names no network")
+    return painter
 
 
 def load(path: Path) -> tuple[nn.Module, Painter]:
