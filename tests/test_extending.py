@@ -1,4 +1,4 @@
-"""A new loss, network and dataset are one Python file and one yaml each, and nothing else."""
+"""A new loss, network and dataset are one Python file and one yaml each, and a line in a list for the network."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ width: 8
 }
 
 
+LISTED = "src/onestroke/networks/listed.py"
+OWN = ("loss=[content,gram,brightness]", "network=tint", "data=stripes")
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """The project, copied, with the six files added."""
@@ -86,16 +90,31 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+def list_tint(tree: Path) -> None:
+    """Add the network to the list of those that a style file may name."""
+    path = tree / LISTED
+    text = path.read_text(encoding="utf-8")
+    listed = text.replace(
+        '    "RealtimeNetwork": RealtimeNetwork,\n', '    "RealtimeNetwork": RealtimeNetwork,\n    "Tint": Tint,\n'
+    )
+    assert listed != text
+    path.write_text(
+        listed.replace("\nNETWORKS", "from onestroke.networks.tint import Tint\n\nNETWORKS"), encoding="utf-8"
+    )
+
+
 def test_one_file_and_one_yaml_each(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the copy and not the installed package, in this test's own commands only
     monkeypatch.setattr("tests.commands.environment", lambda: {**environment_before, "PYTHONPATH": str(tree / "src")})
     work = tmp_path / "work"
     work.mkdir()
-    done = command(
-        "train.py", "loss=[content,gram,brightness]", "network=tint", "data=stripes", "trainer=cpu",
-        "trainer.workers=0", "trainer.precision=32-true", "crop=32", "batch_size=2", "steps=3",
-        cwd=work, root=tree,
-    )  # fmt: skip
+    tiny = ("trainer=cpu", "trainer.workers=0", "trainer.precision=32-true", "crop=32", "batch_size=2", "steps=3")
+    unlisted = command("train.py", *OWN, *tiny, cwd=work, root=tree)
+    assert unlisted.returncode == 2
+    assert f"add it to NETWORKS in {LISTED}" in unlisted.stderr
+    assert "Traceback" not in unlisted.stderr
+    list_tint(tree)
+    done = command("train.py", *OWN, *tiny, cwd=work, root=tree)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "stripes of 8" in done.stdout
     (run,) = runs(work)
@@ -112,6 +131,16 @@ def test_one_file_and_one_yaml_each(tree: Path, tmp_path: Path, monkeypatch: pyt
     painted = command("infer.py", f"ckpt={ckpt}", f"input={photo}", cwd=work, root=tree)
     assert painted.returncode == 0, painted.stderr
     assert Image.open(work / "photo.starry_night.png").size == (13, 9)
+
+    # what configs/ keeps is the user's own, and so the run goes on
+    again = command("train.py", f"resume={run}", "steps=4", cwd=work, root=tree)
+    assert again.returncode == 0, again.stderr
+    # what only the resume file names is not built, but told
+    (tree / "configs" / "loss" / "brightness.yaml").unlink()
+    unknown = command("train.py", f"resume={run}", "steps=5", cwd=work, root=tree)
+    assert unknown.returncode == 2
+    assert "loss.brightness is onestroke.losses.brightness.Brightness" in unknown.stderr
+    assert "repeat what the run was started with, loss=" in unknown.stderr
 
 
 environment_before = environment()

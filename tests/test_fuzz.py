@@ -71,6 +71,13 @@ def hog() -> None:
     assert len(bytearray(150 * MIB)) == 150 * MIB
 
 
+class Raw(UserError):
+    """A message whose control characters are not escaped."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+
+
 def hang() -> None:
     while True:
         pass
@@ -87,7 +94,7 @@ def die() -> None:
         (fail(UserError("this file is damaged")), "told", "this file is damaged"),
         (fail(KeyError("planted")), "exception", "KeyError: 'planted'"),
         (fail(SystemExit(3)), "exception", "SystemExit: 3"),
-        (fail(UserError("\x1b[31mred")), "message", "\x1b[31mred"),
+        (fail(Raw("\x1b[31mred")), "message", "\x1b[31mred"),
         (fail(UserError("long " * 1000)), "message", "long long"),
         (hog, "memory", ""),
         (hang, "time", "SIGPROF"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -361,12 +360,15 @@ def test_what_would_paint_another_picture_is_not_written(
     out = imported(trained().state_dict(), tmp_path)
     before = out.read_bytes()
     capsys.readouterr()
-    write = safetensors.torch.save
+    save = checkpoints.save
 
-    def damaged(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-        return bytes(write({name: t * 1.05 for name, t in tensors.items()}, metadata=metadata))
+    def damaged(path: Path, network: nn.Module, *others: Any) -> None:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.05)
+        save(path, network, *others)
 
-    monkeypatch.setattr("onestroke.checkpoints.serialize", damaged)
+    monkeypatch.setattr(checkpoints, "save", damaged)
     assert run(f"path={tmp_path / 'mosaic.pth'}", f"out={out}", "overwrite=true") == 2
     assert "was not imported" in capsys.readouterr().err
     assert out.read_bytes() == before

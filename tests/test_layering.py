@@ -21,6 +21,7 @@ PACKAGE = Path(onestroke.__file__).parent
 ORDER = (
     ("errors",),
     ("files",),
+    ("documents", "torchfiles"),
     ("devices",),
     ("ranks",),
     ("arguments",),

@@ -24,8 +24,8 @@ from onestroke.data.datamodule import PhotoBatches
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.training.callbacks import Files
 from onestroke.training.module import Recipe, StyleTransfer
-from onestroke.training.run import resumed
-from tests.running import composed, run, shallow
+from onestroke.training.resuming import resumed
+from tests.running import CONFIGS, composed, run, shallow
 from tests.test_training import MACHINE, Broken, Noise, objective, tiny
 
 BOTH = ["strength", "stroke"]
@@ -75,12 +75,12 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """All that is in a resume file, but for the clock."""
+    """All that is in a resume file, but for the clock and what each run has of its own."""
     if isinstance(node, Mapping):
         return {k: v for key, child in node.items() for k, v in flat(child, f"{prefix}.{key}").items()}
     if isinstance(node, list | tuple) and not all(isinstance(x, int | float) for x in node):
         return {k: v for i, child in enumerate(node) for k, v in flat(child, f"{prefix}.{i}").items()}
-    return {} if prefix in (".onestroke.elapsed", ".onestroke.config") else {prefix: node}
+    return {} if prefix in (".onestroke.elapsed", ".onestroke.config", ".onestroke.owner") else {prefix: node}
 
 
 def same(one: Path, other: Path) -> bool:
@@ -94,7 +94,7 @@ def same(one: Path, other: Path) -> bool:
 def go_on(run_dir: Path, *overrides: str) -> Path:
     """`python train.py resume=...`; gives the style file."""
     given = [f"resume={run_dir}", *overrides]
-    config, folder = resumed(composed(*given), given)
+    config, folder = resumed(composed(*given), given, CONFIGS)
     assert folder == run_dir
     return run(config, folder).path
 
@@ -167,6 +167,8 @@ def other(value: Any) -> Any:
         return value + 7
     if value is None or isinstance(value, float):
         return (value or 0.0) / 2 + 0.3
+    if isinstance(value, str):
+        return f"{value}x"
     raise TypeError(f"say here what else {value!r} could be")
 
 
@@ -197,7 +199,7 @@ def test_the_whole_config_is_saved_and_goes_on_but_for_what_may_change(inside: P
     stored = json.loads(torch.load(inside / "run" / "last.ckpt", weights_only=True)["onestroke"]["config"])
     assert stored == config
     given = [f"resume={inside / 'run'}", "steps=9", "minutes=3", "save_every=5", "trainer.workers=1"]
-    now, _ = resumed(composed(*given), given)
+    now, _ = resumed(composed(*given), given, CONFIGS)
     unlike = {key for key in now if now[key] != config[key]}
     assert unlike == {"steps", "minutes", "save_every", "trainer", "resume"}
     assert (now["steps"], now["minutes"], now["save_every"], now["trainer"]["workers"]) == (9, 3, 5, 1)

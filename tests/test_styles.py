@@ -216,7 +216,8 @@ def test_a_card_is_small_and_holds_no_picture(card: Path) -> None:
         names = set(file.keys())
         assert names == {f"{s}.{la}.{part}" for s in CARD_SIZES for la in CARD_LAYERS for part in ("gram", "mean")}
         assert all(file.get_tensor(name).ndim == 1 for name in names)
-        assert set(json.loads(file.metadata()["onestroke"])) == {"version", "name", "vgg", "facts", "scale", "spot"}
+        document = json.loads(file.metadata()["onestroke"])
+    assert set(document) == {"version", "name", "vgg", "facts", "scale", "spot", "checksum"}
 
 
 @pytest.mark.parametrize("kind", ["foreign", "truncated", "newer", "missing"])

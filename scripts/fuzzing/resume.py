@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from fuzzing import values
 from fuzzing.cases import Change, Kind
 from onestroke.apps.train import config_folder
-from onestroke.training import run
+from onestroke.training import resume_file, resuming, run
 
 _TINY = (
     "trainer=cpu", "trainer.precision=32-true", "trainer.workers=0", "network.channels=[4,4,8]", "network.blocks=1",
@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
             composed = compose("train", [*options, *_TINY, f"out={name}.safetensors"])
         config = json.loads(json.dumps(OmegaConf.to_container(composed, resolve=True)))
         run.train(config, place)
-        stored = torch.load(place / run.RESUME_FILE, weights_only=True)
+        stored = torch.load(place / resume_file.NAME, weights_only=True)
         stored["onestroke"]["elapsed"] = 1.0  # the one thing that differs from time to time
         torch.save(stored, folder / f"{name}.ckpt")
 
@@ -54,7 +54,7 @@ def warm(folder: Path) -> None:
     sound = folder / "bases" / "plain.ckpt"
     config = json.loads(torch.load(sound, weights_only=True)["onestroke"]["config"])
     _configs["resume"] = {**config, "out": None, "overwrite": False}
-    resumed, _ = run.resumed({**_configs["resume"], "resume": str(sound)}, [f"resume={sound}"])
+    resumed, _ = resuming.resumed({**_configs["resume"], "resume": str(sound)}, [f"resume={sound}"], config_folder())
     run.build(resumed, folder)
 
 
@@ -289,10 +289,10 @@ def use(path: Path, rng: Random) -> None:
     """Resume and build; now and then train a step more and export."""
     folder = Path("run")
     folder.mkdir()
-    shutil.copyfile(path, folder / run.RESUME_FILE)
+    shutil.copyfile(path, folder / resume_file.NAME)
     overrides = [f"resume={folder}", *(["steps=3"] if rng.random() < 0.5 else [])]
     config = {**_configs["resume"], "resume": str(folder), "steps": 3}
-    resumed, run_dir = run.resumed(config, overrides)
+    resumed, run_dir = resuming.resumed(config, overrides, config_folder())
     if rng.random() < 0.9:
         run.build(resumed, run_dir)
         return

@@ -2,7 +2,9 @@
 
 A `.safetensors` file with the weights of one network, in fp16, and one JSON document under the metadata key
 `onestroke`: format version, the network's name and arguments, the style's facts, how it was trained, held-out metrics.
-It rebuilds its own network, and reading one never runs code: the network's name is looked up among our own.
+It rebuilds its own network, and reading one never runs code: the network's name is looked up in a list of our own,
+see networks/listed.py. Whatever a reader goes by is checked when the file is read, and a checksum over the weights
+tells of damage; files without one, from before there was one, are as good.
 
     python -m onestroke.checkpoints show checkpoints/starry_night.safetensors
 
@@ -13,11 +15,10 @@ Networks that were trained with pytorch/examples' fast_neural_style, or a fork o
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import os
-import pkgutil
+import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,19 +27,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-import onestroke.networks
-from onestroke import __version__
+from onestroke import __version__, documents
 from onestroke.arguments import home
-from onestroke.errors import UserError, near, told
+from onestroke.documents import KEY, MAX_HEADER, NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
+from onestroke.errors import UserError, escaped, near, printable, told
 from onestroke.files import atomic, make_folder
+from onestroke.networks.listed import NETWORKS
 
 FORMAT = 1
-KEY = "onestroke"
 MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
+_KINDS = ("F16", "BF16", "F32", "F64")  # of weights, as safetensors names them
 
 
 @dataclass
@@ -59,21 +60,13 @@ class Painter:
         """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
         count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
         if count == 1 or not isinstance(listed, list) or len(listed) != count:
-            return [str(self.style.get("name"))]
-        return [str(style.get("name")) if isinstance(style, dict) else "" for style in listed]
+            return [str(self.style.get("name", "unnamed"))]
+        return [str(style["name"]) for style in listed]
 
 
 def network_classes() -> dict[str, type[nn.Module]]:
-    """The networks that a style file may name: the classes in onestroke.networks, but for its building blocks."""
-    found: dict[str, type[nn.Module]] = {}
-    for info in pkgutil.iter_modules(onestroke.networks.__path__):
-        if info.name in ("layers", "base"):
-            continue
-        module = importlib.import_module(f"onestroke.networks.{info.name}")
-        for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == module.__name__:
-                found[name] = value
-    return found
+    """The networks that a style file may name: those of the list in networks/listed.py."""
+    return dict(NETWORKS)
 
 
 def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = torch.float16) -> None:
@@ -96,10 +89,22 @@ def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
-    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
+    _write(path, tensors, painter)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+    """The file, with what tells of damage to its weights; only what can be read again is written."""
+    try:
+        _check(painter)
+        document = {"version": FORMAT, **asdict(painter), "checksum": documents.checksum(tensors)}
+        content = serialize(dict(tensors), metadata={KEY: json.dumps(document, allow_nan=False)})
+        if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
+            raise NoDocument(f"it has more than {MAX_HEADER // 2**20} MiB")
+    except NoDocument as error:
+        raise UserError(f"{path} was not written, as what it would say of itself could not be read: {error}") from error
     make_folder(path.parent)
     with atomic(path) as temporary:
-        temporary.write_bytes(serialize(dict(tensors), metadata={KEY: document}))
+        temporary.write_bytes(content)
 
 
 def _check_name(path: Path) -> None:
@@ -115,11 +120,8 @@ def annotate(path: Path, metrics: Mapping[str, float]) -> None:
     """
     painter = read_document(path)
     painter.metrics = finite({**painter.metrics, **metrics})
-    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
-    content = serialize(load_file(str(path)), metadata={KEY: document})
     # of a link, what it leads to: that is the file that was named, and no new one
-    with atomic(path.resolve()) as temporary:
-        temporary.write_bytes(content)
+    _write(path.resolve(), weights(path), painter)
 
 
 def read_document(path: Path) -> Painter:
@@ -134,44 +136,96 @@ def read_document(path: Path) -> Painter:
     if size > MAX_BYTES:
         raise UserError(f"{path} is no style file: it has {size / 2**20:.0f} MB, and one has at most 512")
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        document = documents.read(path)
+        version = document.get("version")
+        if is_whole(version, FORMAT + 1, 2**31):
+            raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
+        return _painter(document)
+    except NotWhole as error:
         raise UserError(
             f"{path} is not a whole style file (random bytes, cut short or of another kind): {error}; "
             "get it again, or train it again"
         ) from error
-    try:
-        document = json.loads(metadata[KEY])
-        version = document["version"]
-        if version != FORMAT:
-            raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
-        painter = Painter(*(document[part] for part in ("network", "style", "training", "metrics")))
-        if not isinstance(painter.network["name"], str) or not isinstance(painter.network["args"], dict):
-            raise TypeError("network")
-        if not all(isinstance(part, dict) for part in (painter.style, painter.training, painter.metrics)):
-            raise TypeError("document")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except NoDocument as error:
         raise UserError(
-            f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong"
+            f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong ({error})"
         ) from error
-    return painter
 
 
 def described(text: str) -> Painter:
     """What a document says, of a file that is none of safetensors.
 
     Raises:
-        ValueError: it is no document of a style.
+        NoDocument: what of it is missing or wrong.
     """
-    document = json.loads(text)
-    parts = [document.get(part) for part in ("network", "style", "training", "metrics")]
-    if document.get("version") != FORMAT or not all(isinstance(part, dict) for part in parts):
-        raise ValueError("its document is missing or wrong")
-    painter = Painter(*parts)
-    if not isinstance(painter.network.get("name"), str) or not isinstance(painter.network.get("args"), dict):
-        raise ValueError("its document names no network")
+    return _parts(documents.parse(text))
+
+
+def _painter(document: Mapping[str, Any]) -> Painter:
+    """What a sound document says, checked.
+
+    Raises:
+        NoDocument: (here and below) what of it is wrong.
+    """
+    if not is_whole(document.get("version"), FORMAT, FORMAT):
+        raise NoDocument("version")
+    checksum = document.get("checksum")
+    if checksum is not None and not isinstance(checksum, str):
+        raise NoDocument("checksum")
+    return _parts(document)
+
+
+def _parts(document: Mapping[str, Any]) -> Painter:
+    parts: dict[str, Any] = {part: document.get(part) for part in ("network", "style", "training", "metrics")}
+    wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
+    if wrong:
+        raise NoDocument(wrong[0])
+    painter = Painter(**parts)
+    _check(painter)
     return painter
+
+
+def _check(painter: Painter) -> None:
+    """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
+    network, style, training = painter.network, painter.style, painter.training
+    if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
+        raise NoDocument("network")
+    dials, count = network["args"].get("dials", []), network["args"].get("styles", 1)
+    if not isinstance(dials, list | tuple) or not all(isinstance(dial, str) for dial in dials):
+        raise NoDocument("the network's dials, a list of names")
+    if not is_whole(count, 1, 1024):
+        raise NoDocument("the network's styles, a whole number from 1 to 1024")
+    if not is_name(style.get("name", "unnamed")):
+        raise NoDocument(f"style.name, a text of 1 to {NAME} characters that can be printed")
+    if "size" in style and not is_whole(style["size"], 1, 2**20):
+        raise NoDocument("style.size, a whole number of pixels")
+    if not all(is_number(style[key], 0, 1) for key in ("strength", "stroke") if key in style):
+        raise NoDocument("style.strength and style.stroke, numbers from 0 to 1")
+    _check_facts(style)
+    _check_styles(style.get("styles", []), count)
+    for key in ("steps", "images", "seconds"):
+        if training.get(key) is not None and not is_number(training[key], 0):
+            raise NoDocument(f"training.{key}, a number")
+    if training.get("dataset") is not None and not isinstance(training["dataset"], str):
+        raise NoDocument("training.dataset, a text")
+    if not all(is_number(value) for value in painter.metrics.values()):
+        raise NoDocument("metrics, a number each")
+
+
+def _check_styles(listed: object, count: int) -> None:
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and is_name(one.get("name")) for one in listed):
+        raise NoDocument(f"style.styles, a list of styles, each with a name of 1 to {NAME} characters")
+    names = [one["name"] for one in listed]
+    if count > 1 and (len(names) != count or len(set(names)) < count):
+        raise NoDocument(f"the network paints in {count} styles, and the file names {len(set(names))} different ones")
+    for one in listed:
+        _check_facts(one)
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    long = [name for name, fact in facts.items() if isinstance(fact, str) and len(fact) > TEXT]
+    if long:
+        raise NoDocument(f"{printable(long[0])}, a text of at most {TEXT} characters")
 
 
 def load(path: Path) -> tuple[nn.Module, Painter]:
@@ -186,16 +240,21 @@ def load(path: Path) -> tuple[nn.Module, Painter]:
         with safe_open(str(path), framework="pt") as file:
             expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
             # shapes first, from the header alone: what is declared is not yet loaded
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            found = {name: tuple(part.get_shape()) for name, part in slices.items()}
             if found != expected:
                 wrong = sorted(n for n in expected.keys() | found.keys() if found.get(n) != expected.get(n))
                 raise UserError(
-                    f"{path} does not hold the weights of its network {painter.network['name']}: "
-                    f"{wrong[0]} is {found.get(wrong[0], 'missing')} and should be {expected.get(wrong[0], 'absent')}"
+                    f"{path} does not hold the weights of its network {painter.network['name']}: {printable(wrong[0])} "
+                    f"is {found.get(wrong[0], 'missing')} and should be {expected.get(wrong[0], 'absent')}"
                 )
-            tensors = {name: file.get_tensor(name).float() for name in found}
+            kinds = {name: part.get_dtype() for name, part in slices.items()}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{path} can't be read: {error}") from error
+    odd = [name for name, kind in kinds.items() if kind not in _KINDS]
+    if odd:
+        raise UserError(f"{path} holds weights that are no real numbers: {odd[0]} is {kinds[odd[0]]}")
+    tensors = {name: tensor.float() for name, tensor in weights(path).items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} is damaged: its weights {broken[0]} are not finite numbers; train it again")
@@ -203,17 +262,40 @@ def load(path: Path) -> tuple[nn.Module, Painter]:
     return network.eval().requires_grad_(False), painter
 
 
+def weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a style file by name, as they lie in it.
+
+    Raises:
+        UserError: as `read_document`, and where they are not those that were written.
+    """
+    read_document(path)
+    try:
+        written = documents.read(path).get("checksum")
+        with safe_open(str(path), framework="pt") as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+    except (NotWhole, NoDocument, SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+    if written is not None and written != documents.checksum(tensors):
+        raise UserError(
+            f"{path} is damaged: its weights are not those that were written, as their checksum tells; get it again, "
+            "or train it again"
+        )
+    return tensors
+
+
 def _skeleton(path: Path, network: Mapping[str, Any]) -> nn.Module:
     """The network without memory for its weights, so that a file that asks for too much costs nothing."""
-    classes = network_classes()
-    name = network["name"]
+    name, classes = network["name"], network_classes()
     if name not in classes:
-        raise UserError(f"{path} needs the network {name}, which this OneStroke doesn't have: {near(name, classes)}")
+        raise UserError(
+            f"{path} needs the network {printable(name)}, which this OneStroke doesn't have (one of your own gets a "
+            f"line in onestroke/networks/listed.py): {near(name, classes)}"
+        )
     try:
         with torch.device("meta"):
             return classes[name](**network["args"])
-    except (TypeError, ValueError, RuntimeError, UserError) as error:
-        raise UserError(f"{path} asks for a network {name} that can't be built: {error}") from error
+    except Exception as error:  # what a constructor makes of arguments that anyone may have written
+        raise UserError(f"{path} asks for a network {name} that can't be built: {printable(error, TEXT)}") from error
 
 
 def _hint(path: Path) -> str:
@@ -264,6 +346,15 @@ def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", o
     print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {difference * 255:.2f} of 255 from the original at most")
 
 
+def show(path: Path) -> str:
+    """What a style file says of itself, as JSON that any terminal may print.
+
+    Raises:
+        UserError: as `read_document`.
+    """
+    return escaped(json.dumps(asdict(read_document(path)), indent=2, ensure_ascii=False), keep="\n")
+
+
 def main(arguments: list[str]) -> int:
     """`python -m onestroke.checkpoints show FILE`: print what a style file says of itself; `import`: see `adopt`."""
     usage = (
@@ -274,7 +365,7 @@ def main(arguments: list[str]) -> int:
     command, rest = arguments[:1], arguments[1:]
     options = dict(argument.split("=", 1) for argument in rest if "=" in argument)
     if command == ["show"] and len(rest) == 1:
-        return told(lambda: print(json.dumps(asdict(read_document(Path(home(rest[0])))), indent=2, ensure_ascii=False)))
+        return told(lambda: print(show(Path(home(rest[0])))))
     if command == ["import"] and len(options) == len(rest) and {"path", "out"} <= options.keys() <= known:
         overwrite = options.pop("overwrite", "false").lower()
         if overwrite in ("true", "false"):

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+
+_LONGEST = 200  # of a name that is looked for; longer ones take their time and are near nothing
 
 
 class UserError(Exception):
     """What was wrong and what to do about it, in one sentence.
 
     The command lines print the message alone and exit with code 2; anything else that is raised is a bug of ours
-    and keeps its traceback.
+    and keeps its traceback. Control characters of names and files that it quotes are escaped, so that none of them
+    reaches a terminal.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escaped(message, keep="\n"))
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Text with control characters (those that turn the writing round too) and lone surrogates as JSON writes them.
+
+    Args:
+        text: from anywhere.
+        keep: characters that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or c.isprintable() or unicodedata.category(c) == "Zs" else json.dumps(c)[1:-1]
+                   for c in text)  # fmt: skip
 
 
 def printable(value: object, most: int = 200) -> str:
     """What a file says, fit for one line of a terminal: escaped, and cut behind so many characters."""
-    return str(value)[:most].encode("unicode_escape").decode("ascii")
+    text = str(value)
+    return escaped(text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)")
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -27,10 +49,10 @@ def near(name: str, known: Iterable[str]) -> str:
         `did you mean 'a' or 'b'?` where something is near, else `known are a, b, c`.
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
+    close = get_close_matches(name[:_LONGEST], names, n=3, cutoff=0.5)
     if close:
-        return "did you mean " + " or ".join(f"'{c}'" for c in close) + "?"
-    return "known are " + ", ".join(names) if names else "none is known"
+        return "did you mean " + " or ".join(f"'{printable(c)}'" for c in close) + "?"
+    return "known are " + ", ".join(map(printable, names)) if names else "none is known"
 
 
 def gather(checks: Iterable[Callable[[], object]]) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from onestroke import checkpoints
@@ -48,14 +47,14 @@ def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]
     loaded = [checkpoints.load(path) for path in paths]
     networks, painters = [network for network, _ in loaded], [painter for _, painter in loaded]
     tables = table_names(networks[0])
-    states = [load_file(str(path)) for path in paths]
+    states = [checkpoints.weights(path) for path in paths]
     for path, painter, state in zip(paths[1:], painters[1:], states[1:], strict=True):
         _check_alike(paths[0], painters[0], states[0], path, painter, state, tables)
     names = [name for painter in painters for name in painter.styles]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two of the files have a style {twice}: train one again under another style.name")
-    facts = [one for painter in painters for one in painter.style.get("styles", [{"name": painter.styles[0]}])]
+    facts = [one for painter in painters for one in _facts(painter)]
     first = painters[0]
     joined = Painter(
         {**first.network, "args": {**first.network["args"], "styles": len(names)}},
@@ -65,6 +64,13 @@ def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]
     state = {key: torch.cat([s[key] for s in states]) if key in tables else t for key, t in states[0].items()}
     checkpoints.write(out, state, joined)
     return names
+
+
+def _facts(painter: Painter) -> list[dict[str, object]]:
+    """What is known of each of a file's styles, its name at least."""
+    names, listed = painter.styles, painter.style.get("styles", [])
+    known = listed if len(listed) == len(names) else [{}] * len(names)
+    return [{**facts, "name": name} for facts, name in zip(known, names, strict=True)]
 
 
 def _check_alike(

@@ -22,9 +22,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from onestroke import images
+from onestroke import documents, images
 from onestroke.arguments import home
-from onestroke.errors import UserError, near, told
+from onestroke.documents import NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
+from onestroke.errors import UserError, near, printable, told
 from onestroke.files import atomic
 from onestroke.spots import strongest_spot
 from onestroke.vgg import VGG
@@ -33,6 +34,8 @@ CARD_SIZES = (256, 384, 512)
 CARD_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_3")
 CARD_ARCH = "vgg16"
 CARD_VERSION = 1
+VGG_CHANNELS = {"relu1": 64, "relu2": 128, "relu3": 256, "relu4": 512}
+"""Of the layers of a card, by their block."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,9 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
         pictures.append(picture.fit(short_side=size).rgb)
     grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
     spot = max(strongest_spot(picture) for picture in pictures)
-    return Style(name, grams, means, Facts(source=", ".join(Path(p).name for p in paths)), size, spot)
+    sources = ", ".join(Path(path).name for path in paths)
+    source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
+    return Style(name, grams, means, Facts(source=source), size, spot)
 
 
 def card_names() -> list[str]:
@@ -249,22 +254,60 @@ def from_card(name: str, size: int, layers: Collection[str], arch: str = CARD_AR
 
 
 def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
-    """Read the statistics of some layers at one size from a card."""
+    """Read the statistics of some layers at one size from a card.
+
+    Raises:
+        UserError: for files that are no whole cards, of another version, or hold anything but finite statistics.
+    """
+    grams: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
     try:
+        document = documents.read(path)
+        _check_card(document, [f"{size}.{layer}" for layer in layers])
+        scale = document["scale"]
         with safe_open(str(path), framework="pt") as card:
-            document = json.loads((card.metadata() or {})["onestroke"])
-            if document["version"] != CARD_VERSION:
-                raise UserError(f"{path} is a card of version {document['version']}, which this OneStroke can't read")
-            grams, means = {}, {}
+            known = set(card.keys())
+            tensors = {name: card.get_tensor(name) for name in known} if "checksum" in document else {}
+            if tensors and documents.checksum(tensors) != document["checksum"]:
+                raise NoDocument("its statistics are not those that were written, as their checksum tells")
             for layer in layers:
-                triangle = card.get_tensor(f"{size}.{layer}.gram").float() * document["scale"][f"{size}.{layer}"]
-                means[layer] = card.get_tensor(f"{size}.{layer}.mean")
-                grams[layer] = _symmetric(triangle, means[layer].numel())
-            spot = float(document.get("spot", {}).get(str(size), 0))  # older cards don't say
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a style card: {error}") from error
-    facts = {f.name: str(document["facts"].get(f.name, "")) for f in fields(Facts)}
-    return Style(document["name"], grams, means, Facts(**facts), size, spot)
+                names = [f"{size}.{layer}.{part}" for part in ("gram", "mean")]
+                if not known.issuperset(names):
+                    raise NoDocument(f"it has no statistics of {layer} at {size} px")
+                gram, mean = (card.get_slice(name).get_shape() for name in names)
+                channels = VGG_CHANNELS.get(layer.partition("_")[0], 0)
+                if mean != [channels] or gram != [channels * (channels + 1) // 2]:
+                    raise NoDocument(f"its statistics of {layer} have {mean} and {gram} numbers")
+                triangle, means[layer] = (card.get_tensor(name).float() for name in names)
+                grams[layer] = _symmetric(triangle * scale[f"{size}.{layer}"], channels)
+    except (NotWhole, NoDocument, SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is not a style card: {printable(error)}") from error
+    if not all(torch.isfinite(t).all() for t in (*grams.values(), *means.values())):
+        raise UserError(f"{path} is a damaged style card: its statistics are not finite")
+    facts = {f.name: document["facts"].get(f.name, "") for f in fields(Facts)}
+    return Style(
+        document["name"], grams, means, Facts(**facts), size, float(document.get("spot", {}).get(str(size), 0))
+    )
+
+
+def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    """See that a card's document has what a reader goes by.
+
+    Raises:
+        NoDocument: what of it is missing or wrong.
+    """
+    version = document.get("version")
+    if not is_whole(version, CARD_VERSION, CARD_VERSION):
+        raise NoDocument(f"it has version {printable(version)}, and this OneStroke reads {CARD_VERSION}")
+    if not is_name(document.get("name")):
+        raise NoDocument("it has no name that can be printed")
+    facts, scale, spot = (document.get(key, {}) for key in ("facts", "scale", "spot"))  # older cards have no spot
+    if not isinstance(facts, dict) or not all(isinstance(v, str) and len(v) <= TEXT for v in facts.values()):
+        raise NoDocument(f"its facts are not texts of at most {TEXT} characters")
+    if not isinstance(scale, dict) or not all(is_number(scale.get(key), 0) for key in wanted):
+        raise NoDocument("it lacks the scale of its statistics")
+    if not isinstance(spot, dict) or not all(is_number(value, 0) for value in spot.values()):
+        raise NoDocument("its spots are not numbers")
 
 
 def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
@@ -273,6 +316,8 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
     Raises:
         UserError: for pictures that can't be read and cards that can't be written.
     """
+    if not is_name(name) or any(len(fact) > TEXT for fact in asdict(facts).values()):
+        raise UserError(f"a card's name has at most {NAME} characters that can be printed, and a fact {TEXT}")
     vgg = VGG(CARD_LAYERS, CARD_ARCH)
     tensors: dict[str, Tensor] = {}
     scale: dict[str, float] = {}
@@ -294,9 +339,10 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
         "facts": asdict(facts),
         "scale": scale,
         "spot": spot,
+        "checksum": documents.checksum(tensors),
     }
     with atomic(out) as temporary:
-        temporary.write_bytes(serialize(tensors, metadata={"onestroke": json.dumps(document)}))
+        temporary.write_bytes(serialize(tensors, metadata={documents.KEY: json.dumps(document)}))
 
 
 def _symmetric(triangle: Tensor, channels: int) -> Tensor:

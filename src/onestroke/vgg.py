@@ -25,10 +25,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from onestroke import torchfiles
 from onestroke.arguments import home
 from onestroke.convolutions import FrozenConv
 from onestroke.downloads import fetch
-from onestroke.errors import UserError, near, told
+from onestroke.errors import UserError, near, printable, told
 from onestroke.files import atomic
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB, of 0..255
@@ -50,6 +51,8 @@ class Arch:
 _WIDTHS = (64, 128, 256, 512, 512)
 _HOST = "https://download.pytorch.org/models/"
 # vgg16's are the original Caffe weights that torchvision calls VGG16_Weights.IMAGENET1K_FEATURES.
+_MAX_BYTES = 2**30  # all of VGG19 has 575 MB
+
 ARCHS: dict[str, Arch] = {
     "vgg16": Arch((2, 2, 3, 3), _CAFFE_MEAN, _CAFFE_STD, None),
     "vgg16_features": Arch((2, 2, 3, 3, 3), _CAFFE_MEAN, _CAFFE_STD, _HOST + "vgg16_features-amdegroot-88682ab5.pth"),
@@ -208,12 +211,15 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(str(path))
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, ModuleNotFoundError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        loaded = torchfiles.read(path, _MAX_BYTES)
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        reason = printable((str(error) or type(error).__name__).splitlines()[0])
         raise UserError(f"vgg.weights: {path} can't be read as weights: {reason}") from error
-    except Exception as error:  # pickle's own UnpicklingError and whatever a foreign file provokes
-        raise UserError(f"vgg.weights: {path} is not a plain file of weights, and nothing else is loaded") from error
+    except torchfiles.NotPlain as error:
+        raise UserError(
+            f"vgg.weights: {path} is not a plain file of weights, and nothing else is loaded: {error}"
+        ) from error
+    return dict(loaded) if isinstance(loaded, Mapping) else {}  # of which whoever asks says what is missing
 
 
 def _download(arch: str) -> Path:

@@ -124,7 +124,8 @@ def main() -> int:
 def _job(config: DictConfig) -> None:
     # torch and Lightning take seconds to import, which --help and a typing error need not wait for
     from onestroke.training.logs import survive_log_failures
-    from onestroke.training.run import resumed, train
+    from onestroke.training.resuming import resumed
+    from onestroke.training.run import train
 
     survive_log_failures()
     run_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -133,7 +134,7 @@ def _job(config: DictConfig) -> None:
     try:
         resolved = _plain(config)
         if resolved["resume"] is not None:
-            resolved, run_dir = resumed(resolved, list(HydraConfig.get().overrides.task))
+            resolved, run_dir = resumed(resolved, list(HydraConfig.get().overrides.task), config_folder())
         train(resolved, run_dir)
     except UserError:
         _remove_if_bare(run_dir)

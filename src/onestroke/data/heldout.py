@@ -9,10 +9,11 @@ from PIL import Image
 
 from onestroke.data.listing import check_folder, walk
 from onestroke.data.resized import Crop, decoded, header_size, look
-from onestroke.errors import UserError
+from onestroke.errors import UserError, printable
 from onestroke.finding import LeftOut
 
 VAL_EXAMPLE = "/path/to/other/photos"
+_MOST_HELD_OUT = 10_000
 
 
 def validation_photos(
@@ -36,6 +37,18 @@ def validation_photos(
         others = f"; {left_out}" if left_out.count else ""
         raise UserError(f"data.val={folder} has no readable photo: add some, or leave data.val out{others}")
     return held
+
+
+def check_count(validation: object) -> None:
+    """See that `data.validation` is one that can be held out.
+
+    Raises:
+        UserError: where it isn't.
+    """
+    if isinstance(validation, bool) or not isinstance(validation, int) or not 0 <= validation <= _MOST_HELD_OUT:
+        raise UserError(
+            f"data.validation is {printable(validation)}, but it counts pictures: use 0 to {_MOST_HELD_OUT}"
+        )
 
 
 def choose(files: list[str], places: list[int], min_size: int) -> list[str]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onestroke.arguments import home
 from onestroke.data.cache import AUTO, entry_key, open_cache
-from onestroke.data.heldout import VAL_EXAMPLE, centre, choose, validation_photos
+from onestroke.data.heldout import VAL_EXAMPLE, centre, check_count, choose, validation_photos
 from onestroke.data.listing import check_folder, tell, walk
 from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, look, read_resized, reason, too_small
 from onestroke.data.store import Store
@@ -70,8 +70,7 @@ class Photos:
             UserError: If root is missing, no folder, or has fewer than MIN_PHOTOS readable photos among up to
                 200 that are looked at; or if the val folder is missing or has no readable photo.
         """
-        if self.validation < 0:
-            raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
+        check_count(self.validation)
         looked_at = spaced(self.files(), _LOOKED_AT)
         tell(self.root, self.left_out)
         reasons = [look(path, self.min_size)[1] for path in looked_at]

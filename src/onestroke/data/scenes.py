@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from onestroke.arguments import home
 from onestroke.data.canvas import Canvas, maybe, pick, place, rectangle, spot
-from onestroke.data.heldout import centre, validation_photos
+from onestroke.data.heldout import centre, check_count, validation_photos
 from onestroke.data.listing import tell
 from onestroke.data.objects import (
     backdrop,
@@ -45,7 +45,6 @@ from onestroke.data.textures import (
     power_radius,
     rotated,
 )
-from onestroke.errors import UserError
 from onestroke.finding import LeftOut
 
 _MIN_SIZE = 64
@@ -544,8 +543,7 @@ class Scenes:
         Raises:
             UserError: If validation is no count, or the val folder is missing or has no readable photo.
         """
-        if self.validation < 0:
-            raise UserError(f"data.validation is {self.validation}, but it counts pictures: use 0 or more")
+        check_count(self.validation)
         left_out = LeftOut()
         self._photos(left_out)
         if self.val is not None:

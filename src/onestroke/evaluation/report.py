@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -77,7 +78,8 @@ def table(entries: Sequence[Entry]) -> Table:
     result = Table("painter", "style", *[name.replace("_", " ") for name in present], "artefacts")
     for entry in entries:
         numbers = [show(entry.metrics.get(name)) for name in present]
-        result.add_row(entry.name, entry.style, *numbers, ", ".join(entry.fired) or "none")
+        # a file's name may look like rich's markup
+        result.add_row(*map(escape, (entry.name, entry.style)), *numbers, ", ".join(entry.fired) or "none")
     return result
 
 

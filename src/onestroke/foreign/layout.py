@@ -9,7 +9,6 @@ colours; those are taken to be as in that layout.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onestroke.errors import UserError
+from onestroke import torchfiles
+from onestroke.errors import UserError, printable
+from onestroke.networks.base import LARGEST
 
 _MAX_BYTES = 512 * 2**20  # such a file has 7 MB; one with what its optimiser needs, 20
-_LARGEST = 31  # a kernel that a picture of 16 pixels can still be reflected for
 _LAYOUT = "pytorch/examples' fast_neural_style"
 
 Modules = dict[str, dict[str, Tensor]]  # a module's name -> its tensors, by the last part of their names
@@ -99,15 +99,11 @@ def read(path: Path) -> Layout:
     if size > _MAX_BYTES:
         raise UserError(f"{path} is no style network: it has {size / 2**20:.0f} MB, and one has at most 512")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > size:
-                    raise ValueError("torch.save packs nothing, and what is packed may grow to fill the memory")
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign or broken file provokes
+        loaded = torchfiles.read(path, _MAX_BYTES)
+    except torchfiles.NotPlain as error:
         raise UserError(
-            f"{path} is not a whole file of plain weights, and nothing else is loaded: get it again, or save the "
-            "model's state_dict() alone where it was trained"
+            f"{path} is not a whole file of plain weights, and nothing else is loaded ({error}): get it again, or save "
+            "the model's state_dict() alone where it was trained"
         ) from error
     problems = []
     for tensors in _state_dicts(loaded):
@@ -147,7 +143,7 @@ def _checked(tensors: dict[str, Tensor], size: int) -> dict[str, Tensor]:
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise UserError(f"is damaged: its weights {broken[0]} are not finite numbers")
+        raise UserError(f"is damaged: its weights {printable(broken[0])} are not finite numbers")
     return tensors
 
 
@@ -189,15 +185,15 @@ def _modules(tensors: Mapping[str, Tensor]) -> tuple[Modules, Modules]:
             called = "running_mean" in parts and re.search(r"(^|[._])bn|batch", name, re.IGNORECASE)
             if called or "num_batches_tracked" in parts:
                 raise UserError(
-                    f"has batch norms, or others with fixed statistics ({name}), and OneStroke's networks have "
-                    "instance norms: train the style again"
+                    f"has batch norms, or others with fixed statistics ({printable(name)}), and OneStroke's networks "
+                    "have instance norms: train the style again"
                 )
             norms[name] = parts
         else:
             leaf, tensor = next(iter(parts.items()))
             raise UserError(
-                f"holds {f'{name}.{leaf}'.lstrip('.')} of shape {tuple(tensor.shape)}, and {_LAYOUT} has nothing but "
-                "convolutions and norms with weights"
+                f"holds {printable(f'{name}.{leaf}'.lstrip('.'))} of shape {tuple(tensor.shape)}, and {_LAYOUT} has "
+                "nothing but convolutions and norms with weights"
             )
     return convolutions, norms
 
@@ -224,8 +220,8 @@ def _check_shapes(convolutions: Modules, norms: Modules) -> None:
     weights = [parts["weight"] for parts in convolutions.values()]
     full, half, quarter = (len(weight) for weight in weights[:3])
     ends = weights[0].shape[-1]
-    if ends % 2 == 0 or ends > _LARGEST:
-        raise UserError(f"begins with a kernel of {ends}, and {_LAYOUT} with an odd one, of {_LARGEST} at most")
+    if ends % 2 == 0 or ends > LARGEST["ends"]:
+        raise UserError(f"begins with a kernel of {ends}, and {_LAYOUT} with an odd one, of {LARGEST['ends']} at most")
     down, middle = [(full, 3, ends), (half, full, 3), (quarter, half, 3)], [(quarter, quarter, 3)] * (len(weights) - 6)
     expected = [*down, *middle, (half, quarter, 3), (full, half, 3), (3, full, ends)]
     for (name, parts), (outputs, inputs, kernel) in zip(convolutions.items(), expected, strict=True):
@@ -233,14 +229,15 @@ def _check_shapes(convolutions: Modules, norms: Modules) -> None:
         transposed = bias is not None and len(bias) == shape[1] != shape[0]  # they are laid out the other way round
         if transposed or "transpose" in name.lower():
             raise UserError(
-                f"upsamples by transposed convolutions ({name}), which no OneStroke network has: train the style again"
+                f"upsamples by transposed convolutions ({printable(name)}), which no OneStroke network has: train "
+                "the style again"
             )
         fits = shape == (outputs, inputs, kernel, kernel) and (bias is None or bias.shape == (outputs,))
         if not fits:
             raise UserError(
-                f"is not of the layout of {_LAYOUT}: {name}.weight has the shape {shape}, and a convolution of "
-                f"{inputs} to {outputs} channels with a kernel of {kernel} should stand there"
+                f"is not of the layout of {_LAYOUT}: {printable(name)}.weight has the shape {shape}, and a convolution "
+                f"of {inputs} to {outputs} channels with a kernel of {kernel} should stand there"
             )
     for (name, parts), (outputs, _, _) in zip(norms.items(), expected, strict=False):
         if parts["weight"].shape != (outputs,) or parts["bias"].shape != (outputs,):
-            raise UserError(f"is not of the layout of {_LAYOUT}: {name} is no norm of {outputs} channels")
+            raise UserError(f"is not of the layout of {_LAYOUT}: {printable(name)} is no norm of {outputs} channels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,10 @@ from onestroke.networks.layers import Colours, Conv
 
 # Adam moves every weight at one pace; with this the photo's colours can be let go within a few hundred steps.
 _COLOUR_GAIN = 16.0
+
+
+LARGEST = {"channels": 1024, "blocks": 128, "ends": 31, "styles": 1024}
+"""Of a network's arguments; a style file may come from anyone, and what is far beyond takes all memory, or hours."""
 
 
 class TransformNetwork(Conditioned):
@@ -39,6 +44,8 @@ class TransformNetwork(Conditioned):
 
     def __init__(self, paint: Conv, conditioning: Conditioning, adds_photo: bool, multiple: int, smallest: int) -> None:
         super().__init__()
+        if not isinstance(adds_photo, bool):
+            raise UserError(f"network.adds_photo is true or false, not {adds_photo!r}")
         if conditioning.controls and not adds_photo:
             raise UserError("network.dials needs network.adds_photo=true, as strength 0 is the photo itself")
         self.conditioning = conditioning
@@ -138,6 +145,14 @@ class TransformNetwork(Conditioned):
                 for (name, before), table in mixed:
                     setattr(layer, name, nn.Parameter(table, before.requires_grad))
         return one
+
+
+def sound(channels: object, count: int, **others: object) -> bool:
+    """Whether channels are so many, and they and the others whole numbers from 1 to what LARGEST says."""
+    if not isinstance(channels, Sequence) or len(channels) != count:
+        return False
+    given = [*(("channels", n) for n in channels), *others.items()]
+    return all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= LARGEST[name] for name, n in given)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.networks.base import TransformNetwork
+from onestroke.networks.base import LARGEST, TransformNetwork, sound
 from onestroke.networks.conditioning import Condition, Conditioning
 from onestroke.networks.layers import Chain, InstanceNorm, Residual, SubpixelConv, Upsample
 
@@ -42,10 +42,10 @@ class RealtimeNetwork(TransformNetwork):
         adds_photo: bool = True,
         dials: Sequence[str] = (),
     ) -> None:
-        sizes = [*channels, blocks, styles] if isinstance(channels, Sequence) and len(channels) == 2 else [None]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 1024 for n in sizes):
+        if not sound(channels, 2, blocks=blocks, styles=styles):
             raise UserError(
-                "a RealtimeNetwork takes channels=[a,b], blocks and styles, whole numbers of 1 to 1024, not "
+                f"a RealtimeNetwork takes channels=[a,b] of 1 to {LARGEST['channels']}, blocks of 1 to "
+                f"{LARGEST['blocks']} and styles of 1 to {LARGEST['styles']}, whole numbers, not "
                 f"channels={channels!r}, blocks={blocks!r}, styles={styles!r}"
             )
         half, quarter = channels

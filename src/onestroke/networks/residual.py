@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.networks.base import TransformNetwork
+from onestroke.networks.base import LARGEST, TransformNetwork, sound
 from onestroke.networks.conditioning import Condition, Conditioning
 from onestroke.networks.layers import Chain, Conv, ConvNormReLU, Residual, Upsample
 
-_SMALLEST = 16  # so that a quarter of it is still larger than what the convolutions in the middle reflect
+# so that a quarter of it is still larger than what the convolutions in the middle reflect, and all of it than what the
+# largest of the ends do
+_SMALLEST = 16
 
 
 class ResidualNetwork(TransformNetwork):
@@ -44,11 +46,11 @@ class ResidualNetwork(TransformNetwork):
         upsampling: str = "bilinear",
         dials: Sequence[str] = (),
     ) -> None:
-        sizes = [*channels, blocks, ends, styles] if isinstance(channels, Sequence) and len(channels) == 3 else [None]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 1024 for n in sizes) or ends % 2 == 0:
+        if not sound(channels, 3, blocks=blocks, ends=ends, styles=styles) or ends % 2 == 0:
             raise UserError(
-                "a ResidualNetwork takes channels=[a,b,c], blocks, an odd number of ends and styles, whole numbers of "
-                f"1 to 1024, not channels={channels!r}, blocks={blocks!r}, ends={ends!r}, styles={styles!r}"
+                f"a ResidualNetwork takes channels=[a,b,c] of 1 to {LARGEST['channels']}, blocks of 1 to "
+                f"{LARGEST['blocks']}, odd ends of 1 to {LARGEST['ends']} and styles of 1 to {LARGEST['styles']}, "
+                f"whole numbers, not channels={channels!r}, blocks={blocks!r}, ends={ends!r}, styles={styles!r}"
             )
         if upsampling not in ("bilinear", "nearest"):
             raise UserError(f"a ResidualNetwork's upsampling is bilinear or nearest, not {upsampling!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
+import os
 import platform
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from onestroke.errors import UserError, near
+from onestroke.documents import is_whole
+from onestroke.errors import UserError, near, printable
+from onestroke.training.resume_file import Checked, ResumeFile, quieten
 
 _KEYS = ("accelerator", "devices", "strategy", "precision", "workers", "compile")
+_MOST_PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 _PRECISIONS = ("auto", "bf16-mixed", "32-true")
 
 
@@ -50,15 +53,23 @@ class Machine:
         accelerator, precision, workers = group["accelerator"], group["precision"], group["workers"]
         if precision not in _PRECISIONS:
             raise UserError(f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
-        if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
-            raise UserError(f"trainer.workers must be auto or a whole number of at least 0, not {workers!r}")
+        if workers != "auto" and not is_whole(workers, 0, _MOST_PROCESSES):
+            raise UserError(
+                f"trainer.workers must be auto or a whole number of 0 to {_MOST_PROCESSES}, not {workers!r}"
+            )
         if group["compile"] not in ("auto", True, False):
             raise UserError(f"trainer.compile must be auto, true or false, not {group['compile']!r}")
+        if not isinstance(accelerator, str) or not isinstance(group["strategy"], str):
+            raise UserError("trainer.accelerator and trainer.strategy are names, such as cpu, gpu and ddp")
         if accelerator == "auto":
             accelerator = "gpu" if torch.cuda.is_available() else "cpu"
         if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
             raise UserError("there is no CUDA GPU that torch can use here: take trainer=cpu or trainer=auto")
         processes = _processes(accelerator, group["devices"])
+        if processes > _MOST_PROCESSES:
+            raise UserError(
+                f"trainer.devices={processes}: at most {_MOST_PROCESSES} processes are started on a machine"
+            )
         if batch_size % processes:
             raise UserError(f"batch_size={batch_size} can't be shared by {processes} processes: make it a multiple")
         return cls(
@@ -71,14 +82,27 @@ class Machine:
             _name(accelerator, processes),
         )
 
-    def trainer(self, callbacks: Sequence[pl.Callback], run_dir: Path) -> pl.Trainer:
-        """A Lightning Trainer that leaves files, progress and stopping to the callbacks."""
-        # what it announces about devices is said by us in one line
-        for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    def trainer(self, callbacks: Sequence[pl.Callback], run_dir: Path, file: ResumeFile | None = None) -> pl.Trainer:
+        """A Lightning Trainer that leaves files, progress and stopping to the callbacks.
+
+        Args:
+            callbacks: in their order.
+            run_dir: the run's folder.
+            file: what it goes on with where it is asked to resume.
+
+        Raises:
+            UserError: for devices and strategies that Lightning can't use here.
+        """
+        quieten()
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+        try:
+            return self._trainer(callbacks, run_dir, file)
+        except Exception as error:  # Lightning has several kinds, for what it or this machine doesn't have
+            raise UserError(f"trainer: {printable(str(error).splitlines()[0] if str(error) else error)}") from error
+
+    def _trainer(self, callbacks: Sequence[pl.Callback], run_dir: Path, file: ResumeFile | None) -> pl.Trainer:
         return pl.Trainer(
             accelerator=self.accelerator,
             devices=self.devices,
@@ -93,6 +117,7 @@ class Machine:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             default_root_dir=str(run_dir),
+            plugins=None if file is None else [Checked(file)],
         )
 
 

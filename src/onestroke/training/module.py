@@ -120,6 +120,7 @@ class StyleTransfer(LightningModule):
         self.moving, self.edges = moving, edges
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
+        self.owner = ""  # by which a resumed run tells that a style file is its own; kept in resume files alone
         self.step = 0  # batches seen, those that were skipped among them
         self.elapsed = 0.0  # seconds of training, over all resumes
         # how much was done when the run was found to end early, and in how much more it does; shares of all
@@ -330,6 +331,7 @@ class StyleTransfer(LightningModule):
         self.look()
         checkpoint["onestroke"] = {
             "config": self.config_json,
+            "owner": self.owner,
             "step": self.step,
             "elapsed": self.elapsed,
             "skipped_steps": self.skipped_steps,
@@ -343,6 +345,7 @@ class StyleTransfer(LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         state = checkpoint["onestroke"]
         self.step, self.elapsed = state["step"], state["elapsed"]
+        self.owner = state.get("owner", self.owner)
         # older runs said only whether it was 0, and the oldest not even that
         self.moving = state.get("moving", 0.0 if state.get("tied") else 0.5)
         self.edges = state.get("edges")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from onestroke.errors import UserError
 from onestroke.training.callbacks import Previews
 from onestroke.training.module import StyleTransfer
 
@@ -37,6 +38,16 @@ def flat(looks: Sequence[tuple[float, float]], least: float) -> bool:
     return bool(before) and len(since) >= ENOUGH and min(since) > (1 - least) * min(before)
 
 
+def _rows(values: object, count: int) -> bool:
+    """Whether it is a list of so many numbers each; a loss may be no number."""
+    rows = values if isinstance(values, list) else [values]
+    return all(isinstance(row, list | tuple) and len(row) == count and all(map(_is_number, row)) for row in rows)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class Plateau(Callback):
     """Looks at the held-out loss at even distances, and has the run come to its end once that is flat.
 
@@ -60,8 +71,11 @@ class Plateau(Callback):
         return {"looks": self.looks, "ending": self._ending, "budget": self._budget}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.looks = [(step, done, loss) for step, done, loss in state_dict["looks"]]
-        self._ending, self._budget = state_dict["ending"], state_dict["budget"]
+        looks, ending, budget = (state_dict.get(key) for key in ("looks", "ending", "budget"))
+        if not (_rows(looks, 3) and (ending is None or _rows([ending], 2)) and isinstance(budget, list)):
+            raise UserError("resume: what the file knows of earlier looks at the held-out loss is damaged")
+        self.looks = [(step, done, loss) for step, done, loss in looks or ()]
+        self._ending, self._budget = ending, budget
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import os
 import platform
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +27,18 @@ from torch import nn
 from onestroke import __version__, checkpoints, ranks, styles
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
-from onestroke.errors import UserError, gather
+from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.training import resume_file
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
 from onestroke.training.logs import Events, write_config
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
+from onestroke.training.resume_file import Begun, ResumeFile, owned
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.teacher import Teacher
 from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, dials_come_along, warm_start
@@ -42,17 +46,14 @@ from onestroke.vgg import VGG
 
 log = logging.getLogger(__name__)
 
-RESUME_FILE = "last.ckpt"
 _DEFAULT_OUT = Path("checkpoints")
-# of a run that is resumed: all else is fixed by what it was started with
-RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_every")
 
 
 @dataclass
 class Parts:
     """What a config is built into, checked.
 
-    coarser: of each style, the same at larger sizes, for a network with a dial of strokes.
+    coarser: of each style, the same at larger sizes, for a network with a dial of strokes. file: of a run that goes on.
     """
 
     settings: Settings
@@ -63,6 +64,7 @@ class Parts:
     terms: dict[str, Term]
     source: Source
     machine: Machine
+    file: ResumeFile | None
 
 
 def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Path:
@@ -80,7 +82,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         UserError: where anything that the user gave doesn't work, all of it at once, before the first step.
     """
     parts = build(config, run_dir)
-    settings = parts.settings
+    settings, file = parts.settings, parts.file
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
     at_sizes = [one for style, more in zip(parts.styles, parts.coarser, strict=True) for one in (style, *more)]
     objective = _objective(parts, config["vgg"], dtype, at_sizes)
@@ -101,29 +103,39 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         parts.machine.compiles, _moving(parts.network, init, settings.adapt), settings.edges, clock,
     )  # fmt: skip
     module.config_json = json.dumps(config)
+    module.owner = (file and file.owner) or secrets.token_hex(16)
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
+
+    if file is not None:
+        resume_file.check(file, module, module.configure_optimizers())
 
     first = ranks.is_first()
     writer = Events(run_dir) if first else None
     previews = Previews(writer, photos, (lambda: _measures(parts)) if first and settings.measure else None)
     meter = Meter(writer, settings.batch_size)
-    export = _Export(config, parts, previews, run_dir.name)
-    files = Files(run_dir / RESUME_FILE, export, settings.save_every)
-    stop = StopOnSignal()
+    export = _Export(config, parts, previews, run_dir.name, module.owner)
+    files = Files(run_dir / resume_file.NAME, export, settings.save_every)
+    begun, stop = Begun(), StopOnSignal()
     rehearsal = Rehearsal(
         settings.batch_size, settings.crop, dtype,
         tells=settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu",
     )  # fmt: skip
     plateau = [] if settings.plateau is None else [Plateau(previews, settings.plateau)]
-    trainer = parts.machine.trainer([rehearsal, meter, *plateau, previews, stop, files], run_dir)
+    trainer = parts.machine.trainer([begun, rehearsal, meter, *plateau, previews, stop, files], run_dir, file)
     if writer is not None:
         text = json.dumps(config, indent=2)
         write_config(run_dir / "config.json", text)
         writer.add_text("config", "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
+        if file is not None:
+            log.info("the style file goes to %s", export.path)
     try:
         with memory_kept():
             trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
+    except Exception as error:
+        if file is None or begun.begun or isinstance(error, UserError):
+            raise
+        raise UserError(f"resume: {file.path} does not fit this OneStroke: {printable(error)}") from error
     finally:
         if writer is not None:
             writer.close()
@@ -133,13 +145,34 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
             export(module)
         except UserError as error:
             raise UserError(f"{error}; {_way_on(export, module, files.kept, run_dir)}") from error
-        _report(export.path, module, previews.metrics, meter.skipped, stop.stopped, run_dir)
+        _report(export.path, module, previews.metrics, meter.skipped, stop.stopped, run_dir, settings.out)
     return export.path
 
 
+def _again(run_dir: Path, out: str | None) -> str:
+    """The command that goes on with a run; where to write has to be said again, as a resume file is not asked."""
+    return f"python train.py resume={run_dir}" + ("" if out is None else f" out={out}")
+
+
 def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
-    """Build what a run is made of, gathering all problems before the first is raised."""
-    found: dict[str, Any] = {}
+    """Build what a run is made of, gathering all problems before the first is raised.
+
+    Raises:
+        UserError: what of the config doesn't work, or of the resume file that it names.
+    """
+    if config["resume"] is None:
+        return _build(config, run_dir, None)
+    file = resume_file.read(Path(config["resume"]))
+    try:
+        return _build(config, run_dir, file)
+    except UserError:
+        raise
+    except Exception as error:  # what constructors make of a config that anyone may have written
+        raise UserError(f"resume: the config in {file.path} can't be built: {printable(error)}") from error
+
+
+def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) -> Parts:
+    found: dict[str, Any] = {"file": file}
 
     def settings() -> None:
         found["settings"] = chosen = Settings.of(config)
@@ -149,14 +182,14 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         if chosen.teacher is not None:
             checkpoints.read_document(Path(chosen.teacher))
         if chosen.out is not None:
-            _check_out(Path(chosen.out), chosen.overwrite, run_dir.name)
+            _check_out(Path(chosen.out), chosen.overwrite, "" if file is None else file.owner)
 
     def place() -> None:
         out = config["out"]  # whatever else is wrong with the settings
         check_writable(Path(out) if isinstance(out, str) else _DEFAULT_OUT / "style.safetensors")
 
     def run_place() -> None:
-        check_writable(run_dir / RESUME_FILE)
+        check_writable(run_dir / resume_file.NAME)
 
     def style() -> None:
         chosen = StyleSettings.of(config["style"], styles.card_names())
@@ -176,9 +209,18 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
         found["styles"], found["coarser"] = [one[0] for one in at_sizes], [one[1:] for one in at_sizes]
 
     def network() -> None:
+        part = _network(config, found.get("styles", []))
+        if file is not None and "styles" in found:
+            with torch.device("meta"):  # what a file asks for takes no memory before it is seen to be there
+                resume_file.check_weights(file, "network", instantiate_part("network", part, nn.Module))
         if "settings" in found:
             pl.seed_everything(found["settings"].seed, verbose=False)  # the network's start; data has its own streams
-        found["network"] = instantiate_part("network", _network(config, found.get("styles", [])), nn.Module)
+        found["network"] = built = instantiate_part("network", part, nn.Module)
+        if checkpoints.network_classes().get(type(built).__name__) is not type(built):
+            raise UserError(
+                f"the network {type(built).__name__} could not be rebuilt from its style files: add it to NETWORKS in "
+                "src/onestroke/networks/listed.py"
+            )
 
     def source() -> None:
         found["source"] = instantiate_part("data", config["data"], object)
@@ -245,43 +287,11 @@ def instantiate_part(name: str, part: Any, kind: type) -> Any:
     return built
 
 
-def resumed(config: Mapping[str, Any], overrides: list[str]) -> tuple[dict[str, Any], Path]:
-    """The config of a run to go on with: what it was started with, but for what may change.
-
-    Args:
-        config: this command line's config, with `resume`, a run's folder or its resume file.
-        overrides: what the command line changed.
-
-    Raises:
-        UserError: where there is nothing to resume, or the command line changes what would make it another run.
-    """
-    path = Path(str(config["resume"]))
-    path = path / RESUME_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise UserError(f"resume: there is no file {path}; name a run's folder or its {RESUME_FILE}")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["onestroke"]
-        before: dict[str, Any] = json.loads(stored["config"])
-    except Exception as error:  # whatever a foreign or broken file provokes
-        raise UserError(f"resume: {path} is not a whole resume file of OneStroke") from error
-    changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
-    foreign = sorted(key for key in changed if key.split(".")[0] not in RESUMABLE and not key.startswith("hydra"))
-    if foreign:
-        raise UserError(
-            f"a resumed run keeps its settings, so leave out {', '.join(foreign)} (only {', '.join(RESUMABLE)} "
-            "may change); to start from a style's weights under new settings, use init="
-        )
-    for key in {key.split(".")[0] for key in changed} & set(RESUMABLE):
-        before[key] = config[key]
-    # an option that is younger than the run has its default
-    return {**config, **before, "resume": str(path)}, path.parent
-
-
 class _Export:
     """Writes the style file of a run, under the name that is its own."""
 
-    def __init__(self, config: Mapping[str, Any], parts: Parts, previews: Previews, run: str) -> None:
-        self.config, self.parts, self.previews, self.run = config, parts, previews, run
+    def __init__(self, config: Mapping[str, Any], parts: Parts, previews: Previews, run: str, owner: str) -> None:
+        self.config, self.parts, self.previews, self.run, self.owner = config, parts, previews, run, owner
         out = parts.settings.out
         self.path = Path(out) if out else self._free(_DEFAULT_OUT / f"{parts.style_settings.name}.safetensors")
 
@@ -303,6 +313,7 @@ class _Export:
             },
             training={
                 "run": self.run,
+                "owner": owned(self.owner),
                 "config": self.config,
                 "seed": settings.seed,
                 "steps": module.step,
@@ -320,24 +331,26 @@ class _Export:
         return path
 
     def _free(self, path: Path) -> Path:
-        """`path` where it is free or ours, else the same with the run's name."""
-        if not os.path.lexists(path) or _is_ours(path, self.run):
-            return path
-        return path.with_name(f"{self.parts.style_settings.name}-{self.run}.safetensors")
+        """`path` where it is free or ours, else the same with the run's name, and then with a number too."""
+        stem = f"{self.parts.style_settings.name}-{self.run}"
+        numbered = (f"{stem}_{number}" for number in itertools.count(2))
+        places = (path.with_name(f"{name}.safetensors") for name in itertools.chain([path.stem, stem], numbered))
+        return next(place for place in places if not os.path.lexists(place) or _is_ours(place, self.owner))
 
 
-def _is_ours(path: Path, run: str) -> bool:
+def _is_ours(path: Path, owner: str) -> bool:
+    """Whether a style file is one of the run with this secret."""
     try:
-        return bool(checkpoints.read_document(path).training.get("run") == run)
+        return bool(owner) and checkpoints.read_document(path).training.get("owner") == owned(owner)
     except UserError:
         return False
 
 
-def _check_out(out: Path, overwrite: bool, run: str) -> None:
+def _check_out(out: Path, overwrite: bool, owner: str) -> None:
     if out.suffix != ".safetensors":
         raise UserError(f"out={out}: a style file's name ends in .safetensors")
     # a link that leads nowhere is there, too
-    if os.path.lexists(out) and not overwrite and not _is_ours(out, run):
+    if os.path.lexists(out) and not overwrite and not _is_ours(out, owner):
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
 
 
@@ -351,12 +364,13 @@ def _way_on(export: _Export, module: StyleTransfer, kept: int | None, run_dir: P
         run_dir: the run's folder.
     """
     if kept == module.step:
-        return f"the training itself is safe, and  python train.py resume={run_dir}  exports it"
+        return f"the training itself is safe, and  {_again(run_dir, export.parts.settings.out)}  exports it"
     for folder in (run_dir, Path(tempfile.gettempdir())):
         with suppress(UserError):
             return f"the style file is {export.write(folder / f'{run_dir.name}-{export.path.name}', module)} instead"
-    if (run_dir / RESUME_FILE).is_file():
-        return f"mend that, and  python train.py resume={run_dir}  goes on from the last step that was kept"
+    if (run_dir / resume_file.NAME).is_file():
+        again = _again(run_dir, export.parts.settings.out)
+        return f"mend that, and  {again}  goes on from the last step that was kept"
     return "the resume file could not be written either, so mend that and train anew"
 
 
@@ -397,6 +411,7 @@ def _report(
     skipped: list[str],
     stopped: bool,
     run_dir: Path,
+    out: str | None,
 ) -> None:
     log.info("%s after %d steps in %s", "stopped" if stopped else "done", module.step, duration(module.elapsed))
     log.info("held-out loss: %s", "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if "/" not in k))
@@ -412,6 +427,6 @@ def _report(
         if len(skipped) > 10:
             log.info("  and %d more", len(skipped) - 10)
     if stopped:
-        log.info("go on with   python train.py resume=%s", run_dir)
+        log.info("go on with   %s", _again(run_dir, out))
     log.info("style file   %s (%.2f MB)", path, path.stat().st_size / 1e6)
     log.info("paint with   python infer.py ckpt=%s input=photo.jpg", path)

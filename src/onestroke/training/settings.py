@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from onestroke.documents import is_name
 from onestroke.errors import UserError
 from onestroke.training.module import Recipe
 
@@ -99,7 +100,7 @@ class StyleSettings:
             UserError: for a name that can't name a file, an own picture under a shipped style's name, or wrong types.
         """
         name, image = style["name"], style["image"]
-        if not isinstance(name, str) or not name or any(c in name for c in '/\\:*?"<>|\n') or name.startswith("."):
+        if not is_name(name) or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
             raise UserError(f"style.name must be usable as a file name, such as my_style, not {name!r}")
         pictures = [] if image is None else image if isinstance(image, list) else [image]
         if not all(isinstance(p, str) and p for p in pictures):

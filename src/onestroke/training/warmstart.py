@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onestroke
 from onestroke import checkpoints
-from onestroke.errors import UserError
+from onestroke.errors import UserError, printable
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import conditioning_of, tables_of
@@ -84,8 +84,8 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"init={init} holds another network ({painter.network['name']} {painter.network['args']}) than this run's; "
-            "choose the same with network=..., or leave init out"
+            f"init={init} holds another network ({painter.network['name']} {printable(painter.network['args'])}) than "
+            "this run's; choose the same with network=..., or leave init out"
         ) from error
 
 

@@ -1,0 +1,254 @@
+"""The resume file, `last.ckpt`: read without trust, checked against the run that it is to go on with.
+
+Lightning writes it. It is never given to Lightning to read: what was checked here is what the trainer gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from onestroke import documents, torchfiles
+from onestroke.errors import UserError, printable
+
+NAME = "last.ckpt"
+KEY = "onestroke"
+_MAX_BYTES = 2 * 2**30
+_COUNT = 2**53
+_PASSED_ON = (
+    "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
+    "lr_schedulers", "PhotoBatches", KEY,
+)  # fmt: skip
+# what each optimizer keeps of a parameter: Muon of matrices and of others, Adam
+_KEPT = ({"momentum"}, {"step", "mean", "square"}, {"step", "exp_avg", "exp_avg_sq"})
+
+
+@dataclass(frozen=True)
+class ResumeFile:
+    """What a resume file holds, as far as that can be said without building the run.
+
+    config: what the run was started with. checkpoint: all that Lightning gets.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    checkpoint: dict[str, Any]
+
+    @property
+    def owner(self) -> str:
+        """What only the run itself knows, by which it tells its own style file; empty for runs older than that."""
+        return str(self.checkpoint[KEY].get("owner", ""))
+
+
+def owned(owner: str) -> str:
+    """What a style file says of its run's `owner`: everybody may read it, and nobody can tell the owner from it."""
+    return hashlib.sha256(owner.encode()).hexdigest()
+
+
+def read(path: Path) -> ResumeFile:
+    """Read a resume file; nothing in it is built or run.
+
+    Raises:
+        UserError: for files that are damaged, of another kind, or lack what every resume file has.
+    """
+    try:
+        loaded = torchfiles.read(path, _MAX_BYTES)
+        if not isinstance(loaded, dict) or not isinstance(loaded.get(KEY), dict):
+            raise torchfiles.NotPlain("it is another program's")
+        own = loaded[KEY]
+        config = json.loads(own["config"]) if isinstance(own.get("config"), str) else None
+        if not isinstance(config, dict):
+            raise torchfiles.NotPlain("it has no config")
+        documents.check(config)
+    except (torchfiles.NotPlain, documents.NoDocument, ValueError, RecursionError) as error:
+        raise UserError(f"resume: {path} is not a whole resume file of OneStroke: {printable(error)}") from error
+    _check_fields(path, loaded)
+    return ResumeFile(path, config, {key: loaded[key] for key in _PASSED_ON if key in loaded})
+
+
+def check_weights(file: ResumeFile, name: str, network: nn.Module) -> None:
+    """See that the file has the weights of a network, all finite, before memory is taken for it.
+
+    Args:
+        name: `network` or `ema`.
+        network: of the run, on any device, the meta device too.
+
+    Raises:
+        UserError: where they are missing, others, or no numbers.
+    """
+    state = file.checkpoint["state_dict"]
+    prefix = f"{name}."
+    expected = {prefix + key: tensor for key, tensor in network.state_dict().items()}
+    found = {key: tensor for key, tensor in state.items() if key.startswith(prefix)}
+    for key in sorted(expected.keys() | found.keys()):
+        if key not in expected or key not in found:
+            _wrong(file, f"{printable(key)} is {'missing' if key in expected else 'none of its network'}")
+        _check_tensor(file, printable(key), found[key], expected[key])
+
+
+def check(file: ResumeFile, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """See that the file fits the run that was built from its config, so that nothing of it can fail later on.
+
+    Args:
+        module: of the run, not yet trained.
+        optimizer: a new one of the run.
+
+    Raises:
+        UserError: what of it does not fit.
+    """
+    expected, found = module.state_dict(), file.checkpoint["state_dict"]
+    if expected.keys() != found.keys():
+        _wrong(file, f"its weights go by other names, such as {printable(min(expected.keys() ^ found.keys()))}")
+    for key, tensor in found.items():
+        _check_tensor(file, key, tensor, expected[key])
+    _check_optimizer(file, optimizer)
+    loops = file.checkpoint["loops"]
+    quieten()
+    trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    for name in ("fit_loop", "validate_loop", "test_loop", "predict_loop"):
+        if name in loops and not _alike(getattr(trainer, name).state_dict(), loops[name]):
+            _wrong(file, f"its {name} is not one of the trainer's")
+
+
+def _check_fields(path: Path, loaded: Mapping[str, Any]) -> None:
+    """The kinds of all that stands beside weights and config."""
+    own = loaded[KEY]
+    whole, number = documents.is_whole, documents.is_number
+    version = loaded.get("pytorch-lightning_version")
+    checks: dict[str, Callable[[], bool]] = {
+        "step": lambda: whole(own.get("step"), 0, _COUNT),
+        "elapsed": lambda: number(own.get("elapsed"), 0),
+        "skipped_steps": lambda: whole(own.get("skipped_steps"), 0, _COUNT),
+        "rollbacks": lambda: whole(own.get("rollbacks"), 0, _COUNT),
+        "lr_factor": lambda: number(own.get("lr_factor"), 1e-9, 1),
+        "moving": lambda: number(own.get("moving", 0), 0, 1),
+        "edges": lambda: own.get("edges") is None or number(own["edges"], 0),
+        "owner": lambda: isinstance(own.get("owner", ""), str),
+        "epoch": lambda: whole(loaded.get("epoch"), 0, 0),
+        "global_step": lambda: whole(loaded.get("global_step"), 0, _COUNT),
+        "pytorch-lightning_version": lambda: bool(
+            isinstance(version, str) and re.fullmatch(r"\d[\w.+-]{0,40}", version)
+        ),
+        "state_dict": lambda: _named(loaded.get("state_dict"), Tensor),
+        "loops": lambda: _named(loaded.get("loops"), dict),
+        "callbacks": lambda: _named(loaded.get("callbacks", {}), dict),
+        "optimizer_states": lambda: (
+            isinstance(loaded.get("optimizer_states"), list)
+            and len(loaded["optimizer_states"]) == 1
+            and isinstance(loaded["optimizer_states"][0], dict)
+        ),
+        "lr_schedulers": lambda: loaded.get("lr_schedulers") == [],
+        "PhotoBatches": lambda: loaded.get("PhotoBatches") == {"step": own.get("step")},
+    }
+    wrong = [name for name, sound in checks.items() if not sound()]
+    if wrong:
+        raise UserError(f"resume: {path} is not a whole resume file of OneStroke: its {wrong[0]} is missing or wrong")
+
+
+def _named(value: object, kind: type) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, kind) for k, v in value.items())
+
+
+def _wrong(file: ResumeFile, what: str) -> None:
+    raise UserError(f"resume: {file.path} does not fit the run that it says it is of: {what}")
+
+
+def _check_tensor(file: ResumeFile, name: str, found: object, expected: Tensor) -> None:
+    plain = isinstance(found, Tensor) and found.layout == torch.strided and not found.is_meta and not found.is_quantized
+    if not plain:
+        _wrong(file, f"{name} is no plain tensor")
+    assert isinstance(found, Tensor)
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        _wrong(
+            file,
+            f"{name} is {found.dtype} {tuple(found.shape)} and should be {expected.dtype} {tuple(expected.shape)}",
+        )
+    if not torch.isfinite(found).all():
+        _wrong(file, f"{name} is not finite; a style file of the run may be whole: start from it with init=")
+
+
+def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer) -> None:
+    new, stored = optimizer.state_dict(), file.checkpoint["optimizer_states"][0]
+    groups = stored.get("param_groups")
+    several = isinstance(groups, list) and len(groups) == len(new["param_groups"])
+    if not several or not isinstance(stored.get("state"), dict):
+        _wrong(file, "its optimizer has other parameters, or another kind")
+    for ours, theirs in zip(new["param_groups"], groups, strict=True):
+        if not isinstance(theirs, dict) or not _same_group(ours, theirs):
+            _wrong(file, "its optimizer has other parameters, or another kind")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    rules = [group.get("muon") for group in optimizer.param_groups for _ in group["params"]]
+    for number, kept in stored["state"].items():
+        if not documents.is_whole(number, 0, len(parameters) - 1) or not isinstance(kept, dict):
+            _wrong(file, "its optimizer remembers a parameter that there is not")
+        names = _KEPT[2] if rules[number] is None else _KEPT[0] if rules[number] else _KEPT[1]
+        if kept.keys() != names:
+            _wrong(file, "its optimizer remembers something else than this one needs")
+        for name, value in kept.items():
+            like = torch.zeros(()) if name == "step" else parameters[number]
+            _check_tensor(file, f"the optimizer's {name} of parameter {number}", value, like)
+
+
+def _same_group(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a group has the same parameters and options of the same kinds; torch's Adam fills in younger options."""
+    needed = ours.keys() if "muon" in ours else {"params", "lr", "betas", "eps"}
+    kinds = all(_alike(ours[key], theirs[key]) for key in ours if key in theirs)
+    return needed <= theirs.keys() and kinds and all(ours.get(k) == theirs.get(k) for k in ("params", "muon"))
+
+
+def _alike(template: Any, value: Any) -> bool:
+    """Whether a value has the kinds of a template, all the way down; numbers are finite, and counts not below 0."""
+    if isinstance(template, dict):
+        known = isinstance(value, dict) and value.keys() == template.keys()
+        return known and all(_alike(template[key], value[key]) for key in template)
+    if isinstance(template, list | tuple):
+        same = isinstance(value, list | tuple) and len(value) == len(template)
+        return same and all(map(_alike, template, value))
+    if isinstance(template, bool) or template is None:
+        return isinstance(value, type(template))
+    if isinstance(template, int):
+        return documents.is_whole(value, 0, _COUNT)
+    if isinstance(template, float):
+        return documents.is_number(value)
+    return isinstance(value, type(template))
+
+
+def quieten() -> None:
+    """What Lightning announces about devices is said by us in one line."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Checked(TorchCheckpointIO):
+    """Gives Lightning the resume file that was read and checked, and writes new ones as Lightning does."""
+
+    def __init__(self, file: ResumeFile) -> None:
+        super().__init__()
+        self.file = file
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """See Lightning."""
+        return self.file.checkpoint
+
+
+class Begun(pl.Callback):
+    """Knows whether the training has begun, so that all of a resume file has been taken over."""
+
+    def __init__(self) -> None:
+        self.begun = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begun = True

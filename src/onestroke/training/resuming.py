@@ -1,0 +1,95 @@
+"""What a resumed run goes on with: what its resume file says, as far as that may come from a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onestroke import documents
+from onestroke.errors import UserError, printable
+from onestroke.training import targets
+from onestroke.training.resume_file import NAME, read
+
+log = logging.getLogger(__name__)
+
+# of a run that is resumed: all else is fixed by what it was started with
+RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_every")
+_WRITES = ("out", "overwrite")  # say where is written, which a file that may come from anyone can't
+
+
+def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> tuple[dict[str, Any], Path]:
+    """The config of a run to go on with: what it was started with, but for what may change.
+
+    Args:
+        config: this command line's config, with `resume`, a run's folder or its resume file.
+        overrides: what the command line changed.
+        configs: the folder of the config groups.
+
+    Raises:
+        UserError: where there is nothing to resume, the command line changes what would make it another run, or the
+            file names what is to be built and nobody but the file names it.
+    """
+    path = Path(str(config["resume"])).expanduser()
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"resume: there is no file {path}; name a run's folder or its {NAME}")
+    for name in (NAME, "config.json", "train.log"):
+        if (path.parent / name).is_symlink():
+            raise UserError(
+                f"resume: {path.parent / name} is a link, and would be written to; put the file itself there"
+            )
+    stored = read(path).config
+    changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
+    repeated = _checked_changes({key.split(".")[0]: key for key in changed}, config, stored)
+    targets.check(stored, config, configs)
+    # an option that is younger than the run has its default
+    before = {key: _merged(key, config[key], stored[key]) for key in config if key in stored}
+    before |= {key: stored[key] for key in ("loss",) if key in stored}
+    before |= {key: config[key] for key in {*repeated, *_WRITES}}
+    _without_folders(before, stored, config)
+    return {**config, **before, "resume": str(path)}, path.parent
+
+
+def _checked_changes(changed: Mapping[str, str], config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """What of RESUMABLE was changed; all else has to be what it was."""
+    foreign = sorted(key for root, key in changed.items() if root not in (*RESUMABLE, *targets.OWN) and root != "hydra")
+    if foreign:
+        raise UserError(
+            f"a resumed run keeps its settings, so leave out {', '.join(foreign)} (only {', '.join(RESUMABLE)} "
+            "may change); to start from a style's weights under new settings, use init="
+        )
+    for group in targets.OWN:
+        if group in changed and config.get(group) != stored.get(group):
+            raise UserError(
+                f"a resumed run keeps its settings, so leave {changed[group]} out, or repeat all of {group} as the run "
+                f"was started with it: {printable(json.dumps(stored.get(group)), documents.TEXT)}"
+            )
+    return [root for root in changed if root in RESUMABLE]
+
+
+def _merged(key: str, default: Any, stored: Any) -> Any:
+    """A stored value of the kind that its default has; in a group, options that are missing have their default."""
+    if key in targets.OWN or not isinstance(default, Mapping):
+        return stored
+    if not isinstance(stored, Mapping):
+        raise UserError(f"resume: {key} should be a group of options, not {printable(stored)}")
+    return {**default, **{name: value for name, value in stored.items() if name in default}}
+
+
+def _without_folders(config: dict[str, Any], stored: Mapping[str, Any], named: Mapping[str, Any]) -> None:
+    """Say where the run writes now, if its file says something else: that counts where the command line says it."""
+    if stored.get("out") is not None and named["out"] is None:
+        log.warning(
+            "the run was started with out=%s; where to write is not taken from a resume file, so add that again, or "
+            "the style file goes to checkpoints/", printable(stored["out"]),
+        )  # fmt: skip
+    data = stored.get("data")
+    if isinstance(data, Mapping) and data.get("cache", "auto") not in ("auto", None) and data != named["data"]:
+        log.warning(
+            "the run was started with data.cache=%s; where to write is not taken from a resume file, so its photos are "
+            "kept as with data.cache=auto", printable(data["cache"]),
+        )  # fmt: skip
+        config["data"] = {**data, "cache": "auto"}

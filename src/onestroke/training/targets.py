@@ -1,0 +1,118 @@
+"""Which classes a resume file may name.
+
+A resume file may come from anyone, and what its config names is built. So it may name what is listed here; of a user's
+own, only what the command line or a file in configs/ names again, in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from onestroke.data.photos import Photos
+from onestroke.data.scenes import Scenes
+from onestroke.errors import UserError, printable
+from onestroke.losses.content import Content
+from onestroke.losses.gram import Gram
+from onestroke.losses.grid import Grid
+from onestroke.losses.raw import RawContent, RawGram
+from onestroke.losses.tv import TotalVariation
+from onestroke.networks.listed import NETWORKS
+
+
+def _paths(*classes: type) -> frozenset[str]:
+    return frozenset(f"{one.__module__}.{one.__qualname__}" for one in classes)
+
+
+OWN = {
+    "network": _paths(*NETWORKS.values()),
+    "loss": _paths(Content, Gram, Grid, RawContent, RawGram, TotalVariation),
+    "data": _paths(Photos, Scenes),
+}
+"""OneStroke's own, by the group of the config that may name them."""
+_TARGET = "_target_"
+
+
+def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) -> None:
+    """Look at all that a stored config names, before anything is built from it.
+
+    Args:
+        stored: the config of a resume file.
+        named: this command line's config, composed from `configs`.
+        configs: the folder of the config groups.
+
+    Raises:
+        UserError: where it names what is neither OneStroke's own nor named again.
+    """
+    parts = dict(_parts(stored))
+    again = dict(_parts(named))
+    for key, value in stored.items():
+        if key not in OWN and _special(value):
+            raise UserError(f"resume: {printable(key)} has no place for {_special(value)}, and is not built")
+    for place, part in parts.items():
+        if part == again.get(place):
+            continue  # all of it is the user's
+        _check_part(place, part, again.get(place), configs)
+
+
+def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is built of a config, by its place: network, data, and each loss."""
+    yield "network", config.get("network")
+    yield "data", config.get("data")
+    losses = config.get("loss") or {}
+    if not isinstance(losses, Mapping):
+        raise UserError("resume: loss is no group of losses")
+    yield from ((f"loss.{name}", part) for name, part in losses.items())
+
+
+def _check_part(place: str, part: Any, again: Any, configs: Path) -> None:
+    group = place.split(".")[0]
+    where = printable(place)
+    target = part.get(_TARGET) if isinstance(part, Mapping) else None
+    if not isinstance(target, str):
+        raise UserError(f"resume: {where} names nothing that could be built")
+    rest = {key: value for key, value in part.items() if key != _TARGET}
+    if _special(rest):
+        raise UserError(
+            f"resume: {where} holds {_special(rest)}, which a resume file may not bring; if it is yours, repeat "
+            f"{group}=... as the run was started"
+        )
+    same = isinstance(again, Mapping) and again.get(_TARGET) == target
+    if target not in OWN[group] and not same and target not in set(_kept(configs / group, place)):
+        raise UserError(
+            f"resume: {where} is {printable(target)}, which is none of OneStroke's own, and a resume file may come "
+            f"from anyone: if it is yours, repeat what the run was started with, {group}=<its name in configs/{group}/>"
+        )
+
+
+def _special(value: Any) -> str:
+    """The first of what Hydra would act on instead of passing it on: keys such as _target_, and ${...}; or nothing."""
+    waiting = [value]
+    for one in waiting:  # grows meanwhile
+        if isinstance(one, Mapping):
+            found = [key for key in one if str(key).startswith("_") and str(key).endswith("_")]
+            if found:
+                return printable(found[0])
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and "${" in one:
+            return printable(one)
+    return ""
+
+
+def _kept(folder: Path, place: str) -> Iterator[str]:
+    """The targets that a group's files in configs/ name, in the same place."""
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        except (OmegaConfBaseException, OSError, ValueError):
+            continue
+        for name in place.split(".")[1:]:
+            config = config.get(name) if isinstance(config, dict) else None
+        if isinstance(config, dict) and isinstance(config.get(_TARGET), str):
+            yield config[_TARGET]
