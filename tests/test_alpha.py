@@ -144,3 +144,11 @@ def test_a_mask_is_luminance_times_alpha_of_the_photos_aspect(tmp_path: Path) ->
     assert grey(str(tmp_path / "mask.png"), 31, 61).shape == (1, 1, 31, 61)  # a pixel is what rounding takes
     with pytest.raises(UserError, match=r"mask\.png' has another aspect, 40 : 20, than the photo of 40 x 40"):
         grey(str(tmp_path / "mask.png"), 40, 40)
+
+
+def test_where_alpha_is_a_mask_colours_stay_as_they_are(tmp_path: Path) -> None:
+    path = written(tmp_path, rgba, 1)
+    picture = images.read(path, alpha_hides=False)
+    assert np.array_equal((picture.rgb[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), colours(1))
+    small = images.read(path, max_side=40, alpha_hides=False)
+    assert (small.rgb - images.fit(picture.rgb, max_side=40)).abs().max() < 1e-5

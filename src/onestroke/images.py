@@ -63,7 +63,12 @@ _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}
 _MAX_ASPECT = 8
 
 
-def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Picture:
+def read(
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
+    alpha_hides: bool = True,
+) -> Picture:
     """Decode a picture of any kind that is known, upright and converted to sRGB.
 
     16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored, and the
@@ -75,6 +80,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: i
         max_pixels: what its header may tell of at most.
         max_side: what the longer side is shrunk to where it is longer, None for its own size. That takes little more
             memory than the file's decoder does.
+        alpha_hides: False where alpha is no transparency but a mask, so that all colours are as the file has them.
 
     Raises:
         UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged
@@ -91,7 +97,7 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, max_side: i
         loaded = decoding.load(path, image, (2 * size[1], 2 * size[0]) if shrinks else None)
         if frames > 1:
             warnings.warn(decoding.several(name, image, frames), FramesWarning, stacklevel=2)
-        picture = decoding.to_picture(loaded, name, size if shrinks else None)
+        picture = decoding.to_picture(loaded, name, size if shrinks else None, alpha_hides)
     return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
 
 

@@ -217,7 +217,8 @@ def read(path: Path, place: Path, options: Options) -> Photo:
     # a link that leads nowhere is there, too
     if os.path.lexists(place) and not options.overwrite:
         raise Kept(f"{place} is there already: choose another output, or add overwrite=true")
-    return Photo(path, place, images.read(path, max_side=options.max_side))
+    # as a mask, alpha keeps what it hides as the photo has it
+    return Photo(path, place, images.read(path, max_side=options.max_side, alpha_hides=options.mask != "alpha"))
 
 
 class Kept(UserError):
@@ -277,7 +278,7 @@ class Easel:
             color=options.color,
             mask=mask,
             feather=options.feather,
-            alpha=alpha,
+            alpha=None if options.mask == "alpha" else alpha,
         )
 
     def _write(self, photo: Photo, painting: Tensor) -> None:

@@ -91,13 +91,14 @@ def fitting(height: int, width: int, *, short_side: int | None = None, max_side:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = None) -> Picture:
+def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = None, alpha_hides: bool = True) -> Picture:
     """Upright, in sRGB, with the alpha of any kind of transparency.
 
     Args:
         image: of any mode, loaded.
         name: what messages call it.
         size: height and width to shrink it to, in the orientation of the file; None for its own.
+        alpha_hides: False where alpha is no transparency but a mask, so that all colours stay.
 
     Raises:
         UserError: grey of more than 8 bits holds values outside of the range that it has.
@@ -106,8 +107,8 @@ def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = Non
     if size is None or size == source.size:
         pixels, cover = whole(source, turn)
     else:
-        pixels, cover = shrunk(source, *size, turn)
-    if cover is not None:
+        pixels, cover = shrunk(source, *size, turn, alpha_hides)
+    if cover is not None and alpha_hides:
         fill(pixels, cover)
     return Picture(pixels, cover)
 

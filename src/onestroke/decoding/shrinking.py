@@ -37,13 +37,16 @@ def _divided(planes: Tensor) -> tuple[Tensor, Tensor]:
     return (colours / alpha.clamp_min(_LEAST_ALPHA)).clamp_(0, 1), alpha.clamp(0, 1)
 
 
-def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None) -> tuple[Tensor, Tensor | None]:
-    """A source upright at a smaller size, as `resize` would make it of the whole; colours weighted by alpha.
+def shrunk(
+    source: Source, height: int, width: int, turn: Image.Transpose | None, weighted: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """A source upright at a smaller size, as `resize` would make it of the whole.
 
     Args:
         source: a loaded image.
         height, width: the size it gets, before the turn.
         turn: what brings it upright.
+        weighted: whether colours count as much as alpha lets see of them.
 
     Returns:
         float32 in [0, 1]: colours (1, C, height, width) and alpha (1, 1, height, width) or None, turned.
@@ -51,7 +54,7 @@ def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None
     planes = torch.zeros(source.channels + source.has_alpha, height, width)
     rows = _Rows(source.size[0], height)
     for top, strip, cover in source.strips():
-        values = torch.from_numpy(_premultiplied(strip, cover))[None]
+        values = torch.from_numpy(_planes(strip, cover, weighted))[None]
         narrow = F.interpolate(values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False)[
             0
         ]
@@ -59,17 +62,18 @@ def shrunk(source: Source, height: int, width: int, turn: Image.Transpose | None
         planes[:, first : first + len(weights)] += weights @ narrow
     if not source.has_alpha:
         return _upright(planes.clamp_(0, 1)[None], turn), None
-    colours, alpha = _divided(planes[None])
+    clamped = planes.clamp(0, 1)[None]
+    colours, alpha = _divided(planes[None]) if weighted else (clamped[:, :-1], clamped[:, -1:])
     return _upright(colours, turn), _upright(alpha, turn)
 
 
-def _premultiplied(colours: Array, cover: Array | None) -> Array:
-    """Colours times alpha, and alpha as the last plane where there is one: float32 in [0, 1]."""
+def _planes(colours: Array, cover: Array | None, weighted: bool) -> Array:
+    """Colours, times alpha where weighted, and alpha as the last plane where there is one: float32 in [0, 1]."""
     whole: Array = colours if cover is None else np.concatenate((colours, cover[None]))
     values = whole.astype(np.float32)
     if whole.dtype == np.uint8:
         values /= 255
-    if cover is not None:
+    if cover is not None and weighted:
         values[:-1] *= values[-1:]
     return values
 
