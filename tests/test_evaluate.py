@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from onestroke import styles
-from onestroke.apps.evaluate import main, parse
+from onestroke.apps.evaluate import finished, main, parse, read_photos
 from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import UserError
 from onestroke.evaluation.artefacts import blobs
-from onestroke.evaluation.measure import Measure, means, style_at
+from onestroke.evaluation.measure import Measure, fired, means, style_at
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -230,3 +230,30 @@ def test_what_cannot_be_measured_is_one_sentence(
         said = capsys.readouterr().err.strip().splitlines()
         assert words in said[-1]
         assert said[-1].startswith("onestroke: ")
+
+
+def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_path: Path) -> None:
+    for name in ("photos", "gridded", "banded", "sound"):
+        (tmp_path / name).mkdir()
+    for i in range(4):
+        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((240, 240), Image.Resampling.BICUBIC))
+        grid = np.where(np.add.outer(np.arange(240), np.arange(240)) % 2, 6, -6)[..., None]
+        strip = np.where(np.arange(240) < 16, 40, 0)[:, None, None]
+        for name, picture in (
+            ("photos", photo),
+            ("sound", photo),
+            ("gridded", photo + grid),
+            ("banded", photo + strip),
+        ):
+            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(tmp_path / name / f"p{i}.png")
+    options = parse(["outputs=x", "style=udnie", f"photos={tmp_path / 'photos'}", "size=64"])
+    photos, measure = read_photos(options), Measure(style_at("udnie", [], VGG(CARD_LAYERS)), VGG(CARD_LAYERS))
+    found = {}
+    for name in ("gridded", "banded", "sound"):
+        job = finished(str(tmp_path / name), options, photos, measure)
+        assert {picture.shape for picture in job.outputs.values()} == {(1, 3, 64, 64)}
+        found[name] = means([*job.faults.values(), job.own])
+    assert found["gridded"]["artefact/checkerboard"] > 20 and "checkerboard" in fired(found["gridded"])
+    assert "bands_among" in fired(found["banded"]) and "checkerboard" not in fired(found["banded"])
+    assert found["sound"]["artefact/bands_among"] == found["sound"]["artefact/checkerboard"] == 0
+    assert fired(found["sound"]) == []

@@ -158,7 +158,7 @@ def described(text: str) -> Painter:
     Raises:
         NoDocument: what of it is missing or wrong.
     """
-    return _parts(documents.parse(text))
+    return _painter(documents.parse(text))
 
 
 def _painter(document: Mapping[str, Any]) -> Painter:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   photos=FOLDER    photos that no painter was trained on; default: made-up scenes that are held out
   style=NAME       the style that is imitated: one that ships, or a picture; default: as the style file says
   count=4          how many photos, the first ones of the folder
-  size=256         shorter side in pixels at which all is painted and measured
+  size=256         shorter side in pixels at which all is painted and measured, but for artefacts of finished pictures,
+                   which are looked for at the pictures' own size
   strength=0.5     the dial of the objective, and of the painters that have one
   iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
   stability=true   paint moving pictures and made-up fields too (a minute or so more)
@@ -148,8 +150,8 @@ def _names(photos: list[Found]) -> list[str]:
     ]
 
 
-def match(folder: str, photos: Pictures) -> Pictures:
-    """The finished picture of each photo, brought to its size.
+def match(folder: str, photos: Collection[str]) -> dict[str, Path]:
+    """The finished picture of each photo, by the photo's name.
 
     Raises:
         UserError: for a photo that has none, or several.
@@ -157,21 +159,49 @@ def match(folder: str, photos: Pictures) -> Pictures:
     pictures = search([folder], LeftOut(), paintings=True)
     nested = any("/" in name for name in photos)
     stems = {p.path: (p.below / p.path.stem).as_posix() if nested else p.path.stem for p in pictures}
-    found: Pictures = {}
-    for name, photo in photos.items():
+    found: dict[str, Path] = {}
+    for name in photos:
         fitting = [path for path, stem in stems.items() if stem == name] or [
             path for path, stem in stems.items() if stem.startswith(name) and not stem[len(name)].isalnum()
         ]
         if len(fitting) != 1:
             what = "no picture" if not fitting else f"{len(fitting)} pictures"
             raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
-        found[name] = images.read(fitting[0]).resized(*photo.shape[-2:]).rgb
+        found[name] = fitting[0]
     return found
+
+
+def finished(folder: str, options: Options, photos: Pictures, measure: Measure) -> Job:
+    """The job of a folder of finished pictures: errors at the photos' size, artefacts at the pictures' own.
+
+    A grid of single pixels is gone once a picture is shrunk, so the photo is brought to the picture's size for those.
+
+    Raises:
+        UserError: as `match`, and for pictures that can't be read or are too small for the detectors.
+    """
+    assert options.style is not None and options.photos is not None
+    originals = search([options.photos], LeftOut())[: options.count]
+    paths = dict(zip(_names(originals), (photo.path for photo in originals), strict=True))
+    job = Job(Path(folder).name, measure, options.style, {"folder": folder}, {})
+    edges = []
+    for name, path in match(folder, photos).items():
+        read = images.read(path)
+        picture, photo = read.rgb, images.read(paths[name]).resized(*read.rgb.shape[-2:]).rgb
+        faults = artefacts.pair(picture, photo, spot=measure.style.spot)
+        job.faults[name] = {f"artefact/{fault}": value for fault, value in faults.items() if not math.isnan(value)}
+        edges.append(artefacts.edges_of(picture, photo))
+        job.outputs[name] = read.resized(*photos[name].shape[-2:]).rgb
+    bands = artefacts.bands_among(edges)
+    job.own = {} if bands is None else {"artefact/bands_among": bands}
+    return job
 
 
 @dataclass
 class Job:
-    """One painter to be measured: its name, style and pictures, and how it paints where it is a style file."""
+    """One painter to be measured: its name, style and pictures, and how it paints where it is a style file.
+
+    faults: of finished pictures, the artefacts of each at its own size. own: those of all of them together.
+    """
 
     name: str
     measure: Measure
@@ -179,6 +209,8 @@ class Job:
     facts: dict[str, Any]
     outputs: Pictures
     paint: Callable[[Tensor], Tensor] | None = None
+    faults: dict[str, dict[str, float]] = field(default_factory=dict)
+    own: dict[str, float] = field(default_factory=dict)
 
 
 def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
@@ -216,7 +248,7 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
     for folder in options.outputs:
         assert options.style is not None
         eye = measure(options.style, 256)
-        found.append(Job(Path(folder).name, eye, options.style, {"folder": folder}, match(folder, photos)))
+        found.append(finished(folder, options, photos, eye))
     return found
 
 
@@ -242,6 +274,8 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
         for name, output in job.outputs.items():
             tell(f"{job.name}: {name}", done, total)
             metrics = job.measure.all(output, photos[name], options.lpips)
+            if name in job.faults:
+                metrics = {k: v for k, v in metrics.items() if not k.startswith("artefact/")} | job.faults[name]
             trace = reference(job.measure, photos[name], metrics["total"], options.iterations, folder)
             if trace is not None:
                 metrics["iterations"] = min(iterations_to(trace, metrics["total"]), float(trace.iterations))
@@ -249,7 +283,7 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
             picture = None if trace is None else trace.picture.clamp(0, 1)
             rows.append(Row(name, photos[name], output, picture, metrics))
             done += 1
-        own = {}
+        own = dict(job.own)
         if job.paint is not None and options.stability:
             tell(f"{job.name}: stability", done, total)
             own = {f"stability/{k}": v for k, v in stability(job.paint, list(photos.values())[:2]).items()}

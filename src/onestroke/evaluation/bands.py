@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +47,50 @@ def bands_of(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, floa
                 shift = (band.mean(dim=1) - same.mean(dim=1)) / deviation
                 found[name].append(torch.cat([shift, (_contrast(band) / _contrast(same)).log()[None]]))
     return {name: float(torch.stack(each).mean(dim=0).abs().max()) for name, each in found.items()}
+
+
+Edges = Tensor
+"""Of one picture, what differs along each edge: (4 edges, widths, 4), the channels' means and the contrast."""
+
+_WIDTHS = (8, 16, 32)
+_FEWEST = 4
+_DOUBT = 2.0  # standard errors
+
+
+def edges_of(output: Tensor, photo: Tensor) -> Edges:
+    """How the strip along each edge differs from the strip beside it, in a painting and not in its photo.
+
+    Args:
+        output, photo: (1, 3, H, W) in [0, 1].
+    """
+    found = []
+    for image in (output[0], photo[0]):
+        deviation = image.std() + _LEAST
+        rows = []
+        for turned in (image, image.flip(1), image.transpose(1, 2), image.transpose(1, 2).flip(1)):
+            for width in (min(w, turned.shape[1] // 4) for w in _WIDTHS):
+                outer, inner = turned[:, :width].flatten(1), turned[:, width : 2 * width].flatten(1)
+                shift = (outer.mean(dim=1) - inner.mean(dim=1)) / deviation
+                rows.append(torch.cat([shift, (_contrast(outer) / _contrast(inner)).log()[None]]))
+        found.append(torch.stack(rows).view(4, len(_WIDTHS), 4))
+    return found[0] - found[1]
+
+
+def bands_among(pictures: Sequence[Edges]) -> float | None:
+    """Bands of a painter of whom there are finished pictures only: what lies along an edge of all of them alike.
+
+    Args:
+        pictures: see `edges_of`.
+
+    Returns:
+        The largest mean difference beyond what chance explains (two standard errors), in the units of `bands_of`; None
+        for fewer than 4 pictures, which can't tell a painter's habit from what is in a picture.
+    """
+    if len(pictures) < _FEWEST:
+        return None
+    each = torch.stack(list(pictures))
+    error = each.std(dim=0) / len(each) ** 0.5
+    return float((each.mean(dim=0).abs() - _DOUBT * error).clamp_min(0).max())
 
 
 def _contrast(band: Tensor) -> Tensor:
