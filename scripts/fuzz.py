@@ -26,7 +26,7 @@ import time  # noqa: E402
 from collections import Counter  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from dataclasses import dataclass, field  # noqa: E402
-from itertools import count  # noqa: E402
+from itertools import count, islice  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from fuzzing import child  # noqa: E402
@@ -133,7 +133,7 @@ def fuzz(
     report, began = Report(), time.monotonic()
     drawn = cases(kind, folder, seed, count() if most is None else range(most))
     while True:
-        some = [case for case, _ in zip(drawn, range(_ROUND), strict=False)]
+        some = list(islice(drawn, _ROUND))
         for result in child.run(kind, some, folder, jobs, limits):
             report.add(result)
         report.seconds = time.monotonic() - began

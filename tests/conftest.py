@@ -18,6 +18,8 @@ from PIL import Image
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+# tests import it without the product, which sees to that
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

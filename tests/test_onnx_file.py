@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -324,3 +327,24 @@ def test_memory_that_is_short_is_one_sentence_for_onnx_too(
     monkeypatch.setattr(stylizer.backend, "paint", lambda image: pytest.fail("memory was taken first"))
     with pytest.raises(UserError, match=r"400 x 300 needs about 0.0 GiB to paint and 0.0 GiB are free; .*max_side="):
         stylizer(np.zeros((300, 400, 3), np.uint8))
+
+
+def test_onnx_runtime_neither_tells_its_makers_anything_nor_keeps_a_number_for_the_machine(
+    sound: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "sound.onnx").write_bytes(sound)
+    names = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    places = {name: tmp_path / name for name in names}
+    for place in places.values():
+        place.mkdir()
+    code = (
+        "import sys, numpy\n"
+        "from onestroke import Stylizer\n"
+        "Stylizer(sys.argv[1])(numpy.zeros((7, 9, 3), 'uint8'))"
+    )  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    environment |= {name: str(place) for name, place in places.items()}
+    command = [sys.executable, "-B", "-c", code, str(tmp_path / "sound.onnx")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path for place in places.values() for path in place.rglob("*")] == []

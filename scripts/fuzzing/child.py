@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -171,7 +172,7 @@ def _work(kind: Kind, cases: list[Case], folder: Path, limits: Limits, pipe: int
         place = folder / f"child{os.getpid()}"
         place.mkdir()
         os.chdir(place)
-        os.environ["TMPDIR"] = os.environ["XDG_CACHE_HOME"] = str(place)
+        os.environ["TMPDIR"] = os.environ["XDG_CACHE_HOME"] = tempfile.tempdir = str(place)
         crashes = open("faults", "w", encoding="utf-8")  # until the end of the process
         faulthandler.enable(crashes)
         silence = os.open(os.devnull, os.O_WRONLY)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -20,6 +19,7 @@ from fuzzing.cases import Change, Kind
 from onestroke import checkpoints
 from onestroke.inference import graph
 from onestroke.inference.core import trace
+from onestroke.inference.packages import require
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
@@ -293,10 +293,9 @@ def use(path: Path, rng: Random) -> None:
             raise AssertionError(f"{tuple(photo.shape)} was painted as {painted.dtype} {tuple(painted.shape)}")
 
 
-def warm(folder: Path) -> None:
-    """No session is opened here, as that starts threads; the imports above are what takes long."""
-    assert folder.is_dir()
-    onnxruntime.disable_telemetry_events()
+def warm(_: Path) -> None:
+    """Import what takes long; no session is opened, as that may start threads."""
+    require("onnxruntime", "onnx")
 
 
 KIND = Kind("onnx", make, lambda _: CHANGES, use, warm)

@@ -25,6 +25,10 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 
 SIZE = (61, 43)
+_SMALL = (40, 32)  # of those that are put together here
+# of interlaced PNG: the first pixel, and the distance to the next
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_LARGE = 3_000  # pixels a side
 _MOST_FOR_PILLOW = 4_000_000  # pixels, of a picture that is opened by Pillow alone
 _STYLE = "style.safetensors"
 # without those for which Pillow starts other programs
@@ -139,18 +143,26 @@ def make(folder: Path) -> None:
 
 
 def _hand_made(folder: Path) -> None:
-    """What Pillow reads and doesn't write: interlaced PNG, TIFF of 12 bits a sample, of MinIsWhite, BigTIFF."""
-    row = bytes([0, *range(8)])
-    picture = b"".join(_chunk(b"IDAT", zlib.compress(row * 15)) for _ in range(1))
+    """What Pillow reads and doesn't write: interlaced PNG, TIFF of 12 bits a sample, of MinIsWhite."""
     for depth, colour in ((8, 0), (2, 0), (8, 3)):
-        head = struct.pack(">IIBBBBB", 8, 8, depth, colour, 0, 0, 1)
+        head = struct.pack(">IIBBBBB", *_SMALL, depth, colour, 0, 0, 1)
         palette = _chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
-        content = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + palette + picture + _chunk(b"IEND", b"")
+        pixels = _chunk(b"IDAT", zlib.compress(b"".join(_interlaced(depth))))
+        content = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + palette + pixels + _chunk(b"IEND", b"")
         (folder / f"interlaced{depth}{colour}.png").write_bytes(content)
+    width, height = _SMALL
     for name, bits, white in (("bits12.tif", 12, 1), ("white8.tif", 8, 0), ("white16.tif", 16, 0)):
-        pixels = bytes(range(240)) * (bits * 16 * 10 // 8 // 240 + 1)
-        tags = {256: 16, 257: 10, 258: bits, 259: 1, 262: white, 273: 200, 277: 1, 278: 10, 279: bits * 16 * 10 // 8}
-        (folder / name).write_bytes(_tiff(tags, pixels))
+        size = width * height * bits // 8
+        tags = {256: width, 257: height, 258: bits, 259: 1, 262: white, 273: 200, 277: 1, 278: height, 279: size}
+        (folder / name).write_bytes(_tiff(tags, (bytes(range(240)) * 40)[:size]))
+
+
+def _interlaced(depth: int) -> Iterator[bytes]:
+    """The rows of the seven passes, each with its filter."""
+    for x, y, across, down in _PASSES:
+        columns, rows = -(-(_SMALL[0] - x) // across), -(-(_SMALL[1] - y) // down)
+        for row in range(rows):
+            yield bytes([row % 3]) + bytes(i % 16 for i in range((columns * depth + 7) // 8))
 
 
 def _tiff(tags: Mapping[int, int], pixels: bytes) -> bytes:
@@ -452,12 +464,12 @@ def warm(folder: Path) -> None:
 
 
 def use(path: Path, rng: Random) -> None:
-    """The ways of a picture into the product; what was told first is raised at the end."""
-    ways: list[Callable[[], None]] = [lambda: _read(path, rng), lambda: _trained_on(path, rng)]
-    if rng.random() < 0.3:
-        ways.append(lambda: _given_by_pillow(path))
-    if rng.random() < 0.2:
-        ways.append(lambda: _unit(grey(str(path), 16, 20), 1))
+    """One way or the other of a picture into the product; what was told first is raised at the end."""
+    ways: list[Callable[[], None]] = [lambda: _read(path, rng)]
+    if rng.random() < 0.5:
+        ways = [lambda: _trained_on(path, rng)]
+        if rng.random() < 0.5:
+            ways.append(lambda: _given_by_pillow(path))
     if rng.random() < 0.1:
         ways.append(lambda: _found(path))
     rng.shuffle(ways)
@@ -484,12 +496,16 @@ def _read(path: Path, rng: Random) -> None:
     if rng.random() < 0.3 and "max_side" in inspect.signature(images.read).parameters:
         options["max_side"] = rng.choice((1, 20, 200))
     picture = images.read(path, **options)
-    _unit(picture.rgb, 3)
-    if picture.alpha is not None:
-        _unit(picture.alpha, 1)
     side = max(picture.height, picture.width)
     if options and side > options["max_side"]:
         raise AssertionError(f"max_side={options['max_side']} gave {side}")
+    if side > _LARGE:
+        return  # as floats it takes more memory, for which painting asks before
+    _unit(picture.rgb, 3)
+    if picture.alpha is not None:
+        _unit(picture.alpha, 1)
+    if rng.random() < 0.3:
+        _unit(grey(str(path), picture.height, picture.width), 1)
     if rng.random() < 0.15 and side < 700:
         painted = _stylizers[0].paint(picture.rgb, color=rng.choice(("style", "photo", "match")))
         if painted.shape != picture.rgb.shape:
@@ -497,7 +513,7 @@ def _read(path: Path, rng: Random) -> None:
 
 
 def _trained_on(path: Path, rng: Random) -> None:
-    side = rng.choice((32, 32, 64, 256))
+    side = rng.choice((16, 32, 64))
     array = images.read_training(path, side)
     if array.dtype != np.uint8 or array.ndim != 3 or min(array.shape[:2]) != side or array.shape[2] != 3:
         raise AssertionError(f"a training picture of {array.dtype} {array.shape}")

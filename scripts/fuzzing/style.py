@@ -56,7 +56,7 @@ def network(made: type[nn.Module], arguments: Mapping[str, Any], seed: int = 0) 
         built = made(**arguments)
         for parameter in built.parameters():
             if parameter.ndim > 1:
-                nn.init.normal_(parameter, 0, 0.1)
+                nn.init.normal_(parameter, 0, 0.03)
     return built.eval().requires_grad_(False)
 
 
@@ -216,8 +216,8 @@ def _shown(path: Path) -> None:
 def _painted(path: Path, rng: Random) -> None:
     document = checkpoints.read_document(path)
     names = document.styles
-    mix = rng.choice((None, names[0], names[-1], ",".join(names[:3]), f"{names[0]}:0.3,{names[-1]}:0.7"))
-    mix = names[rng.randrange(len(names))] if mix is None and len(names) > 1 else mix
+    chosen = rng.choice(([], names[:1], names[-1:], names[:3], [f"{name}:0.3" for name in names[::2]]))
+    mix = ",".join(chosen or names[:1]) if chosen or len(names) > 1 else None
     given = document.network["args"].get("dials")
     controls = given if isinstance(given, list | tuple) else ()
     strength = rng.choice((None, 0.0, 0.3, 1.0)) if "strength" in controls else None
