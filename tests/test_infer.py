@@ -681,6 +681,9 @@ def test_the_memory_is_looked_at_first(
     monkeypatch.setattr("onestroke.inference.stylizer.free_on", lambda device: needed / 4)
     assert "200 x 100 needs about 0.0 GiB" in (err := refused("input=photo.png"))
     assert err.endswith("max_side=100\n")
+    with monkeypatch.context() as before_it_is_floats:
+        before_it_is_floats.setattr(images.Picture, "rgb", property(lambda _: pytest.fail("four times the memory")))
+        assert "200 x 100 needs about" in refused("input=photo.png")
     assert infer("input=photo.png", "max_side=100")[0] == 0, "what is advised works"
     monkeypatch.undo()
     assert free_on(torch.device("cpu")) > 2**20

@@ -269,6 +269,8 @@ class Easel:
 
     def _painted(self, photos: list[Photo]) -> Tensor:
         options, size = self.options, photos[0].picture.size
+        # before the pixels become floats, of which one photo may be more than is free
+        self.stylizer.check_memory(len(photos), *size, mapped=options.style_map is not None)
         alphas = [photo.picture.alpha for photo in photos]
         alpha = torch.cat([torch.ones(1, 1, *size) if own is None else own for own in alphas])
         mask = alpha if options.mask == "alpha" else None if options.mask is None else grey(options.mask, *size)

@@ -89,7 +89,7 @@ class Stylizer:
             UserError: for a picture of another shape, kind or range, or too large for the memory.
         """
         if isinstance(picture, Image.Image):
-            self._check_memory(1, picture.height, picture.width)
+            self.check_memory(1, picture.height, picture.width)
             decoded = images.from_pil(picture)
             return images.to_pil(self.paint(decoded.rgb, alpha=decoded.alpha, **finish), decoded.alpha)
         if isinstance(picture, np.ndarray):
@@ -143,7 +143,7 @@ class Stylizer:
                 raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
         if color not in COLOURS:
             raise UserError(f"color={color}: {near(color, COLOURS)}")
-        self._check_memory(len(image), height, width, style_map is not None)
+        self.check_memory(len(image), height, width, style_map is not None)
         with _memory_told(height, width):
             painted = self._painted(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
@@ -184,7 +184,7 @@ class Stylizer:
         if 0 in array.shape:
             raise UserError(f"there is nothing to paint in an array of shape {array.shape}")
         colours = np.repeat(array[:, :, None], 3, axis=2) if grey else array
-        self._check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
+        self.check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
         batch = colours[None] if colours.ndim == 3 else colours
         # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
         planes = torch.from_numpy(batch.astype(np.uint8 if whole else np.float32, order="C")).permute(0, 3, 1, 2)
@@ -200,8 +200,16 @@ class Stylizer:
             result = np.concatenate((result, batch[..., 3:]), axis=-1)
         return result if array.ndim == 4 else result[0]
 
-    def _check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
-        """Refuse what the system would have to kill us for, before anything is taken."""
+    def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
+        """Refuse what the system would have to kill us for, before anything is taken.
+
+        Args:
+            count, height, width: how many pictures at once, and their size.
+            mapped: whether a style_map goes with them.
+
+        Raises:
+            UserError: painting them takes more memory than is free.
+        """
         with _memory_told(height, width):
             needed, free = self._needed(count, height, width, mapped), free_on(self.device)
             if needed <= free:
