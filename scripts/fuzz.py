@@ -19,6 +19,7 @@ import sys
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # which the product sets, and the watch would tell of
 
 import importlib  # noqa: E402
 import tempfile  # noqa: E402

@@ -159,6 +159,18 @@ def test_show_prints_the_document(small: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.startswith("usage: ")
 
 
+def test_show_of_a_document_that_would_fill_the_memory_when_indented_is_its_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep: Any = [0] * 1_000_000
+    for _ in range(50):
+        deep = [deep]
+    path = written(tmp_path / "deep.safetensors", training={"config": deep})
+    assert checkpoints.main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "Große Welle" in said and len(said) < 250_000
+
+
 def test_finite_keeps_what_json_can_hold() -> None:
     numbers = {"a": 1.5, "b": float("nan"), "c": float("inf"), "d": -0.0}
     assert checkpoints.finite(numbers) == {"a": 1.5, "d": -0.0}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onestroke import styles
+from onestroke.errors import UserError
 from onestroke.losses.objective import Term
 from onestroke.training.run import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings
@@ -68,3 +69,10 @@ def test_total_variation_is_off_unless_asked_for() -> None:
 
 def _root(name: str, tmp_path: Path) -> list[str]:
     return [] if name == "scenes" else [f"data.root={tmp_path}"]
+
+
+@pytest.mark.parametrize("key", ["steps", "lr", "schedule", "betas", "measure", "init"])
+def test_a_value_of_megabytes_is_told_in_a_line(key: str) -> None:
+    with pytest.raises(UserError, match=key) as raised:
+        Settings.of({**composed(), key: [{}] * 100_000})
+    assert len(str(raised.value)) < 400

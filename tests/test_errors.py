@@ -26,6 +26,13 @@ def test_near_names_three_at_most() -> None:
     assert near("style", [f"style{i}" for i in range(9)]).count("'style") == 3
 
 
+def test_a_message_is_as_long_as_a_sentence_whatever_it_quotes() -> None:
+    told = str(UserError("first\n" + "x" * 3_000_000 + "\n\x1b[2Jlast"))
+    first, long, last = told.split("\n")
+    assert (first, last) == ("first", "\\u001b[2Jlast")
+    assert long == "x" * 2000 + "... (3000000 characters)"
+
+
 def says(message: str) -> Callable[[], object]:
     def check() -> object:
         raise UserError(message)

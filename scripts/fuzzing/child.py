@@ -25,7 +25,7 @@ from onestroke.errors import UserError
 
 SOUND = ("ok", "told")
 MIB = 2**20
-_LONGEST_MESSAGE = 2_000
+_LONGEST_MESSAGE, _LONGEST_LINE = 20_000, 2_100
 _BATCH = 40  # cases that share a child, since a fork of a process with torch in it takes 10 ms and more
 
 
@@ -239,7 +239,9 @@ def _judged(
         outcome = "exception"
     else:
         says = str(error)
-        clear = len(says) <= _LONGEST_MESSAGE and all(c.isprintable() or c == "\n" for c in says)
+        lines = says.split("\n")
+        clear = len(says) <= _LONGEST_MESSAGE and max(map(len, lines)) <= _LONGEST_LINE
+        clear = clear and all(line.isprintable() for line in lines)
         outcome = "message" if not clear else "told" if case.changes else "refused"
     return {"outcome": outcome, "says": says[:5_000], "where": where, "trace": trace[-20_000:]}
 

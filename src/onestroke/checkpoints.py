@@ -39,6 +39,7 @@ from onestroke.networks.listed import NETWORKS
 
 FORMAT = 1
 MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
+_SHOWN = 200_000  # characters of a document; that of a run has 5,000
 _KINDS = ("F16", "BF16", "F32", "F64")  # of weights, as safetensors names them
 
 
@@ -347,12 +348,16 @@ def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", o
 
 
 def show(path: Path) -> str:
-    """What a style file says of itself, as JSON that any terminal may print.
+    """What a style file says of itself, as JSON that any terminal may print; of more than any run says, the beginning.
 
     Raises:
         UserError: as `read_document`.
     """
-    return escaped(json.dumps(asdict(read_document(path)), indent=2, ensure_ascii=False), keep="\n")
+    document = asdict(read_document(path))
+    dense = json.dumps(document, ensure_ascii=False)
+    if len(dense) > _SHOWN:  # indented, a document of 4 MiB could come to hundreds
+        return printable(dense, _SHOWN)
+    return escaped(json.dumps(document, indent=2, ensure_ascii=False), keep="\n")
 
 
 def main(arguments: list[str]) -> int:

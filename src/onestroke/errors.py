@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
+_LINE = 2000  # characters of a message's line, which may quote whatever a file holds
 _LONGEST = 200  # of a name that is looked for; longer ones take their time and are near nothing
 
 
@@ -16,11 +17,11 @@ class UserError(Exception):
 
     The command lines print the message alone and exit with code 2; anything else that is raised is a bug of ours
     and keeps its traceback. Control characters of names and files that it quotes are escaped, so that none of them
-    reaches a terminal.
+    reaches a terminal, and lines of more than 2000 characters are cut.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(escaped(message, keep="\n"))
+        super().__init__("\n".join(printable(line, _LINE) for line in message.split("\n")))
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -40,6 +41,11 @@ def printable(value: object, most: int = 200) -> str:
     """What a file says, fit for one line of a terminal: escaped, and cut behind so many characters."""
     text = str(value)
     return escaped(text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)")
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, fit for a message."""
+    return printable(repr(value))
 
 
 def near(name: str, known: Iterable[str]) -> str:

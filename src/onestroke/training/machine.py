@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from onestroke.documents import is_whole
-from onestroke.errors import UserError, near, printable
+from onestroke.errors import UserError, near, printable, quoted
 from onestroke.training.resume_file import Checked, ResumeFile, quieten
 
 _KEYS = ("accelerator", "devices", "strategy", "precision", "workers", "compile")
@@ -52,13 +52,13 @@ class Machine:
                 raise UserError(f"trainer.{key} is no option: {near(key, _KEYS)}")
         accelerator, precision, workers = group["accelerator"], group["precision"], group["workers"]
         if precision not in _PRECISIONS:
-            raise UserError(f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not {precision!r}")
+            raise UserError(f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not {quoted(precision)}")
         if workers != "auto" and not is_whole(workers, 0, _MOST_PROCESSES):
             raise UserError(
-                f"trainer.workers must be auto or a whole number of 0 to {_MOST_PROCESSES}, not {workers!r}"
+                f"trainer.workers must be auto or a whole number of 0 to {_MOST_PROCESSES}, not {quoted(workers)}"
             )
         if group["compile"] not in ("auto", True, False):
-            raise UserError(f"trainer.compile must be auto, true or false, not {group['compile']!r}")
+            raise UserError(f"trainer.compile must be auto, true or false, not {quoted(group['compile'])}")
         if not isinstance(accelerator, str) or not isinstance(group["strategy"], str):
             raise UserError("trainer.accelerator and trainer.strategy are names, such as cpu, gpu and ddp")
         if accelerator == "auto":
@@ -128,7 +128,7 @@ def _processes(accelerator: str, devices: object) -> int:
         return devices
     if devices in ("auto", -1, "-1"):
         return torch.cuda.device_count() if accelerator in ("gpu", "cuda") else 1
-    raise UserError(f"trainer.devices must be a number of devices, a list of them, or auto, not {devices!r}")
+    raise UserError(f"trainer.devices must be a number of devices, a list of them, or auto, not {quoted(devices)}")
 
 
 def _precision(accelerator: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from onestroke.documents import is_name
-from onestroke.errors import UserError
+from onestroke.errors import UserError, quoted
 from onestroke.training.module import Recipe
 
 
@@ -46,10 +46,14 @@ class Settings:
             _positive("lr", self.lr),
             _betas(self.betas),
             *(_positive(n, getattr(self, n)) for n in _NULLABLE if getattr(self, n) is not None),
-            None if self.optimizer in ("muon", "adam") else f"optimizer must be muon or adam, not {self.optimizer!r}",
-            None if self.schedule in _SCHEDULES else f"schedule must be cosine or constant, not {self.schedule!r}",
+            None
+            if self.optimizer in ("muon", "adam")
+            else f"optimizer must be muon or adam, not {quoted(self.optimizer)}",
+            None
+            if self.schedule in _SCHEDULES
+            else f"schedule must be cosine or constant, not {quoted(self.schedule)}",
             None if self.minutes is None else _positive("minutes", self.minutes),
-            None if self.adapt in _ADAPT else f"adapt must be all, norms or dials, not {self.adapt!r}",
+            None if self.adapt in _ADAPT else f"adapt must be all, norms or dials, not {quoted(self.adapt)}",
             *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
@@ -101,15 +105,17 @@ class StyleSettings:
         """
         name, image = style["name"], style["image"]
         if not is_name(name) or any(c in name for c in '/\\:*?"<>|') or name.startswith("."):
-            raise UserError(f"style.name must be usable as a file name, such as my_style, not {name!r}")
+            raise UserError(f"style.name must be usable as a file name, such as my_style, not {quoted(name)}")
         pictures = [] if image is None else image if isinstance(image, list) else [image]
         if not all(isinstance(p, str) and p for p in pictures):
-            raise UserError(f"style.image must be a picture's path or a list of them, not {image!r}")
+            raise UserError(f"style.image must be a picture's path or a list of them, not {quoted(image)}")
         if pictures and name in cards:
             raise UserError(f"style.image needs a name of its own (not {name}): add style.name=my_style")
         chosen = style["cards"]
         if not isinstance(chosen, Mapping) or not all(isinstance(card, str) for card in chosen):
-            raise UserError(f"style.cards must be names of style cards, each with nothing behind it, not {chosen!r}")
+            raise UserError(
+                f"style.cards must be names of style cards, each with nothing behind it, not {quoted(chosen)}"
+            )
         if not pictures and len(chosen) > 1 and name in cards:
             raise UserError(
                 f"{len(chosen)} styles in one network need a name for it (not {name}): add style.name=my_gallery, or "
@@ -123,25 +129,25 @@ class StyleSettings:
 
 def _whole(name: str, value: object, least: int) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        return f"{name} must be a whole number of at least {least}, not {value!r}"
+        return f"{name} must be a whole number of at least {least}, not {quoted(value)}"
     return None
 
 
 def _positive(name: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        return f"{name} must be a number above 0, not {value!r}"
+        return f"{name} must be a number above 0, not {quoted(value)}"
     return None
 
 
 def _betas(value: object) -> str | None:
     numbers = value if isinstance(value, list) else []
     sound = all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n < 1 for n in numbers)
-    return None if len(numbers) == 2 and sound else f"betas must be two numbers from 0 to below 1, not {value!r}"
+    return None if len(numbers) == 2 and sound else f"betas must be two numbers from 0 to below 1, not {quoted(value)}"
 
 
 def _switch(name: str, value: object) -> str | None:
-    return None if isinstance(value, bool) else f"{name} must be true or false, not {value!r}"
+    return None if isinstance(value, bool) else f"{name} must be true or false, not {quoted(value)}"
 
 
 def _text(name: str, value: object) -> str | None:
-    return None if value is None or isinstance(value, str) else f"{name} must be a path, not {value!r}"
+    return None if value is None or isinstance(value, str) else f"{name} must be a path, not {quoted(value)}"
