@@ -187,3 +187,12 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     calls["pictures"] = 0
     evaluate.evaluate(evaluate.parse([*plain, argument]), lambda *_: None)
     assert look(calls) == expected
+
+
+def test_compiling_reaches_torch(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    Stylizer("plain.safetensors", device="cpu")
+    assert not compiled
+    Stylizer("plain.safetensors", device="cpu", backend="auto", compiled=True)
+    assert [type(network) for network in compiled] == [ResidualNetwork]

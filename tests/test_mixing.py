@@ -230,6 +230,15 @@ def test_black_keeps_the_photo_white_paints_and_grey_mixes() -> None:
     assert torch.allclose(found[..., 4:8], (painting + photo)[..., 4:8] / 2, rtol=0, atol=2e-7)
 
 
+def test_a_mask_paints_its_share_and_its_feather_softens_that() -> None:
+    painting, photo, mask = torch.ones(1, 3, 20, 40), torch.zeros(1, 3, 20, 40), torch.zeros(1, 1, 20, 40)
+    mask[..., 20:] = 1
+    assert torch.equal(masked(painting, photo, mask), mask.expand(1, 3, -1, -1))
+    soft = masked(painting, photo, mask, feather=3.0)[0, 0, 10]
+    gaussian = 0.5 + 0.5 * torch.erf((torch.arange(40) - 19.5) / 3.0 / 2**0.5)
+    assert torch.allclose(soft, gaussian, atol=0.01)
+
+
 def test_a_feather_is_a_gaussian_of_its_width() -> None:
     spot = torch.zeros(1, 1, 61, 61)
     spot[..., 30, 30] = 1

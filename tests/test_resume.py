@@ -149,6 +149,26 @@ def test_a_polite_kill_ends_a_run_after_its_step_with_all_written_and_it_can_go_
     assert same(inside / "whole", inside / "stopped")
 
 
+def test_signals_are_as_they_were_after_a_run(inside: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    run(small(steps=1), inside / "run")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_an_option_that_is_younger_than_the_run_has_its_default(inside: Path) -> None:
+    with pytest.raises(Killed):
+        run(small(), inside / "run", more=[Kill(3)])
+    path = inside / "run" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    config = json.loads(stored["onestroke"]["config"])
+    del config["plateau"]
+    torch.save({**stored, "onestroke": {**stored["onestroke"], "config": json.dumps(config)}}, path)
+    given = [f"resume={path}"]
+    now, _ = resumed(composed(*given), given)
+    assert now["plateau"] == composed()["plateau"]
+
+
 def test_a_second_signal_ends_a_run_at_once(inside: Path) -> None:
     config = small()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
