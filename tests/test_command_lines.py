@@ -191,7 +191,12 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
 
 def test_compiling_reaches_torch(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[Any] = []
-    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+
+    def compile_(network: Any) -> Any:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile_)
     Stylizer("plain.safetensors", device="cpu")
     assert not compiled
     Stylizer("plain.safetensors", device="cpu", backend="auto", compiled=True)

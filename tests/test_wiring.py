@@ -126,10 +126,11 @@ def averaged(seen: Seen) -> bool:
     return alike(exported, seen.module.ema, 1e-3) and not alike(exported, seen.module.network, 1e-2)
 
 
-def measured(seen: Seen) -> list[str]:
-    """The styles that all numbers of evaluate.py are taken in."""
+def measured(seen: Seen) -> tuple[list[str], bool]:
+    """The styles that all numbers of evaluate.py are taken in, and whether the style file has them."""
     measures = seen.callbacks["Previews"].measures
-    return [] if measures is None else [str(measure.style.name) for measure in measures()]
+    names = [] if measures is None else [str(measure.style.name) for measure in measures()]
+    return names, "measured/e_statistic" in document(seen).metrics
 
 
 def betas(seen: Seen) -> set[tuple[float, float]]:
@@ -167,7 +168,8 @@ CASES: dict[str, Case] = {
     "style.strength": Case(0.75, lambda s: ([(f["content"], f["gram"], f["grid"]) for f in factors(s)],
                                             s.module.strength, document(s).style["strength"]),
                            ([(0.25, 5, 1)] * 2, 0.75, 0.75)),
-    "steps": Case(5, lambda s: (s.module.steps, s.module.step, document(s).training["steps"]), (5, 5, 5), steps=True),
+    "steps": Case(5, lambda s: (s.module.steps, s.module.step, document(s).training["steps"],
+                                document(s).training["images"]), (5, 5, 5, 10), steps=True),
     "minutes": Case(7.0, lambda s: s.module.minutes, 7.0),
     "batch_size": Case(3, lambda s: (len(s.batch()), s.callbacks["Meter"].batch_size), (3, 3)),
     "crop": Case(36, lambda s: list(s.batch().shape[1:]), [36, 36, 3]),
@@ -189,7 +191,7 @@ CASES: dict[str, Case] = {
     "overwrite": Case(True, lambda s: document(s).style["name"], "starry_night", also={"out": "taken.safetensors"}),
     "resume": Case("last.ckpt", lambda s: s.resumed_from, "last.ckpt"),
     "save_every": Case(2, lambda s: s.kept, [False, False, True], steps=True),
-    "measure": Case(True, measured, ["starry_night"]),
+    "measure": Case(True, measured, (["starry_night"], True), steps=True),
     "trainer.accelerator": Case("mps", lambda s: s.arguments["accelerator"], "mps"),
     "trainer.devices": Case(2, lambda s: s.arguments["devices"], 2),
     "trainer.strategy": Case("ddp", lambda s: s.arguments["strategy"], "ddp"),
