@@ -19,6 +19,7 @@ from pytorch_lightning import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 
+from onestroke.apps.train import config_folder
 from onestroke.checkpoints import Painter, read_document, save
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.networks.residual import ResidualNetwork
@@ -165,7 +166,7 @@ def test_an_option_that_is_younger_than_the_run_has_its_default(inside: Path) ->
     del config["plateau"]
     torch.save({**stored, "onestroke": {**stored["onestroke"], "config": json.dumps(config)}}, path)
     given = [f"resume={path}"]
-    now, _ = resumed(composed(*given), given)
+    now, _ = resumed(composed(*given), given, config_folder())
     assert now["plateau"] == composed()["plateau"]
 
 
