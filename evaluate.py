@@ -3,7 +3,7 @@
 
 import sys
 
-from onestroke.apps.evaluate import main
+from onestroke.cli.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main())

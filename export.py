@@ -2,7 +2,7 @@
 
 import sys
 
-from onestroke.apps.export import main
+from onestroke.cli.export import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from onestroke.apps.infer import main
+from onestroke.cli.infer import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from onestroke.apps.train import main
+from onestroke.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,8 +19,8 @@ from bench_measure import peak
 from torch import Tensor, nn
 
 from onestroke.losses.raw import SCALE
-from onestroke.styles import Style, from_card
-from onestroke.vgg import VGG
+from onestroke.perception.styles import Style, from_card
+from onestroke.perception.vgg import VGG
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_WEIGHT, STYLE_WEIGHT = 1e5, 1e10

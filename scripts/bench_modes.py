@@ -13,15 +13,15 @@ from bench_measure import Case, Contestant, gmac, precisions, short
 from bench_step import composed, prepared
 from torch import Tensor, nn
 
-from onestroke import checkpoints
-from onestroke.apps.train import config_folder
+from onestroke import style_file
+from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.memory import free_on
-from onestroke.inference.packages import installed
+from onestroke.packages import installed
+from onestroke.perception.vgg import VGG
 from onestroke.training.run import instantiate_part
-from onestroke.vgg import VGG
 
 Size = tuple[int, int]  # height, width
 RECIPES = {"classic": ["experiment=classic"], "default": []}
@@ -189,7 +189,7 @@ def _painters(
     document = {"name": str(arguments.pop("_target_")).rsplit(".", 1)[-1], "args": arguments}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.safetensors"
-        checkpoints.save(path, network, checkpoints.Painter(document, {"name": name}))
+        style_file.save(path, network, style_file.Painter(document, {"name": name}))
         found = {road: backends.load(path, str(device), road)[0] for road in roads}
         if compiled:
             found["compiled"] = backends.load(path, str(device), "torch", compiled=True)[0]

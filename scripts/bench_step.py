@@ -16,14 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from torch import Tensor
 
-from onestroke.apps.train import config_folder
+from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import Batch
 from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.perception.vgg import VGG
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import Parts, build
-from onestroke.vgg import VGG
 
 _ENDLESS = 10**9  # steps
 

@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onestroke import Stylizer, UserError, images
+from onestroke import Stylizer, UserError
 from onestroke.arguments import home
-from onestroke.checkpoints import read_document
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import near, told
+from onestroke.imaging import images
+from onestroke.style_file import read_document
 
 SIDE = 256
 SCENES = ((6, 11),)  # (seed, index)

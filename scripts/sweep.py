@@ -23,10 +23,11 @@ from gallery import SIDE, photos, sheet
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from onestroke import Stylizer, UserError, images
+from onestroke import Stylizer, UserError
 from onestroke.arguments import home
 from onestroke.data.datamodule import to_image
 from onestroke.errors import told
+from onestroke.imaging import images
 
 ROOT = Path(__file__).resolve().parents[1]
 LABEL = 28  # height of a line of text on the sheet, in pixels

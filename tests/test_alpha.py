@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke import images
 from onestroke.errors import UserError
-from onestroke.inference.finishing import recoloured
-from onestroke.inference.mixing import grey
+from onestroke.imaging import images
+from onestroke.inference.compositing import recoloured
+from onestroke.inference.controls import grey
 from tests.test_images import chunk, png
 
 Bytes = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.evaluation.artefacts import (
+from onestroke.evaluation.artifacts.pairs import (
     LIMITS,
     SMALLEST,
     bands_of,
@@ -26,7 +26,7 @@ from onestroke.evaluation.artefacts import (
     flat_noise_of,
     pair,
 )
-from onestroke.spots import strongest_spot
+from onestroke.perception.blob_response import strongest_spot
 
 HEIGHT, WIDTH = 150, 175  # odd, and no multiple of anything
 

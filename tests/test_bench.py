@@ -17,8 +17,8 @@ from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.styles import from_card
-from onestroke.vgg import VGG
+from onestroke.perception.styles import from_card
+from onestroke.perception.vgg import VGG
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))

@@ -23,7 +23,7 @@ from onestroke.data.datamodule import PhotoBatches
 from onestroke.data.photos import Photos
 from onestroke.data.resized import cut, kept_side
 from onestroke.data.store import Store
-from onestroke.images import read_training
+from onestroke.imaging.images import read_training
 
 CROP = 48
 Pixels = npt.NDArray[np.uint8]

@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onestroke import checkpoints
-from onestroke.checkpoints import FORMAT, Painter, load, read_document, save
+from onestroke import style_file
 from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_file import FORMAT, Painter, load, read_document, save
 
 DEFAULT = {"channels": [16, 32, 64]}
 SMALL = {"channels": [4, 6, 8], "blocks": 1, "ends": 3}
@@ -149,13 +149,13 @@ def test_the_document_alone_is_read_without_the_weights(small: Path, tmp_path: P
 
 
 def test_show_prints_the_document(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert checkpoints.main(["show", str(small)]) == 0
+    assert style_file.main(["show", str(small)]) == 0
     out = capsys.readouterr().out
     assert json.loads(out) == asdict(painter(SMALL))
     assert "Große Welle" in out
-    assert checkpoints.main(["show", str(small.with_name("smal.safetensors"))]) == 2
+    assert style_file.main(["show", str(small.with_name("smal.safetensors"))]) == 2
     assert "did you mean 'small'?" in capsys.readouterr().err
-    assert checkpoints.main(["show"]) == 2
+    assert style_file.main(["show"]) == 2
     assert capsys.readouterr().err.startswith("usage: ")
 
 
@@ -166,14 +166,14 @@ def test_show_of_a_document_that_would_fill_the_memory_when_indented_is_its_begi
     for _ in range(50):
         deep = [deep]
     path = written(tmp_path / "deep.safetensors", training={"config": deep})
-    assert checkpoints.main(["show", str(path)]) == 0
+    assert style_file.main(["show", str(path)]) == 0
     said = capsys.readouterr().out
     assert "Große Welle" in said and len(said) < 250_000
 
 
 def test_finite_keeps_what_json_can_hold() -> None:
     numbers = {"a": 1.5, "b": float("nan"), "c": float("inf"), "d": -0.0}
-    assert checkpoints.finite(numbers) == {"a": 1.5, "d": -0.0}
+    assert style_file.finite(numbers) == {"a": 1.5, "d": -0.0}
 
 
 # --- files that are none of ours ------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_only_our_own_networks_are_built(name: str, tmp_path: Path) -> None:
 
 
 def test_every_network_of_ours_is_known_and_told_when_near(tmp_path: Path) -> None:
-    assert checkpoints.network_classes() == {"ResidualNetwork": ResidualNetwork, "RealtimeNetwork": RealtimeNetwork}
+    assert style_file.network_classes() == {"ResidualNetwork": ResidualNetwork, "RealtimeNetwork": RealtimeNetwork}
     path = written(tmp_path / "a.safetensors", network={"name": "ResidualNetwrok", "args": SMALL})
     refused(path, r"did you mean 'ResidualNetwork' or 'RealtimeNetwork'\?$")
 

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onestroke import checkpoints
-from onestroke.apps import evaluate, export, infer
+from onestroke import style_file
+from onestroke.cli import evaluate, export, infer
 from onestroke.errors import UserError
-from onestroke.evaluation import artefacts
-from onestroke.inference import exporting
-from onestroke.inference.mixing import Look
+from onestroke.evaluation.artifacts import pairs
+from onestroke.export import exporting
+from onestroke.inference.controls import Look
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 
@@ -33,11 +33,11 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, dials in (("plain", []), ("controls", ["strength"])):
         torch.manual_seed(0)
-        painter = checkpoints.Painter(
+        painter = style_file.Painter(
             {"name": "ResidualNetwork", "args": {**ARGS, "dials": dials}},
             {"name": "udnie", "size": 384, "styles": [{"name": "udnie"}]},
         )
-        checkpoints.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, dials=dials), painter)
+        style_file.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, dials=dials), painter)
     (tmp_path / "photos").mkdir()
     for i in range(2):
         pixels = np.random.default_rng(i).integers(0, 256, (90, 96, 3), dtype=np.uint8)
@@ -177,8 +177,8 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     monkeypatch.setattr(evaluate, "from_reference", lambda *args: (calls.update(reference=args), Measuring(calls))[1])
     monkeypatch.setattr(evaluate, "cached", lambda *args, **more: calls.update(more))
     monkeypatch.setattr(evaluate, "stability", stable)
-    monkeypatch.setattr(artefacts, "flat_noise_of", lambda paint: 0.0)
-    monkeypatch.setattr(artefacts, "bands_of", lambda paint: {"top": 0.0})
+    monkeypatch.setattr(pairs, "flat_noise_of", lambda paint: 0.0)
+    monkeypatch.setattr(pairs, "bands_of", lambda paint: {"top": 0.0})
     given = ["ckpt=controls.safetensors", "photos=photos"]
     plain = [*given, *(["stability=false"] if not argument.startswith("stability") else [])]
     evaluate.evaluate(evaluate.parse([*given, "stability=false"]), lambda *_: None)

@@ -225,7 +225,7 @@ def test_mistakes_get_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from onestroke.apps.train import main
+    from onestroke.cli.train import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *TINY, *arguments])
@@ -255,7 +255,7 @@ def test_a_resumed_run_keeps_its_settings(trained: Path) -> None:
 
 
 def test_trainings_that_start_in_the_same_second_have_a_folder_each(tmp_path: Path) -> None:
-    asked = "from onestroke.apps.train import run_folder as f; print(*(f(None, 'été', 'then') for _ in range(2)))"
+    asked = "from onestroke.cli.train import run_folder as f; print(*(f(None, 'été', 'then') for _ in range(2)))"
     started = [
         subprocess.Popen([sys.executable, "-c", asked], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE)
         for _ in range(4)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from onestroke import styles
 from onestroke.errors import UserError
 from onestroke.losses.objective import Term
+from onestroke.perception import styles
 from onestroke.training.run import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings
 from tests.running import CONFIGS, composed

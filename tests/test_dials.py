@@ -11,10 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onestroke import styles
-from onestroke.checkpoints import Painter, load, save
 from onestroke.errors import UserError
-from onestroke.inference.mixing import Look, open_style
+from onestroke.inference.controls import Look, open_style
 from onestroke.inference.stylizer import Stylizer
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
@@ -23,10 +21,12 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import Tables, table_names, tables_of
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.perception import styles
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import Painter, load, save
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
-from onestroke.training.warmstart import warm_start
-from onestroke.vgg import VGG
+from onestroke.training.warm_start import warm_start
 from tests.test_many import objective, photos
 from tests.test_training import CONFIG
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.training.edges import apart, exchanged, ring_of
+from onestroke.losses.shift_consistency import apart, exchanged, ring_of
 from onestroke.training.module import StyleTransfer
 from tests.test_training import objective, tiny
 

@@ -15,20 +15,20 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke import styles
-from onestroke.apps.evaluate import finished, main, parse, read_photos
-from onestroke.checkpoints import Painter, load, save
+from onestroke.cli.evaluate import finished, main, parse, read_photos
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import UserError
-from onestroke.evaluation.artefacts import blobs
+from onestroke.evaluation.artifacts.pairs import blobs
 from onestroke.evaluation.measure import Measure, fired, means, style_at
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.styles import CARD_LAYERS, gram_matrix
-from onestroke.vgg import VGG
+from onestroke.perception import styles
+from onestroke.perception.styles import CARD_LAYERS, gram_matrix
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import Painter, load, save
 
 SIZE = 96
 

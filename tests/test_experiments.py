@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke.checkpoints import load
+from onestroke.style_file import load
 from tests.commands import ROOT
 from tests.running import CONFIGS, Seen, alike, composed, run
 

@@ -18,13 +18,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from onestroke import checkpoints
-from onestroke.apps.export import main, parse
-from onestroke.apps.infer import main as infer
+from onestroke import packages, style_file
+from onestroke.cli.export import main, parse
+from onestroke.cli.infer import main as infer
 from onestroke.errors import UserError
-from onestroke.inference import backends, exporting, graph, onnx_file, packages
-from onestroke.inference.core import NORM, trace
-from onestroke.inference.frozen import freeze
+from onestroke.export import exporting
+from onestroke.export.fold_norms import freeze
+from onestroke.graphs import onnx_file, onnx_graph
+from onestroke.graphs.tracing import NORM, trace
+from onestroke.inference import backends
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
@@ -52,7 +54,7 @@ def painter() -> ResidualNetwork:
 @pytest.fixture(scope="module")
 def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("style") / "file.v1.safetensors"
-    checkpoints.save(path, painter(), checkpoints.Painter({"name": "ResidualNetwork", "args": ARGS}, FACTS))
+    style_file.save(path, painter(), style_file.Painter({"name": "ResidualNetwork", "args": ARGS}, FACTS))
     return path
 
 
@@ -119,7 +121,7 @@ def pixels(height: int, width: int, count: int = 1) -> Bytes:
 
 def painted(style: Path, photo: Bytes) -> npt.NDArray[np.float32]:
     """What torch paints, in levels that are not rounded: (N, H, W, 3)."""
-    network, _ = checkpoints.load(style)
+    network, _ = style_file.load(style)
     with torch.no_grad():
         result = network(torch.from_numpy(photo).permute(0, 3, 1, 2).float() / 255).clamp(0, 1)
     levels: npt.NDArray[np.float32] = result.permute(0, 2, 3, 1).numpy() * 255
@@ -132,7 +134,9 @@ def painted(style: Path, photo: Bytes) -> npt.NDArray[np.float32]:
 def test_the_graph(style: Path, exported: Callable[..., Path]) -> None:
     model = onnx.load(str(exported()))
     onnx.checker.check_model(model, full_check=True)
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", graph.OPSET)] and graph.OPSET >= 18
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [
+        ("", onnx_graph.OPSET)
+    ] and onnx_graph.OPSET >= 18
     kinds = [node.op_type for node in model.graph.node]
     norms = sum(type(module).__name__ == "InstanceNorm" for module in painter().modules())
     assert kinds.count("InstanceNormalization") == norms == 9
@@ -147,7 +151,7 @@ def test_the_graph(style: Path, exported: Callable[..., Path]) -> None:
     metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     document = metadata["onestroke"]
     assert document["style"] == FACTS and document["network"] == {"name": "ResidualNetwork", "args": ARGS}
-    assert document["version"] == checkpoints.FORMAT
+    assert document["version"] == style_file.FORMAT
     assert metadata["onestroke_export"]["variant"] == "fp32"
     assert metadata["onestroke_export"]["difference"]["largest"] < 1
 
@@ -201,7 +205,7 @@ def test_frozen(style: Path, exported: Callable[..., Path]) -> None:
     both = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
     with pytest.MonkeyPatch.context() as patch:
         real = torch.cat
-        network, _ = checkpoints.load(style)
+        network, _ = style_file.load(style)
         for module in network.modules():
             if isinstance(module, InstanceNorm):
                 weight, bias = module.weight.flatten(), module.bias.flatten()
@@ -237,7 +241,7 @@ def test_what_differs_is_not_written(refused: Callable[..., str], monkeypatch: p
         def forward(self, image: Tensor, *more: Any) -> Tensor:
             return super().forward(image / 2 if image.shape[-1] > 200 else image, *more)
 
-    monkeypatch.setattr(checkpoints, "network_classes", lambda: {"ResidualNetwork": Wrong})
+    monkeypatch.setattr(style_file, "network_classes", lambda: {"ResidualNetwork": Wrong})
     assert "nothing was written" in refused("out=out.onnx"), "what depends on the size is noticed"
 
 
@@ -270,7 +274,7 @@ def test_other_operations() -> None:
     network = Other().eval().requires_grad_(False)
     core = trace(network)
     assert (core.multiple, core.smallest) == (8, 8)
-    paint = backends.Onnx(onnx_file.as_read(graph.build(core, "{}", "float"))).paint
+    paint = backends.Onnx(onnx_file.as_read(onnx_graph.build(core, "{}", "float"))).paint
     for size in [(97, 131), (5, 3), (64, 8)]:
         image = torch.rand(2, 3, *size)
         assert torch.allclose(paint(image), network(image).clamp(0, 1), atol=1e-5), size
@@ -282,7 +286,7 @@ def test_an_operation_that_is_missing_is_named() -> None:
             return image.sort(dim=1).values
 
     with pytest.raises(UserError, match="uses sort of torch"):
-        graph.build(trace(Sorting()), "{}", "float")
+        onnx_graph.build(trace(Sorting()), "{}", "float")
 
 
 def test_the_core_holds_no_size() -> None:
@@ -450,7 +454,7 @@ def test_a_network_that_cannot_be_exported(
 
     Image.fromarray(pixels(9, 14)[0]).save("photo.png")
     for network, words in ((Sorting, "uses sort of torch"), (Sized, "paints something else with backend=onnx")):
-        monkeypatch.setattr(checkpoints, "network_classes", lambda n=network: {"ResidualNetwork": n})
+        monkeypatch.setattr(style_file, "network_classes", lambda n=network: {"ResidualNetwork": n})
         assert words in refused("input=photo.png", "backend=onnx", command=infer)
         assert type(Stylizer(style, backend="auto").backend) is backends.Torch
         assert infer([f"ckpt={style}", "input=photo.png", "backend=auto", "overwrite=true"]) == 0

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onestroke import checkpoints
-from onestroke.apps.export import USAGE
+from onestroke import style_file
+from onestroke.cli.export import USAGE
 from onestroke.errors import UserError
-from onestroke.inference import backends, exporting
+from onestroke.export import exporting
+from onestroke.export.exporting import export
+from onestroke.inference import backends
 from onestroke.inference.backends import Onnx
-from onestroke.inference.exporting import export
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 
@@ -40,8 +41,8 @@ def network() -> ResidualNetwork:
 def style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(exporting, "SIDE", 32)  # of what is timed
     path = tmp_path / "style.safetensors"
-    document = checkpoints.Painter({"name": "ResidualNetwork", "args": ARGS}, {"name": "style"})
-    checkpoints.save(path, network(), document, torch.float32)
+    document = style_file.Painter({"name": "ResidualNetwork", "args": ARGS}, {"name": "style"})
+    style_file.save(path, network(), document, torch.float32)
     return path
 
 
@@ -50,7 +51,7 @@ def planted(style: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, bo
     """Has each graph paint as torch does, but for so many levels, everywhere or in one pixel."""
 
     def plant(levels: float, everywhere: bool) -> None:
-        painter: nn.Module = checkpoints.load(style)[0]
+        painter: nn.Module = style_file.load(style)[0]
 
         class Off(Onnx):
             def paint(self, image: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Views
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.styles import Facts, Style
-from onestroke.vgg import VGG
+from onestroke.perception.styles import Facts, Style
+from onestroke.perception.vgg import VGG
 
 aten = torch.ops.aten
 

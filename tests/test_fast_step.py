@@ -15,8 +15,8 @@ from onestroke.losses.objective import MIDDLE, Objective, Views
 from onestroke.losses.raw import RawGram
 from onestroke.networks.layers import Conv
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.styles import Facts, Style, _Products, gram_matrix, measure
-from onestroke.vgg import VGG, _halved
+from onestroke.perception.styles import Facts, Style, _Products, gram_matrix, measure
+from onestroke.perception.vgg import VGG, _halved
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 

@@ -20,9 +20,9 @@ from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.styles import from_card
+from onestroke.perception.styles import from_card
+from onestroke.perception.vgg import VGG
 from onestroke.training.module import StyleTransfer
-from onestroke.vgg import VGG
 from tests.commands import command
 
 Crop = npt.NDArray[np.uint8]

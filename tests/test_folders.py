@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke import finding, images, kinds
-from onestroke.apps import evaluate, export
-from onestroke.apps.infer import main
+from onestroke.cli import evaluate, export
+from onestroke.cli.infer import main
 from onestroke.data import cache, listing
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
-from onestroke.finding import LeftOut, search
+from onestroke.imaging import finding, images, kinds
+from onestroke.imaging.finding import LeftOut, search
 from tests.test_infer import Said, files, photo, tiny
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from onestroke.data.scenes import Scenes
-from onestroke.evaluation.artefacts import LIMITS, checkerboard
-from onestroke.losses.grid import Grid
+from onestroke.evaluation.artifacts.pairs import LIMITS, checkerboard
+from onestroke.losses.checkerboard import Grid
 from onestroke.losses.objective import Views
-from onestroke.styles import Statistics
+from onestroke.perception.styles import Statistics
 
 
 def cost(image: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from onestroke import decoding, images
 from onestroke.errors import UserError
 from onestroke.files import atomic
+from onestroke.imaging import decoding, images
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from onestroke import checkpoints, images
-from onestroke.apps.infer import main, parse
+from onestroke import style_file
+from onestroke.cli.infer import main, parse
 from onestroke.errors import UserError
+from onestroke.imaging import images
 from onestroke.inference.memory import free_on
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
@@ -43,7 +44,7 @@ def tiny(path: Path, name: str | None = "tiny", paint: Callable[[ResidualNetwork
         if paint is not None:
             paint(network)
     style = {} if name is None else {"name": name}
-    checkpoints.save(path, network, checkpoints.Painter({"name": "ResidualNetwork", "args": ARGS}, style))
+    style_file.save(path, network, style_file.Painter({"name": "ResidualNetwork", "args": ARGS}, style))
     return path
 
 

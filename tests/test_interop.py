@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from onestroke import checkpoints, vgg
-from onestroke.foreign import converting, layout
-from onestroke.foreign.converting import RANGES
+from onestroke import style_file
 from onestroke.inference.stylizer import Stylizer
+from onestroke.interop import converting, layout
+from onestroke.interop.converting import RANGES
+from onestroke.perception import vgg
 
 SMALL = {"widths": (6, 8, 10), "blocks": 2, "ends": 5}
 
@@ -110,7 +111,7 @@ def picture(height: int, width: int) -> Tensor:
 
 
 def run(*arguments: str) -> int:
-    return checkpoints.main(["import", *arguments])
+    return style_file.main(["import", *arguments])
 
 
 def imported(state: object, tmp_path: Path, *options: str, **save: Any) -> Path:
@@ -158,7 +159,7 @@ def test_the_published_layout_paints_the_same(tmp_path: Path, capsys: pytest.Cap
     assert "range 255" in told
     assert re.search(r": 0\.\d\d of 255 from the original at most", told)
     check(out, original)
-    painter = checkpoints.read_document(out)
+    painter = style_file.read_document(out)
     arguments = {"channels": [32, 64, 128], "blocks": 5, "ends": 9, "adds_photo": False, "upsampling": "nearest"}
     assert painter.network == {"name": "ResidualNetwork", "args": arguments}
     assert painter.style == {"name": "mosaic", "styles": [{"name": "mosaic"}]}
@@ -187,7 +188,7 @@ def test_every_range_is_found_or_told(values: str, told: bool, tmp_path: Path) -
     original = trained(values, seed=5)
     out = imported(original.state_dict(), tmp_path, *([f"range={values}"] if told else []))
     check(out, original, values)
-    assert checkpoints.read_document(out).training["range"] == values
+    assert style_file.read_document(out).training["range"] == values
 
 
 def flat(image: Tensor) -> Tensor:
@@ -209,8 +210,8 @@ def test_it_goes_on_in_the_product(tmp_path: Path) -> None:
     """As any style file: loaded, painted with, saved again."""
     out = imported(trained().state_dict(), tmp_path, "name=tiles")  # kept in fp32
     assert Stylizer(out).name == "tiles"
-    network, painter = checkpoints.load(out)
-    checkpoints.save(out.with_name("again.safetensors"), network, painter, torch.float32)
+    network, painter = style_file.load(out)
+    style_file.save(out.with_name("again.safetensors"), network, painter, torch.float32)
     assert out.with_name("again.safetensors").read_bytes() == out.read_bytes()
 
 
@@ -292,7 +293,7 @@ def test_however_it_was_saved(wrapping: str, old: bool, tmp_path: Path, capsys: 
 def test_other_widths_and_depths(sizes: dict[str, Any], tmp_path: Path) -> None:
     original = trained(**sizes)
     out = imported(original.state_dict(), tmp_path)
-    arguments = checkpoints.read_document(out).network["args"]
+    arguments = style_file.read_document(out).network["args"]
     assert (tuple(arguments["channels"]), arguments["blocks"], arguments["ends"]) == tuple(sizes.values())
     image = picture(32, 48)
     assert float((Stylizer(out).paint(image) - painted(original, image)).abs().max()) < 1 / 255
@@ -360,7 +361,7 @@ def test_what_would_paint_another_picture_is_not_written(
     out = imported(trained().state_dict(), tmp_path)
     before = out.read_bytes()
     capsys.readouterr()
-    save = checkpoints.save
+    save = style_file.save
 
     def damaged(path: Path, network: nn.Module, *others: Any) -> None:
         with torch.no_grad():
@@ -368,7 +369,7 @@ def test_what_would_paint_another_picture_is_not_written(
                 parameter.mul_(1.05)
         save(path, network, *others)
 
-    monkeypatch.setattr(checkpoints, "save", damaged)
+    monkeypatch.setattr(style_file, "save", damaged)
     assert run(f"path={tmp_path / 'mosaic.pth'}", f"out={out}", "overwrite=true") == 2
     assert "was not imported" in capsys.readouterr().err
     assert out.read_bytes() == before

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from onestroke.checkpoints import load, save
 from onestroke.inference.stylizer import Stylizer
-from onestroke.joining import main
+from onestroke.style_file import load, save
+from onestroke.style_merge import main
 from onestroke.training.run import train
 from tests.test_dials import BOTH, dialled, saved
 from tests.test_many import photos

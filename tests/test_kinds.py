@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, features
 
-from onestroke import images, kinds
 from onestroke.errors import UserError
+from onestroke.imaging import images, kinds
 
 
 def encoded(kind: str, mode: str = "RGB") -> bytes:

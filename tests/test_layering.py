@@ -21,29 +21,26 @@ PACKAGE = Path(onestroke.__file__).parent
 ORDER = (
     ("errors",),
     ("files",),
-    ("documents", "torchfiles"),
-    ("devices",),
-    ("ranks",),
+    ("documents", "torch_files"),
+    ("devices", "ranks", "packages"),
     ("arguments",),
     ("downloads",),
-    ("kinds",),
-    ("metadata",),
-    ("finding",),
-    ("decoding",),
-    ("images",),
-    ("spots",),
-    ("convolutions",),
-    ("vgg",),
-    ("styles",),
+    ("imaging",),
+    ("kernels",),
+    ("perception",),
     ("losses",),
     ("networks",),
+    ("scenes",),
     ("data",),
-    ("foreign",),
-    ("checkpoints",),
-    ("joining",),
+    ("interop",),
+    ("style_file",),
+    ("style_merge",),
+    ("graphs",),
+    ("optimization",),
     ("evaluation",),
     ("training", "inference"),
-    ("apps",),
+    ("export",),
+    ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
@@ -86,18 +83,17 @@ def test_imports_go_one_way() -> None:
 @pytest.mark.parametrize(
     ("file", "line", "found"),
     [
-        ("errors.py", "import onestroke.vgg", ["errors.py:1 imports vgg"]),
+        ("errors.py", "import onestroke.perception.vgg", ["errors.py:1 imports perception"]),
         ("training/run.py", "from onestroke import inference", ["training/run.py:1 imports inference"]),
         ("inference/a.py", "from onestroke.training.run import train", ["inference/a.py:1 imports training"]),
-        ("styles.py", "def f():\n    from onestroke.losses import gram", ["styles.py:2 imports losses"]),
+        ("perception/a.py", "def f():\n    from onestroke.losses import gram", ["perception/a.py:2 imports losses"]),
         ("utils.py", "import os", ["utils.py: the room utils has no place in ORDER"]),
-        ("losses/a.py", "from onestroke import vgg, __version__\nimport onestroke.losses.b", []),
+        ("losses/a.py", "from onestroke import perception, __version__\nimport onestroke.losses.b", []),
     ],
 )
 def test_the_check_itself_sees(tmp_path: Path, file: str, line: str, found: list[str]) -> None:
-    for room in ("errors", "vgg", "styles"):
-        (tmp_path / f"{room}.py").touch()
-    for room in ("losses", "training", "inference"):
+    (tmp_path / "errors.py").touch()
+    for room in ("perception", "losses", "training", "inference"):
         (tmp_path / room).mkdir()
     (tmp_path / file).write_text(line)
     assert [v.replace(os.sep, "/") for v in violations(tmp_path)] == found
@@ -181,7 +177,7 @@ def test_importing_every_module_leaves_nothing_behind(tmp_path: Path) -> None:
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_are_told_not_to_spin_before_torch_is_there_to_read_it(given: dict[str, str], expected: str) -> None:
-    code = "import os, sys, onestroke.apps; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    code = "import os, sys, onestroke.cli; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     plain = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     told = subprocess.run([sys.executable, "-c", code], env=plain | given, capture_output=True, text=True, check=True)
     assert told.stdout.split() == [expected, "False"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from onestroke import checkpoints
+from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import check_writable
 from onestroke.training.callbacks import Files
@@ -48,7 +48,7 @@ def test_a_run_goes_on_where_its_events_cannot_be_written_and_says_so_once(
     monkeypatch.setattr(RecordWriter, method, full)
     (tmp_path / "run").mkdir()
     path = train(CONFIG, tmp_path / "run")
-    assert checkpoints.load(path)[1].training["steps"] == 4
+    assert style_file.load(path)[1].training["steps"] == 4
     assert (tmp_path / "run" / "last.ckpt").is_file()
     assert caplog.text.count("TensorBoard's events can't be written (No space left on device)") == 1
     assert not threads_failed
@@ -213,7 +213,7 @@ def test_a_style_file_that_cannot_be_written_at_the_end_says_how_to_go_on(
     kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The resume file stands at the last step, at an earlier one, or isn't there; in those the style goes elsewhere."""
-    real = checkpoints.save
+    real = style_file.save
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setenv("TMPDIR", str(elsewhere))
@@ -232,7 +232,7 @@ def test_a_style_file_that_cannot_be_written_at_the_end_says_how_to_go_on(
         if kept == "all" or (kept == "some" and step < CONFIG["steps"]):
             keep(self, trainer, step)
 
-    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(style_file, "save", save)
     monkeypatch.setattr(Files, "keep", keeps)
     with pytest.raises(UserError, match="No space left") as caught:
         train(CONFIG, run)
@@ -242,4 +242,4 @@ def test_a_style_file_that_cannot_be_written_at_the_end_says_how_to_go_on(
     else:
         (path,) = elsewhere.iterdir()
         assert f"the style file is {path} instead" in str(caught.value)
-        assert checkpoints.load(path)[1].training["steps"] == CONFIG["steps"]
+        assert style_file.load(path)[1].training["steps"] == CONFIG["steps"]

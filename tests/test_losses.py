@@ -20,8 +20,8 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import MIDDLE, Objective, Term, Views, balance, make_terms
 from onestroke.losses.tv import TotalVariation
-from onestroke.styles import Facts, Style
-from onestroke.vgg import VGG
+from onestroke.perception.styles import Facts, Style
+from onestroke.perception.vgg import VGG
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHAPES = {"relu1_2": (6, 16, 12), "relu3_3": (10, 5, 7), "relu4_3": (12, 3, 2)}

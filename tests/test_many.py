@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 import onestroke
-from onestroke import styles
-from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
@@ -20,11 +18,13 @@ from onestroke.losses.objective import Objective
 from onestroke.networks.conditioning import table_names
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.perception import styles
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import Painter, load, save
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.settings import StyleSettings
-from onestroke.training.warmstart import choose, warm_start
-from onestroke.vgg import VGG
+from onestroke.training.warm_start import choose, warm_start
 from tests.test_training import CONFIG, Noise, fit
 
 LAYERS = {"relu1_2", "relu2_2"}

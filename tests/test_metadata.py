@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke import images, metadata
+from onestroke.imaging import images, metadata
 
 MAKE, ORIENTATION, SOFTWARE, ARTIST, EXIF, GPS = 0x010F, 0x0112, 0x0131, 0x013B, 0x8769, 0x8825
 MAKER_NOTE, TAKEN, WIDTH, HEIGHT, SPACE = 0x927C, 0x9003, 0xA002, 0xA003, 0xA001

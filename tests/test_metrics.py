@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from onestroke import images, styles
 from onestroke.errors import UserError
 from onestroke.evaluation import metrics, structure
+from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.styles import CARD_LAYERS, Style
-from onestroke.vgg import VGG
+from onestroke.perception import styles
+from onestroke.perception.styles import CARD_LAYERS, Style
+from onestroke.perception.vgg import VGG
 
 Array = npt.NDArray[np.float64]
 

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import Stylizer
-from onestroke.apps.infer import main
-from onestroke.checkpoints import Painter, load, save
+from onestroke.cli.infer import main
 from onestroke.errors import UserError
-from onestroke.inference.finishing import feathered, masked, recoloured
-from onestroke.inference.mixing import Look, open_style, over_the_picture, shares
+from onestroke.inference.compositing import feathered, masked, recoloured
+from onestroke.inference.controls import Look, open_style, over_the_picture, shares
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_file import Painter, load, save
 
 NAMES = ["starry_night", "great_wave", "udnie"]
 

@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 from onestroke.errors import UserError
-from onestroke.inference import graph, memory, onnx_file, wire
+from onestroke.graphs import onnx_file, onnx_graph, onnx_wire
+from onestroke.graphs.onnx_operators import Nodes
+from onestroke.graphs.tracing import trace
+from onestroke.inference import memory
 from onestroke.inference.backends import Onnx, Torch
-from onestroke.inference.core import trace
-from onestroke.inference.operators import Nodes
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
@@ -41,8 +42,8 @@ def network() -> ResidualNetwork:
 @pytest.fixture(scope="module")
 def sound() -> bytes:
     """What export.py writes."""
-    model = graph.build(trace(network()), json.dumps(PAINTER), "float")
-    graph.note(model, {"pixels": "float", "channels": -5})
+    model = onnx_graph.build(trace(network()), json.dumps(PAINTER), "float")
+    onnx_graph.note(model, {"pixels": "float", "channels": -5})
     return bytes(model.SerializeToString())
 
 
@@ -252,8 +253,8 @@ def test_a_constant_of_another_size_than_it_says(tmp_path: Path) -> None:
 def test_bytes_that_a_parser_would_make_gigabytes_of_are_counted_first(sound: bytes, tmp_path: Path) -> None:
     nothing = b"\x0a\x00" * 400_000  # nodes of two bytes
     model = b"\x3a" + varint(len(nothing)) + nothing
-    with pytest.raises(wire.Refused, match="parts"):
-        wire.check(model)
+    with pytest.raises(onnx_wire.Refused, match="parts"):
+        onnx_wire.check(model)
     long = onnx.load_model_from_string(sound)
     long.metadata_props[0].value = "x" * 5 * 2**20
     assert "longer than any" in refused(long.SerializeToString(), tmp_path)
@@ -300,7 +301,7 @@ def test_no_operation_is_exported_that_could_not_be_read() -> None:
 )
 def test_the_widest_layer_is_reckoned_with_wherever_it_is(made: Callable[[], nn.Module]) -> None:
     network = made().eval().requires_grad_(False)
-    painting = onnx_file.as_read(graph.build(trace(network), "", "float"))
+    painting = onnx_file.as_read(onnx_graph.build(trace(network), "", "float"))
     layers: list[int] = []
     for module in network.modules():
         module.register_forward_hook(lambda m, given, result: layers.append(result.nbytes))

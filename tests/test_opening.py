@@ -16,9 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke import decoding, devices, images
-from onestroke.decoding import guard
+from onestroke import devices
 from onestroke.errors import UserError
+from onestroke.imaging import decoding, images
+from onestroke.imaging.decoding import guard
 from tests.test_images import chunk, encoded, noise, png, smooth
 
 Reader = Callable[[Path], object]
@@ -90,7 +91,7 @@ MEASURE = """
 import os, resource, sys
 from pathlib import Path
 from onestroke import images
-from onestroke.decoding import memory, opening
+from onestroke.imaging.decoding import memory, opening
 images.read("tiny.png"), images.read("tiny.png", max_side=2)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 for name in sys.argv[1:]:

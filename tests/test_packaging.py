@@ -21,8 +21,8 @@ from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from PIL import Image
 
-from onestroke.checkpoints import read_document
 from onestroke.inference.stylizer import Stylizer
+from onestroke.style_file import read_document
 from tests.commands import ROOT, TINY, environment
 
 SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate")
@@ -161,7 +161,7 @@ for module in pkgutil.walk_packages(onestroke.__path__, "onestroke."):
 for name, *arguments in commands:
     sys.argv = [name + ".py", *arguments]
     try:
-        failed = importlib.import_module("onestroke.apps." + name).main()
+        failed = importlib.import_module("onestroke.cli." + name).main()
     except SystemExit as end:
         failed = end.code
     if failed:

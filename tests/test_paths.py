@@ -13,15 +13,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from onestroke import checkpoints, joining, styles, vgg
-from onestroke.apps import evaluate, export, infer
-from onestroke.apps.train import PATHS, config_folder, run_folder, with_home
+from onestroke import style_file, style_merge
 from onestroke.arguments import home_in_override
+from onestroke.cli import evaluate, export, infer
+from onestroke.cli.train import PATHS, config_folder, run_folder, with_home
 from onestroke.data.cache import cache_folder
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
-from onestroke.evaluation import arguments as reference
 from onestroke.evaluation.report import write_html, write_json
+from onestroke.optimization import arguments as reference
+from onestroke.perception import styles, vgg
 from onestroke.training import run
 from tests.commands import ROOT, environment, train
 from tests.test_infer import photo, tiny
@@ -109,9 +110,9 @@ def test_the_other_command_lines(at_home: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(UserError, match="no folder ~nobody_of_that_name"):
         Photos("~nobody_of_that_name/x").files()
     for command, arguments, given in (
-        (joining.main, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
-        (checkpoints.main, ["show", "~/x"], "no style file"),
-        (checkpoints.main, ["import", "path=~/x", "out=~/z.safetensors"], "x"),
+        (style_merge.main, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
+        (style_file.main, ["show", "~/x"], "no style file"),
+        (style_file.main, ["import", "path=~/x", "out=~/z.safetensors"], "x"),
         (styles.main, ["make", "image=~/x", "out=~/z"], "no file"),
         (vgg.main, ["pack", "out=~/z", "weights=~/x"], "no file"),
     ):
@@ -142,14 +143,14 @@ def test_a_link_where_a_style_file_goes_is_there_already(tmp_path: Path) -> None
             run._check_out(out, False, "run")
         run._check_out(out, True, "run")
         with pytest.raises(UserError, match="is there already"):
-            joining.join([], out)
+            style_merge.join([], out)
         with pytest.raises(UserError, match="is there already"):
-            checkpoints.adopt(tmp_path / "x", out)
+            style_file.adopt(tmp_path / "x", out)
         out.with_suffix(".onnx").symlink_to(tmp_path / target)
         with pytest.raises(UserError, match="is there already"):
             export.place(export.Options("x", out=str(out.with_suffix(".onnx"))))
         tiny(out)
-        assert not out.is_symlink() and checkpoints.read_document(out).styles == ["tiny"]
+        assert not out.is_symlink() and style_file.read_document(out).styles == ["tiny"]
     assert (tmp_path / "precious").read_text() == "precious" and not (tmp_path / "nowhere").exists()
 
 
@@ -157,8 +158,8 @@ def test_numbers_go_into_the_style_file_that_a_link_leads_to(tmp_path: Path) -> 
     real = tiny(tmp_path / "real.safetensors")
     link = tmp_path / "link.safetensors"
     link.symlink_to(real)
-    checkpoints.annotate(link, {"evaluated/total": 1.5})
-    assert link.is_symlink() and checkpoints.read_document(real).metrics == {"evaluated/total": 1.5}
+    style_file.annotate(link, {"evaluated/total": 1.5})
+    assert link.is_symlink() and style_file.read_document(real).metrics == {"evaluated/total": 1.5}
 
 
 def test_a_report_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from onestroke import styles
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective, Term, Views
+from onestroke.perception import styles
 from onestroke.training.callbacks import Previews, StopOnSignal, remaining
 from onestroke.training.module import Recipe, StyleTransfer, learning_rate
 from onestroke.training.plateau import FINISH, Plateau, flat

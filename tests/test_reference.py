@@ -17,10 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onestroke import images, styles
-from onestroke.evaluation import cache, reference
-from onestroke.evaluation.arguments import USAGE, Options, parse
-from onestroke.evaluation.reference import (
+from onestroke.imaging import images
+from onestroke.losses.content import Content
+from onestroke.losses.gram import Gram
+from onestroke.losses.objective import Objective, Term, Views
+from onestroke.losses.tv import TotalVariation
+from onestroke.optimization import reference, trace_cache
+from onestroke.optimization.arguments import USAGE, Options, parse
+from onestroke.optimization.reference import (
     Landscape,
     Trace,
     cached,
@@ -30,12 +34,9 @@ from onestroke.evaluation.reference import (
     optimise,
     sides,
 )
-from onestroke.losses.content import Content
-from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Objective, Term, Views
-from onestroke.losses.tv import TotalVariation
-from onestroke.styles import Facts, Style
-from onestroke.vgg import VGG
+from onestroke.perception import styles
+from onestroke.perception.styles import Facts, Style
+from onestroke.perception.vgg import VGG
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
@@ -274,11 +275,11 @@ def test_a_damaged_trace_is_made_again(damage: Any, eye: VGG, photo: Tensor, tmp
 
 def test_another_s_trace_is_not_taken(eye: VGG, photo: Tensor, tmp_path: Path) -> None:
     trace = Trace((3.0, 2.0), photo.clone(), 2)
-    cache.write(tmp_path / "a.safetensors", "mine", trace)
-    assert cache.read(tmp_path / "a.safetensors", "mine", photo.shape) is not None
-    assert cache.read(tmp_path / "a.safetensors", "yours", photo.shape) is None
-    assert cache.read(tmp_path / "a.safetensors", "mine", photo[:, :, 1:].shape) is None
-    assert cache.read(tmp_path / "b.safetensors", "mine", photo.shape) is None
+    trace_cache.write(tmp_path / "a.safetensors", "mine", trace)
+    assert trace_cache.read(tmp_path / "a.safetensors", "mine", photo.shape) is not None
+    assert trace_cache.read(tmp_path / "a.safetensors", "yours", photo.shape) is None
+    assert trace_cache.read(tmp_path / "a.safetensors", "mine", photo[:, :, 1:].shape) is None
+    assert trace_cache.read(tmp_path / "b.safetensors", "mine", photo.shape) is None
 
 
 def test_the_fingerprint_knows_all_that_a_trace_depends_on(eye: VGG, photo: Tensor) -> None:
@@ -313,10 +314,10 @@ def test_a_cache_that_can_t_be_written_costs_a_warning(eye: VGG, photo: Tensor, 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.default_folder() == tmp_path / "onestroke" / "references"
+    assert trace_cache.default_folder() == tmp_path / "onestroke" / "references"
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert cache.default_folder() == Path(os.path.expanduser("~/.cache/onestroke/references"))
+        assert trace_cache.default_folder() == Path(os.path.expanduser("~/.cache/onestroke/references"))
 
 
 # --- the command ----------------------------------------------------------------------------------------
@@ -474,7 +475,7 @@ def test_help_names_every_option() -> None:
 def test_the_command_is_a_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (reference.main(["--help"]), capsys.readouterr().out) == (0, USAGE)
     assert (reference.main([]), capsys.readouterr().out) == (2, USAGE)
-    command = [sys.executable, "-m", "onestroke.evaluation.reference", "style=no", "input=photo.png"]
+    command = [sys.executable, "-m", "onestroke.optimization.reference", "style=no", "input=photo.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert_one_sentence(done.stderr, "there is no style card 'no'")

@@ -19,10 +19,10 @@ from pytorch_lightning import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 
-from onestroke.apps.train import config_folder
-from onestroke.checkpoints import Painter, read_document, save
+from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_file import Painter, read_document, save
 from onestroke.training.callbacks import Files
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.resuming import resumed

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from onestroke.checkpoints import Painter, read_document, save
 from onestroke.errors import UserError
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_file import Painter, read_document, save
 from onestroke.training import resume_file
 from onestroke.training.resuming import resumed
 from onestroke.training.run import train

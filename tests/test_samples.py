@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from onestroke import images
 from onestroke.errors import UserError
+from onestroke.imaging import images
 
 WIDTH, HEIGHT = 5, 3
 DEFLATE = 8

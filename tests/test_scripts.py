@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from onestroke.checkpoints import Painter, read_document, save
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_file import Painter, read_document, save
 from tests.commands import TINY, command
 from tests.test_dials import dialled, saved
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from onestroke import Stylizer
-from onestroke.checkpoints import read_document
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
-from onestroke.evaluation.artefacts import LIMITS, bands_of
+from onestroke.evaluation.artifacts.pairs import LIMITS, bands_of
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.styles import from_card
-from onestroke.vgg import VGG
+from onestroke.perception.styles import from_card
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import read_document
 
 FOLDER = Path(__file__).parents[1] / "checkpoints"
 GALLERY = FOLDER / "gallery.safetensors"

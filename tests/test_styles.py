@@ -18,11 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from onestroke import images, styles
 from onestroke.errors import UserError
-from onestroke.spots import strongest_spot
-from onestroke.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
-from onestroke.vgg import VGG
+from onestroke.imaging import images
+from onestroke.perception import styles
+from onestroke.perception.blob_response import strongest_spot
+from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
+from onestroke.perception.vgg import VGG
 
 FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
 SHIPPED = {
@@ -167,7 +168,7 @@ def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A card made by the command line."""
     out = tmp_path_factory.mktemp("card") / "waves.safetensors"
     facts = [f"{key}={value}" for key, value in asdict(FACTS).items()]
-    command = [sys.executable, "-m", "onestroke.styles", "make", f"image={painting}", f"out={out}", *facts]
+    command = [sys.executable, "-m", "onestroke.perception.styles", "make", f"image={painting}", f"out={out}", *facts]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {out}\n", "")
     assert list(out.parent.iterdir()) == [out]
@@ -241,7 +242,7 @@ def test_what_is_no_card_is_one_sentence(kind: str, card: Path, tmp_path: Path) 
 )
 def test_make_without_what_it_needs_tells_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert styles.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m onestroke.styles make image=FILE")
+    assert capsys.readouterr().err.startswith("usage: python -m onestroke.perception.styles make image=FILE")
 
 
 def test_make_tells_a_mistake_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

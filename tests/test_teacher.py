@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from onestroke import styles
-from onestroke.checkpoints import Painter, load, save
 from onestroke.data.datamodule import Batch
 from onestroke.errors import UserError
 from onestroke.networks.conditioning import Assignment
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.perception import styles
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import Painter, load, save
+from onestroke.training.distillation import Teacher
 from onestroke.training.module import TAUGHT, Recipe, StyleTransfer
 from onestroke.training.run import train
-from onestroke.training.teacher import Teacher
-from onestroke.vgg import VGG
 from tests.test_dials import dialled, saved
 from tests.test_many import objective, photos
 from tests.test_training import CONFIG, fit

@@ -19,19 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onestroke import styles
-from onestroke.checkpoints import load
 from onestroke.data.datamodule import PhotoBatches, to_image
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective, Term, Views
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.perception import styles
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import load
 from onestroke.training.callbacks import Files, duration
 from onestroke.training.machine import Machine
 from onestroke.training.module import PATIENCE, RECOVERED, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
 from onestroke.training.run import train
-from onestroke.vgg import VGG
 from tests.commands import scalars
 
 LAYERS = {"relu1_2", "relu2_2"}
@@ -341,20 +341,20 @@ def test_a_full_disk_costs_a_copy_but_not_the_training(
 
 
 def test_a_disk_that_stays_full_ends_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onestroke import checkpoints
+    from onestroke import style_file
 
     def full(*_: object) -> None:
         raise UserError("cannot write: No space left on device; free some space or write elsewhere")
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    real = checkpoints.save
-    monkeypatch.setattr(checkpoints, "save", full)
+    real = style_file.save
+    monkeypatch.setattr(style_file, "save", full)
     with pytest.raises(UserError, match="No space left") as caught:
         train(CONFIG, tmp_path / "run")
     assert f"resume={tmp_path / 'run'}" in str(caught.value)
     # and so it does
-    monkeypatch.setattr(checkpoints, "save", real)
+    monkeypatch.setattr(style_file, "save", real)
     assert (
         load(train({**CONFIG, "resume": str(tmp_path / "run" / "last.ckpt")}, tmp_path / "run"))[1].training["steps"]
         == 4

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import onestroke
-from onestroke import images, vgg
-from onestroke.convolutions import FrozenConv
 from onestroke.errors import UserError
-from onestroke.vgg import ARCHS, VGG
+from onestroke.imaging import images
+from onestroke.kernels.convolutions import FrozenConv
+from onestroke.perception import vgg
+from onestroke.perception.vgg import ARCHS, VGG
 
 ASSET = Path(onestroke.__file__).parent / "assets" / "vgg16.safetensors"
 LAYERS = "relu1_1 relu1_2 relu2_1 relu2_2 relu3_1 relu3_2 relu3_3 relu4_1 relu4_2 relu4_3".split()
@@ -420,7 +421,7 @@ def test_one_changed_number_changes_the_fingerprint(embedded: dict[str, Tensor])
 
 def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "packed.safetensors"
-    command = [sys.executable, "-m", "onestroke.vgg", "pack", f"out={out}", f"weights={ASSET}"]
+    command = [sys.executable, "-m", "onestroke.perception.vgg", "pack", f"out={out}", f"weights={ASSET}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(vgg.EMBEDDED_SHA256, done.stdout)

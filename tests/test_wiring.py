@@ -20,11 +20,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from onestroke.checkpoints import Painter, load, read_document, save
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.vgg import VGG
+from onestroke.perception.vgg import VGG
+from onestroke.style_file import Painter, load, read_document, save
 from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, run, shallow
 
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}

@@ -16,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuzzing import style, values
 from fuzzing.cases import Change, Kind
-from onestroke import checkpoints
-from onestroke.inference import graph
-from onestroke.inference.core import trace
-from onestroke.inference.packages import require
+from onestroke import style_file
+from onestroke.graphs import onnx_graph
+from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.packages import require
 
 SIDES = ((7, 9), (48, 64))
 Model = Any
@@ -37,12 +37,12 @@ def make(folder: Path) -> None:
     }
     for name, (made, arguments) in kinds.items():
         document = style.painter(made, arguments, [name], name)
-        text = json.dumps({"version": checkpoints.FORMAT, **dataclasses.asdict(document)})
+        text = json.dumps({"version": style_file.FORMAT, **dataclasses.asdict(document)})
         core = trace(style.network(made, arguments))
-        for pixels in graph.PIXELS:
+        for pixels in onnx_graph.PIXELS:
             for half in (False, True):
-                model = graph.build(core, text, pixels, half)
-                graph.note(
+                model = onnx_graph.build(core, text, pixels, half)
+                onnx_graph.note(
                     model, {"variant": "fp16" if half else "fp32", "pixels": pixels, "channels": 4, "onestroke": "0"}
                 )
                 (folder / f"{name}_{pixels}{'_half' * half}.onnx").write_bytes(model.SerializeToString())
@@ -222,7 +222,7 @@ def _document(model: Model, rng: Random) -> None:
 
 def _fact(model: Model, rng: Random) -> None:
     """One of the facts that painting goes by."""
-    entry = next(entry for entry in model.metadata_props if entry.key == graph.EXPORT)
+    entry = next(entry for entry in model.metadata_props if entry.key == onnx_graph.EXPORT)
     facts = json.loads(entry.value)
     known: tuple[Any, ...] = (
         -5,

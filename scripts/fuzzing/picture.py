@@ -18,9 +18,10 @@ from PIL import Image, ImageCms, ImageDraw, TiffImagePlugin, features
 
 from fuzzing import style
 from fuzzing.cases import Change, Kind
-from onestroke import checkpoints, images
+from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.inference.mixing import grey
+from onestroke.imaging import images
+from onestroke.inference.controls import grey
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 
@@ -459,7 +460,7 @@ def warm(folder: Path) -> None:
     arguments = {"channels": [4, 8], "blocks": 1}
     path = folder / _STYLE
     document = style.painter(RealtimeNetwork, arguments, ["s"], "s")
-    checkpoints.save(path, style.network(RealtimeNetwork, arguments), document)
+    style_file.save(path, style.network(RealtimeNetwork, arguments), document)
     _stylizers.append(Stylizer(path, "cpu", "torch"))
 
 

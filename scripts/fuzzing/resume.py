@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from fuzzing import values
 from fuzzing.cases import Change, Kind
-from onestroke.apps.train import config_folder
+from onestroke.cli.train import config_folder
 from onestroke.training import resume_file, resuming, run
 
 _TINY = (

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from fuzzing import tensors, values
 from fuzzing.cases import Change, Kind
-from onestroke import checkpoints
-from onestroke.checkpoints import Painter
+from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.inference.core import trace
+from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
-from onestroke.joining import join
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.training import warmstart
+from onestroke.style_file import Painter
+from onestroke.style_merge import join
+from onestroke.training import warm_start
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = ((7, 9), (48, 64))
@@ -77,7 +77,7 @@ def make(folder: Path) -> None:
     for name, (made, arguments, names) in _MADE.items():
         document = painter(made, arguments, names, name)
         path = folder / f"{name}.safetensors"
-        checkpoints.save(path, network(made, arguments), document)
+        style_file.save(path, network(made, arguments), document)
         path.write_bytes(tensors.ordered(path.read_bytes()))
     for name in ("gallery", "starry_night", "udnie_realtime"):
         shutil.copyfile(ROOT / "checkpoints" / f"{name}.safetensors", folder / f"{name}.safetensors")
@@ -203,7 +203,7 @@ def _shown(path: Path) -> None:
     """`checkpoints show`, which must print nothing that a terminal obeys."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = checkpoints.main(["show", str(path)])
+        code = style_file.main(["show", str(path)])
     found = printed.getvalue()
     foul = [c for c in found if not c.isprintable() and c not in "\n\t"]
     if foul or len(found) > 2**20:
@@ -214,7 +214,7 @@ def _shown(path: Path) -> None:
 
 
 def _painted(path: Path, rng: Random) -> None:
-    document = checkpoints.read_document(path)
+    document = style_file.read_document(path)
     names = document.styles
     chosen = rng.choice(([], names[:1], names[-1:], names[:3], [f"{name}:0.3" for name in names[::2]]))
     mix = ",".join(chosen or names[:1]) if chosen or len(names) > 1 else None
@@ -243,18 +243,18 @@ def _painted(path: Path, rng: Random) -> None:
 
 def _started_from(path: Path, rng: Random) -> None:
     """As a training with init=, with a judge that finds all paintings alike."""
-    document = checkpoints.read_document(path)
-    chosen = warmstart.choose(str(path), document.network)
+    document = style_file.read_document(path)
+    chosen = warm_start.choose(str(path), document.network)
     assert chosen is not None
-    loaded, _ = checkpoints.load(path)
-    warmstart.dials_come_along(loaded, path)
+    loaded, _ = style_file.load(path)
+    warm_start.dials_come_along(loaded, path)
     judge: Any = _Judge([SimpleNamespace(name=name) for name in ("starry_night", "new")[: rng.choice((1, 2))]])
     arguments = {**document.network["args"], "styles": len(judge.styles)}
     try:
-        mine = checkpoints.network_classes()[document.network["name"]](**arguments)
+        mine = style_file.network_classes()[document.network["name"]](**arguments)
     except (TypeError, UserError):
         return
-    warmstart.warm_start(mine, path, judge, [torch.rand(1, 3, 16, 16)])
+    warm_start.warm_start(mine, path, judge, [torch.rand(1, 3, 16, 16)])
     if rng.random() < 0.2:
         with contextlib.suppress(UserError):  # the two have the same styles
             join([path, path], Path("joined.safetensors"))
@@ -277,8 +277,8 @@ def warm(folder: Path) -> None:
     """Import all that comes with the first network."""
     for base in ("controls", "realtime"):
         path = folder / "bases" / f"{base}.safetensors"
-        checkpoints.load(path)
-        painter_of_one = Stylizer(path, "cpu", mix=checkpoints.read_document(path).styles[0])
+        style_file.load(path)
+        painter_of_one = Stylizer(path, "cpu", mix=style_file.read_document(path).styles[0])
         painter_of_one(_photo(*SIDES[0]))
 
 

@@ -6,10 +6,10 @@ import logging
 import os
 from pathlib import Path
 
-from onestroke import finding
 from onestroke.errors import UserError
-from onestroke.finding import LeftOut
-from onestroke.kinds import EXTENSIONS
+from onestroke.imaging import finding
+from onestroke.imaging.finding import LeftOut
+from onestroke.imaging.kinds import EXTENSIONS
 
 log = logging.getLogger(__name__)
 

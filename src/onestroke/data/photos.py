@@ -15,8 +15,8 @@ from onestroke.data.listing import check_folder, tell, walk
 from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, look, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
-from onestroke.finding import LeftOut
-from onestroke.kinds import KNOWN
+from onestroke.imaging.finding import LeftOut
+from onestroke.imaging.kinds import KNOWN
 
 MIN_PHOTOS = 5
 COCO = "train2017"

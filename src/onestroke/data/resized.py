@@ -11,10 +11,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from onestroke.decoding import MAX_PIXELS, opened
 from onestroke.errors import UserError
-from onestroke.finding import PAINTING, is_painting
-from onestroke.images import read_training
+from onestroke.imaging.decoding import MAX_PIXELS, opened
+from onestroke.imaging.finding import PAINTING, is_painting
+from onestroke.imaging.images import read_training
 
 Crop = npt.NDArray[np.uint8]
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from onestroke.arguments import home
-from onestroke.data.canvas import Canvas, maybe, pick, place, rectangle, spot
 from onestroke.data.heldout import centre, check_count, validation_photos
 from onestroke.data.listing import tell
-from onestroke.data.objects import (
+from onestroke.imaging.finding import LeftOut
+from onestroke.scenes.canvas import Canvas, maybe, pick, place, rectangle, spot
+from onestroke.scenes.objects import (
     backdrop,
     branch,
     facade,
@@ -35,7 +36,7 @@ from onestroke.data.objects import (
     things,
     tree,
 )
-from onestroke.data.textures import (
+from onestroke.scenes.textures import (
     FAMILIES,
     Material,
     Points,
@@ -45,7 +46,6 @@ from onestroke.data.textures import (
     power_radius,
     rotated,
 )
-from onestroke.finding import LeftOut
 
 _MIN_SIZE = 64
 _HELD_OUT_SEED = 0x5CE7E

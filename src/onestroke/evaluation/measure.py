@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onestroke import styles
 from onestroke.errors import UserError
-from onestroke.evaluation import artefacts, metrics
+from onestroke.evaluation import metrics
+from onestroke.evaluation.artifacts import pairs
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
-from onestroke.vgg import VGG
+from onestroke.perception import styles
+from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.perception.vgg import VGG
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
 
@@ -83,7 +84,7 @@ class Measure:
         distance = metrics.lpips(output, photo) if lpips else None
         if distance is not None:
             found["lpips"] = distance
-        faults = artefacts.pair(output, photo, spot=self.style.spot)
+        faults = pairs.pair(output, photo, spot=self.style.spot)
         found |= {f"artefact/{name}": value for name, value in faults.items()}
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
@@ -98,7 +99,7 @@ def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def fired(values: Mapping[str, float]) -> list[str]:
     """The artefact detectors that fire on these numbers, which go by `artefact/<name>`."""
     named = {name.removeprefix("artefact/"): v for name, v in values.items() if name.startswith("artefact/")}
-    return artefacts.fired(named)
+    return pairs.fired(named)
 
 
 def from_reference(style: str, size: int, vgg: VGG, strength: float = 0.5) -> Measure:

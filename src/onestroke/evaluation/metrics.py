@@ -23,13 +23,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from onestroke import images
 from onestroke.evaluation.structure import check_alike, lpips, self_similarity, ssim
+from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Views
-from onestroke.styles import Facts, Style, gram_matrix
-from onestroke.vgg import VGG
+from onestroke.perception.styles import Facts, Style, gram_matrix
+from onestroke.perception.vgg import VGG
 
 __all__ = [
     "E_LAYERS",

@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from onestroke import images
 from onestroke.evaluation.measure import means
 from onestroke.files import atomic
+from onestroke.imaging import images
 
 CROP = 96  # pixels of a picture that are shown enlarged
 MAIN = (

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.images import luminance
-from onestroke.vgg import VGG
+from onestroke.imaging.images import luminance
+from onestroke.perception.vgg import VGG
 
 _WINDOW, _SIGMA = 11, 1.5
 _MOST_PLACES = 1024  # STROTSS samples as many

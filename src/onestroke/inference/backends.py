@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onestroke.checkpoints import Painter
 from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
-from onestroke.inference import graph
-from onestroke.inference.core import trace
+from onestroke.graphs import onnx_graph
+from onestroke.graphs.onnx_file import Painting, as_read, first_line, not_ours, read
+from onestroke.graphs.onnx_rules import Unsound
+from onestroke.graphs.tracing import trace
+from onestroke.inference.controls import AS_IT_IS, Look, open_style
 from onestroke.inference.memory import held_by
-from onestroke.inference.mixing import AS_IT_IS, Look, open_style
-from onestroke.inference.onnx_file import Painting, as_read, first_line, not_ours, read
-from onestroke.inference.packages import installed, require
-from onestroke.inference.rules import Unsound
+from onestroke.packages import installed, require
+from onestroke.style_file import Painter
 
 NAMES = ("torch", "onnx", "openvino", "auto")
 
@@ -109,7 +109,7 @@ class Torch(Backend):
 
 
 class _Exported(Backend):
-    """An ONNX graph as graph.py writes it, after onnx_file.py has looked at it."""
+    """An ONNX graph as onnx_graph.py writes it, after onnx_file.py has looked at it."""
 
     def __init__(self, painting: Painting) -> None:
         self.plan, self.whole = painting.plan, painting.whole
@@ -165,7 +165,7 @@ class Onnx(_Exported):
     def run(self, array: np.ndarray) -> np.ndarray:
         """See _Exported."""
         try:
-            (painted,) = self.session.run([graph.OUTPUT], {graph.INPUT: array}, self.options)
+            (painted,) = self.session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: array}, self.options)
         except Exception as error:  # its errors are bare Exceptions
             if "alloc" in str(error):
                 raise MemoryError(str(error)) from error
@@ -187,7 +187,7 @@ class OpenVino(_Exported):
     def run(self, array: np.ndarray) -> np.ndarray:
         """See _Exported."""
         try:
-            return np.array(self.compiled({graph.INPUT: array})[graph.OUTPUT])
+            return np.array(self.compiled({onnx_graph.INPUT: array})[onnx_graph.OUTPUT])
         except RuntimeError as error:
             if "alloc" in str(error) or any(words in str(error) for words in NO_MEMORY):
                 raise MemoryError(str(error)) from error
@@ -245,7 +245,7 @@ def _export(network: nn.Module, backend: str) -> Backend:
         UserError: where it can't be made, or doesn't.
     """
     kind = OpenVino if backend == "openvino" else Onnx
-    exported = kind(as_read(graph.build(trace(network), "", "float")))
+    exported = kind(as_read(onnx_graph.build(trace(network), "", "float")))
     image = torch.rand(1, 3, 67, 94, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         difference = (exported.paint(image) - network(image).clamp(0, 1)).abs().max()

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from onestroke import images
 from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError, near
+from onestroke.imaging import images
 from onestroke.inference import backends
-from onestroke.inference.finishing import COLOURS, masked, recoloured
+from onestroke.inference.compositing import COLOURS, masked, recoloured
+from onestroke.inference.controls import Look, open_dials, over_the_picture
 from onestroke.inference.memory import free_on
-from onestroke.inference.mixing import Look, open_dials, over_the_picture
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 

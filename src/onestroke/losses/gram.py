@@ -9,7 +9,7 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.losses.objective import Term, Views
-from onestroke.styles import gram_matrix
+from onestroke.perception.styles import gram_matrix
 
 
 class Gram(Term):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.styles import Statistics, Style, StyleOfEach
-from onestroke.vgg import VGG, check_layers
+from onestroke.perception.styles import Statistics, Style, StyleOfEach
+from onestroke.perception.vgg import VGG, check_layers
 
 # How much the style term counts against the content term with the dial in the middle, the same for every style.
 # Direct optimisation of three photos towards The Starry Night ends at a content error of 0.2 to 0.4 with 2, of 0.3 to

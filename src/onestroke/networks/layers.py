@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.convolutions import by_fours
+from onestroke.kernels.convolutions import by_fours
 from onestroke.networks.conditioning import PLAIN, Condition, Conditioned, Tables
 
 

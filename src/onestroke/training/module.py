@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.losses.shift_consistency import apart, exchanged
 from onestroke.networks.conditioning import Assignment, Draw, conditioning_of
 from onestroke.training.compiling import compile_parts
-from onestroke.training.edges import apart, exchanged
+from onestroke.training.distillation import Teacher
 from onestroke.training.muon import Muon, move_towards, split
-from onestroke.training.teacher import Teacher
 
 log = logging.getLogger(__name__)
 

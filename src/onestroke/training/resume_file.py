@@ -20,7 +20,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from onestroke import documents, torchfiles
+from onestroke import documents, torch_files
 from onestroke.errors import UserError, printable
 
 NAME = "last.ckpt"
@@ -64,15 +64,15 @@ def read(path: Path) -> ResumeFile:
         UserError: for files that are damaged, of another kind, or lack what every resume file has.
     """
     try:
-        loaded = torchfiles.read(path, _MAX_BYTES)
+        loaded = torch_files.read(path, _MAX_BYTES)
         if not isinstance(loaded, dict) or not isinstance(loaded.get(KEY), dict):
-            raise torchfiles.NotPlain("it is another program's")
+            raise torch_files.NotPlain("it is another program's")
         own = loaded[KEY]
         config = json.loads(own["config"]) if isinstance(own.get("config"), str) else None
         if not isinstance(config, dict):
-            raise torchfiles.NotPlain("it has no config")
+            raise torch_files.NotPlain("it has no config")
         documents.check(config)
-    except (torchfiles.NotPlain, documents.NoDocument, ValueError, RecursionError) as error:
+    except (torch_files.NotPlain, documents.NoDocument, ValueError, RecursionError) as error:
         raise UserError(f"resume: {path} is not a whole resume file of OneStroke: {printable(error)}") from error
     _check_fields(path, loaded)
     return ResumeFile(path, config, {key: loaded[key] for key in _PASSED_ON if key in loaded})

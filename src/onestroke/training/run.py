@@ -24,25 +24,26 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
-from onestroke import __version__, checkpoints, ranks, styles
+from onestroke import __version__, ranks, style_file
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, Term, balance, make_terms
-from onestroke.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.perception import styles
+from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.perception.vgg import VGG
 from onestroke.training import resume_file
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
+from onestroke.training.distillation import Teacher
 from onestroke.training.logs import Events, write_config
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
 from onestroke.training.resume_file import Begun, ResumeFile, owned
 from onestroke.training.settings import Settings, StyleSettings
-from onestroke.training.teacher import Teacher
-from onestroke.training.warmstart import AUTO, adapt_norms_only, choose, dials_come_along, warm_start
-from onestroke.vgg import VGG
+from onestroke.training.warm_start import AUTO, adapt_norms_only, choose, dials_come_along, warm_start
 
 log = logging.getLogger(__name__)
 
@@ -177,10 +178,10 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
     def settings() -> None:
         found["settings"] = chosen = Settings.of(config)
         if chosen.init not in (None, AUTO):
-            checkpoints.read_document(Path(chosen.init))
+            style_file.read_document(Path(chosen.init))
         found["machine"] = Machine.of(config["trainer"], chosen.batch_size)
         if chosen.teacher is not None:
-            checkpoints.read_document(Path(chosen.teacher))
+            style_file.read_document(Path(chosen.teacher))
         if chosen.out is not None:
             _check_out(Path(chosen.out), chosen.overwrite, "" if file is None else file.owner)
 
@@ -216,7 +217,7 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         if "settings" in found:
             pl.seed_everything(found["settings"].seed, verbose=False)  # the network's start; data has its own streams
         found["network"] = built = instantiate_part("network", part, nn.Module)
-        if checkpoints.network_classes().get(type(built).__name__) is not type(built):
+        if style_file.network_classes().get(type(built).__name__) is not type(built):
             raise UserError(
                 f"the network {type(built).__name__} could not be rebuilt from its style files: add it to NETWORKS in "
                 "src/onestroke/networks/listed.py"
@@ -303,7 +304,7 @@ class _Export:
     def write(self, path: Path, module: StyleTransfer) -> Path:
         """Write it under another name."""
         settings, style = self.parts.settings, self.parts.style_settings
-        painter = checkpoints.Painter(
+        painter = style_file.Painter(
             network=_network_document(self.config, self.parts.styles),
             style={
                 "name": style.name,
@@ -325,9 +326,9 @@ class _Export:
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },
-            metrics=checkpoints.finite({**self.previews.metrics, "step": float(self.previews.step)}),
+            metrics=style_file.finite({**self.previews.metrics, "step": float(self.previews.step)}),
         )
-        checkpoints.save(path, module.ema, painter)
+        style_file.save(path, module.ema, painter)
         return path
 
     def _free(self, path: Path) -> Path:
@@ -341,7 +342,7 @@ class _Export:
 def _is_ours(path: Path, owner: str) -> bool:
     """Whether a style file is one of the run with this secret."""
     try:
-        return bool(owner) and checkpoints.read_document(path).training.get("owner") == owned(owner)
+        return bool(owner) and style_file.read_document(path).training.get("owner") == owned(owner)
     except UserError:
         return False
 
@@ -417,7 +418,9 @@ def _report(
     log.info("held-out loss: %s", "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if "/" not in k))
     broken = fired({name.removeprefix("measured/"): value for name, value in metrics.items()})
     if broken:
-        log.info("looks broken: %s (see onestroke/evaluation/artefacts.py for what that means)", ", ".join(broken))
+        log.info(
+            "looks broken: %s (see onestroke/evaluation/artifacts/pairs.py for what that means)", ", ".join(broken)
+        )
     if module.skipped_steps:
         log.info("%d steps were skipped, as their gradients were not finite", module.skipped_steps)
     if skipped:

@@ -16,9 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from onestroke.data.photos import Photos
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError, printable
+from onestroke.losses.checkerboard import Grid
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.grid import Grid
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.losses.tv import TotalVariation
 from onestroke.networks.listed import NETWORKS

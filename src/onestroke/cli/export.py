@@ -1,0 +1,163 @@
+"""`python export.py`: write a style as ONNX or as a torch.export program, for programs without our code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from onestroke.arguments import Values, command, keyed
+from onestroke.data.heldout import centre
+from onestroke.errors import UserError
+from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
+from onestroke.files import atomic, make_folder
+from onestroke.graphs.onnx_graph import OPSET, PIXELS
+from onestroke.imaging.finding import LeftOut, search
+from onestroke.inference.controls import Look
+
+USAGE = """\
+usage: python export.py ckpt=STYLE.safetensors [options]
+
+  ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors
+  style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
+  strength=0.5     0 the photo, 1 the painting
+  stroke=0         0 fine strokes, 1 strokes of twice the size
+  format=KIND      onnx, or torch for torch.export
+  out=FILE         default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2
+  variant=NAME     how; written only where it differs from torch by less than
+                   fp32    1 of 255 levels at most, 0.1 on average
+                   fp16    4 at most, 0.5 on average; half the size, for GPUs and browsers
+                   frozen  32 on average: norms with fixed statistics, so that tiles join; like the style, not the same
+                   int8    8 on average: convolutions of 8 bits, for CPUs
+  pixels=KIND      uint8 for (N, H, W, 3) in and out, or float for (N, 3, H, W) in [0, 1]
+  photos=PATH      a folder or pattern of photos, such as will be painted, for frozen and int8; default: made-up scenes
+  overwrite=true   replace a file that is there already
+
+What is written takes pictures of any size, any number at once. format=torch has the variant fp32 alone.
+"""
+
+FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+_PHOTOS, _SIDE = 16, 256  # how many photos are measured, and how large
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    ckpt: str
+    style: str | None = None
+    strength: float | None = None
+    stroke: float | None = None
+    format: str = "onnx"
+    out: str | None = None
+    variant: str = "fp32"
+    pixels: str = "uint8"
+    photos: str | None = None
+    overwrite: bool = False
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read `key=value` arguments.
+
+    Raises:
+        UserError: for unknown, missing, repeated or empty keys, values that are none of those there are, and what
+            doesn't go together.
+    """
+    values = Values(keyed(arguments, [field.name for field in fields(Options)]))
+    options = Options(
+        ckpt=values.needed("ckpt", "checkpoints/starry_night.safetensors"),
+        style=values.values.get("style", [None])[0],
+        strength=values.share("strength"),
+        stroke=values.share("stroke"),
+        format=values.choice("format", FORMATS),
+        out=values.path("out"),
+        variant=values.choice("variant", LIMITS),
+        pixels=values.choice("pixels", PIXELS),
+        photos=values.path("photos"),
+        overwrite=values.flag("overwrite"),
+    )
+    if options.format == "torch" and options.variant != "fp32":
+        raise UserError(f"variant={options.variant} is for format=onnx; format=torch has fp32 alone")
+    if options.photos is not None and options.variant not in ("frozen", "int8"):
+        raise UserError(f"photos is for variant=frozen and variant=int8, not for {options.variant}")
+    return options
+
+
+def place(options: Options) -> Path:
+    """Where the file goes.
+
+    Raises:
+        UserError: where the name says another format, or something is there already.
+    """
+    suffix = FORMATS[options.format]
+    if options.out is None:
+        # not with_suffix, which would cut v1.2
+        stem = options.ckpt.removesuffix(".safetensors")
+        out = Path(stem + ("" if options.variant == "fp32" else f".{options.variant}") + suffix)
+    else:
+        out = Path(options.out)
+        if out.suffix.lower() != suffix:
+            raise UserError(f"out={options.out}: a file of format={options.format} ends in {suffix}")
+    if os.path.lexists(out) and not options.overwrite:
+        raise UserError(f"{out} is there already: choose another out, or add overwrite=true")
+    return out
+
+
+def photos(given: str) -> list[np.ndarray]:
+    """The middle squares of up to 16 photos, evenly spaced over all: uint8 (256, 256, 3).
+
+    Raises:
+        UserError: where there is none, or one can't be read.
+    """
+    left_out = LeftOut()
+    found = search([given], left_out)
+    count = min(_PHOTOS, len(found))
+    squares = [centre(str(found[i * len(found) // count].path), _SIDE) for i in range(count)]
+    if left_out.count:
+        print(left_out, file=sys.stderr)
+    return squares
+
+
+def run(options: Options) -> None:
+    """Export, and say what came out."""
+    out = place(options)
+    measured = None if options.photos is None else photos(options.photos)
+    look = Look(options.style, options.strength, options.stroke)
+    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, look)
+    make_folder(out.parent)
+    with atomic(out) as temporary:
+        temporary.write_bytes(exported.content)
+    print(out)
+    print(told(options, exported))
+
+
+def told(options: Options, exported: Exported) -> str:
+    """What was measured, in two lines."""
+    kind = f"ONNX, opset {OPSET}" if options.format == "onnx" else "torch.export"
+    shape = "uint8 (N, H, W, 3)" if options.pixels == "uint8" else "float (N, 3, H, W) in [0, 1]"
+    sizes = ", ".join(f"{height} x {width}" for height, width in SIZES)
+    threads = torch.get_num_threads()
+    return (
+        f"  {kind}, {options.variant}, {len(exported.content) / 2**20:.2f} MB: {shape} in and out, of any size\n"
+        f"  differs from torch by {exported.difference} of 255 levels, at {sizes}\n"
+        f"  {exported.milliseconds:.0f} ms for {SIDE} x {SIDE} with {threads} thread{'s' * (threads > 1)}, "
+        f"{exported.rival} {exported.rival_milliseconds:.0f} ms"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line: 2 and one sentence for a user's mistake, else 0."""
+
+    def job(given: list[str]) -> int:
+        run(parse(given))
+        return 0
+
+    return command(USAGE, job, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Detectors of artifacts, one a file."""

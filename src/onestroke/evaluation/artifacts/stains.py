@@ -1,0 +1,135 @@
+"""Blobs and painted noise, for artefacts.py, which is the door: faults that lie on a picture like stains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from onestroke.errors import UserError
+from onestroke.perception.blob_response import smooth, strongest
+
+SMALLEST = 32
+"""Shortest side in pixels that can be judged."""
+
+_LEVEL = 1 / 255
+_WINDOW, _FLAT, _SHARE = 9, 0.02, 0.02
+_HIDDEN = 4 * _LEVEL  # deviation of detail that hides no noise
+_THREE_QUARTERS = 1.1503  # of the absolute values of a standard normal distribution
+
+
+def check(output: Tensor, photo: Tensor) -> None:
+    """Refuse what is no batch of paintings with their photos."""
+    if output.ndim != 4 or output.shape[1] != 3 or output.shape != photo.shape:
+        raise ValueError(
+            f"output and photo must be alike in shape, (N, 3, H, W), not {tuple(output.shape)} and {tuple(photo.shape)}"
+        )
+    height, width = output.shape[-2:]
+    if min(height, width) < SMALLEST:
+        raise UserError(
+            f"artefacts need at least {SMALLEST} x {SMALLEST} pixels, and the picture is {width} x {height}"
+        )
+
+
+def blobs(output: Tensor, photo: Tensor, spot: float = 0.0) -> Tensor:
+    """Isolated spots of extreme colour or brightness, which instance norm is prone to (droplets: Karras et al., 2020).
+
+    What a spot is, see `onestroke.perception.blob_response`. Where the photo has one, the painting may have one as
+    strong. A border of 8 pixels for small spots, and of 16 for large ones, is left out.
+
+    Args:
+        output, photo: (N, 3, H, W) in [0, 1].
+        spot: `strongest_spot` of the painting that was to be imitated. Stars are spots, and who paints like van Gogh
+            may paint them as strong as he did: above 1, it is the measure.
+
+    Returns:
+        (N,), from 0: the strongest spot. About a quarter of what its colour is off its surroundings by, in standard
+        deviations of the painting's detail in that direction, or of `spot` where that is more than 1.
+    """
+    check(output, photo)
+    return strongest(output, photo) / max(1.0, spot)
+
+
+def flat_noise(output: Tensor, photo: Tensor) -> Tensor:
+    """Fine grain painted where the photo is flat or a soft gradient, as a share of all detail painted there.
+
+    Grain is estimated by the mask of Immerkaer (1996), which sees what changes from pixel to pixel in rows and columns
+    at once; strokes are some pixels wide and straight, and leave it a tenth or two of their own contrast. The upper
+    quartile in place of his mean leaves out the edges of strokes and sees salt and pepper. The photo's own grain is
+    taken off. Detail is the deviation from the picture smoothed by 2 pixels: it hides grain, and so grain counts by
+    its share; 4 levels of 255 are added, so that a trace of it on an empty field is none yet.
+
+    Args:
+        output, photo: (N, 3, H, W) in [0, 1].
+
+    Returns:
+        (N,), from 0 to 1, where all detail is white noise (a checkerboard of single pixels gets to 2.3). White noise
+        of 3 levels on an empty field is at 0.6. Sound paintings are at 0.1, the real ones, 256 pixels small, at 0.1 to
+        0.4. NaN where less than a fiftieth of the photo is flat.
+    """
+    check(output, photo)
+    return torch.stack([_flat_noise(one, other) for one, other in zip(output, photo, strict=True)])
+
+
+def _flat_noise(output: Tensor, photo: Tensor) -> Tensor:
+    flat = _flat(photo[None])[0, 0]
+    if flat.float().mean() < _SHARE:
+        return output.new_tensor(math.nan)
+    grain, own = (_grain(image[None])[0][:, flat[1:-1, 1:-1]] for image in (output, photo))
+    excess = _deviation(grain).square() - _deviation(own).square()
+    detail = (output[None] - smooth(output[None], 2))[0][:, flat]
+    return (excess.clamp_min(0) / (detail.square().mean() + _HIDDEN**2)).sqrt()
+
+
+def _flat(photo: Tensor) -> Tensor:
+    """(N, 1, H, W), true where no channel deviates by more than 5 levels of 255 within 9 x 9 pixels."""
+    padded = F.pad(photo, [_WINDOW // 2] * 4, mode="reflect")
+    mean = F.avg_pool2d(padded, _WINDOW, 1)
+    variance = F.avg_pool2d(padded.square(), _WINDOW, 1) - mean.square()
+    return variance.amax(dim=1, keepdim=True) < _FLAT**2
+
+
+def _grain(image: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, H - 2, W - 2): second differences of second differences, of white noise's deviation."""
+    rows = image[..., 2:, :] + image[..., :-2, :] - 2 * image[..., 1:-1, :]
+    return (rows[..., 2:] + rows[..., :-2] - 2 * rows[..., 1:-1]) / 6
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """The standard deviation of a normal distribution of the same upper quartile of absolute values."""
+    flat = values.abs().flatten()  # torch.quantile takes 16 million values at most
+    return flat.kthvalue(max(1, round(0.75 * len(flat)))).values / _THREE_QUARTERS
+
+
+def flat_noise_of(paint: Callable[[Tensor], Tensor], seed: int = 0) -> float:
+    """Flat noise of a painter by itself: the largest `flat_noise` of its paintings of made fields.
+
+    Each is a sky, of one colour or a gradient, over a ground of coloured squares, since a picture that is flat all over
+    would be another extreme for instance norm. It has the grain of a good camera, one level of 255, which a painter may
+    keep but not raise.
+
+    Args:
+        paint: image (1, 3, H, W) in [0, 1] to image of the same shape.
+        seed: of grain and ground.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return max(float(flat_noise(paint(photo), photo)) for photo in _fields(generator))
+
+
+def _fields(generator: torch.Generator, side: int = 160) -> list[Tensor]:
+    grey, sky, white = (0.5, 0.5, 0.5), (0.55, 0.7, 0.9), (0.93, 0.93, 0.9)
+    night, skin, leaf, dusk = (0.08, 0.08, 0.15), (0.8, 0.6, 0.5), (0.3, 0.45, 0.2), (0.9, 0.6, 0.4)
+    ends = [(c, c) for c in (grey, sky, white, night, skin, leaf)] + [(night, white), (dusk, sky)]
+    fields = []
+    for top, bottom in ends:
+        first, last = (torch.tensor(colour).view(1, 3, 1, 1) for colour in (top, bottom))
+        field = (first + (last - first) * torch.linspace(0, 1, side).view(1, 1, side, 1)).expand(-1, -1, -1, side)
+        squares = torch.rand(1, 3, side // 32, side // 8, generator=generator)
+        ground = F.interpolate(squares, scale_factor=8, mode="nearest")
+        scene = torch.cat([field[:, :, : side - side // 4], ground], dim=2)
+        fields.append((scene + _LEVEL * torch.randn(scene.shape, generator=generator)).clamp(0, 1))
+    return fields

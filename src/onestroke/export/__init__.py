@@ -1,0 +1,1 @@
+"""Networks for programs without this package: ONNX and torch.export."""

@@ -1,0 +1,1 @@
+"""Networks as graphs of operations: traced, written as ONNX, and ONNX files from anyone checked."""

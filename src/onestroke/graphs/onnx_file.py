@@ -1,0 +1,174 @@
+"""An ONNX file that may come from anyone, read without a runtime: what it says of itself, and what its graph does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onestroke.errors import UserError, printable
+from onestroke.graphs import onnx_graph, onnx_wire
+from onestroke.graphs.onnx_operators import Model
+from onestroke.graphs.onnx_plan import Cost, Plan
+from onestroke.graphs.onnx_rules import Node, Unsound, Value
+from onestroke.packages import require
+from onestroke.style_file import Painter, described
+
+MAX_BYTES = 128 * 2**20  # a style is a megabyte or two
+_SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # that a graph has to paint on paper
+# for each pixel of the last of these; the widest painter that there could be takes half of it
+_MOST = Cost(64 * 2**10, 20_000_000)
+_KINDS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}  # of onnx.proto
+_NUMBERS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}  # where an attribute of each kind is
+_KNOWN = 2**16  # numbers of a constant that the rules are told
+_NAME, _NODES = 1000, 10_000
+
+
+@dataclass(frozen=True)
+class Painting:
+    """What can be painted with.
+
+    content: the graph alone, for a runtime. whole: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
+    """
+
+    content: bytes
+    plan: Plan
+    whole: bool
+
+
+def read(path: Path) -> tuple[Painting, Painter]:
+    """Read an ONNX file that export.py wrote, and refuse any other.
+
+    Raises:
+        UserError: for a file that is missing, too large, damaged, or holds anything that export.py doesn't write.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; make it with  python export.py ckpt=...")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has more than {MAX_BYTES // 2**20} MB, and no style has: export it again")
+    onnx = require("onnx", "onnx")
+    try:
+        content = path.read_bytes()
+        onnx_wire.check(content)
+        model = onnx.load_model_from_string(content)
+        painter, pixels = _said(model)
+        painting = checked(model)
+        if pixels != onnx_graph.PIXELS[0 if painting.whole else 1]:
+            raise Unsound("its pixels are not those that it speaks of")
+    except Exception as error:  # protobuf's have nothing in common
+        raise not_ours(path, error) from error
+    return painting, painter
+
+
+def not_ours(path: Path, error: Exception) -> UserError:
+    """What to say of a file that can't be read, or that no runtime takes."""
+    return UserError(
+        f"{path} is no ONNX file that export.py wrote, or is damaged ({first_line(error)}): export it again"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, fit for a sentence."""
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _said(model: Model) -> tuple[Painter, object]:
+    """What the metadata say: the style, and its kind of pixels."""
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    if not {onnx_graph.DOCUMENT, onnx_graph.EXPORT} <= found.keys():
+        raise Unsound("it says nothing of a style")
+    facts = json.loads(found[onnx_graph.EXPORT])
+    if not isinstance(facts, dict):
+        raise Unsound("it doesn't say how it was exported")
+    return described(found[onnx_graph.DOCUMENT]), facts.get("pixels")
+
+
+def checked(model: Model) -> Painting:
+    """See that a model is one that export.py could have written, whatever it says of itself.
+
+    Raises:
+        Unsound: it is not.
+    """
+    if [(entry.domain, entry.version) for entry in model.opset_import] != [("", onnx_graph.OPSET)]:
+        raise Unsound(f"it is not of opset {onnx_graph.OPSET}")
+    if not onnx_graph.IR <= model.ir_version <= onnx_graph.NEWEST_IR:
+        raise Unsound("it is of another version of ONNX")
+    nodes = [_node(node) for node in model.graph.node[: _NODES + 1]]
+    if not 0 < len(nodes) <= _NODES:
+        raise Unsound(f"it has no node, or more than {_NODES}")
+    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _whole(model))
+    for size in _SIZES:
+        cost, pixels = plan.cost(*size), math.prod(size)
+    weights = sum(value.bytes for value in plan.constants.values())
+    if cost.bytes - weights > _MOST.bytes * pixels or cost.work > _MOST.work * pixels:
+        raise Unsound("it takes more memory or time than any painter")
+    del model.graph.value_info[:]  # which a runtime would believe
+    return Painting(model.SerializeToString(), plan, plan.whole)
+
+
+def as_read(model: Model) -> Painting:
+    """`checked`, for what was exported just now.
+
+    Raises:
+        UserError: for a network whose file could not be read again.
+    """
+    try:
+        return checked(model)
+    except Unsound as error:
+        raise UserError(f"this network can't be painted with as ONNX: {error}") from error
+
+
+def _whole(model: Model) -> bool:
+    """Whether its pixels are uint8, where all that goes in and out is the picture."""
+    kinds = set()
+    for values, name in ((model.graph.input, onnx_graph.INPUT), (model.graph.output, onnx_graph.OUTPUT)):
+        if [value.name for value in values] != [name]:
+            raise Unsound(f"what goes in and out must be {onnx_graph.INPUT} and {onnx_graph.OUTPUT} alone")
+        tensor = values[0].type.tensor_type
+        kind = _KINDS.get(tensor.elem_type)
+        channels = {"uint8": 3, "float32": 1}.get(str(kind))
+        sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
+        if channels is None or sides != [3 if axis == channels else None for axis in range(4)]:
+            raise Unsound(f"{name} is no picture of any size")
+        kinds.add(kind)
+    if len(kinds) > 1:
+        raise Unsound(f"{onnx_graph.INPUT} and {onnx_graph.OUTPUT} are of two kinds")
+    return kinds == {"uint8"}
+
+
+def _node(node: Any) -> Node:
+    if node.domain or len(node.output) != 1 or len(node.op_type) > _NAME:
+        raise Unsound("it has a node that export.py doesn't write")
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.type not in _NUMBERS or attribute.name in attributes:
+            raise Unsound("it has a node with attributes that export.py doesn't write")
+        value = getattr(attribute, _NUMBERS[attribute.type])
+        if isinstance(value, bytes):
+            value = value.decode("ascii", "replace")
+        attributes[attribute.name] = value if isinstance(value, int | float | str) else list(value)
+    return Node(node.op_type, list(node.input), node.output[0], attributes)
+
+
+def _constants(model: Model) -> Mapping[str, Value]:
+    helper = require("onnx.numpy_helper", "onnx")
+    found: dict[str, Value] = {}
+    for tensor in model.graph.initializer:
+        kind, shape = _KINDS.get(tensor.data_type), tuple(tensor.dims)
+        taken = tensor.name in found or tensor.name in ("", onnx_graph.INPUT)
+        if kind is None or tensor.data_location or len(shape) > 4 or taken:
+            raise Unsound("it has a constant of another kind")
+        count = math.prod(shape)
+        stored = max(len(tensor.raw_data) // np.dtype(kind).itemsize, len(tensor.float_data), len(tensor.int32_data))
+        if min(shape, default=1) < 1 or count != max(stored, len(tensor.int64_data)):
+            raise Unsound("it has a constant of another size")
+        array = np.asarray(helper.to_array(tensor))
+        if array.dtype != kind or array.shape != shape or (array.dtype.kind == "f" and not np.isfinite(array).all()):
+            raise Unsound("it has a constant that is not finite, or of another kind")
+        found[tensor.name] = Value(shape, kind, array if count <= _KNOWN else None, True)
+    return found

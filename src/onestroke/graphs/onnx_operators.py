@@ -1,0 +1,267 @@
+"""Torch's operations written as ONNX's: what a network may be built of to be exported.
+
+A table by hand and not torch.onnx.export: that takes another package and eight seconds, holds on to a batch of one, and
+writes our norms as BatchNormalization (torch 2.14). Here the graph is ours, node by node, in milliseconds. An operation
+that is missing is named, and is one function and one line in OPERATORS, and a rule in rules.py for ONNX's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+
+from onestroke.errors import UserError
+from onestroke.graphs.onnx_rules import RULES
+from onestroke.graphs.tracing import Core
+from onestroke.packages import require
+
+Model = Any  # onnx.ModelProto, and its parts; the package is optional, so its types are not named
+
+
+class Name(str):
+    """The name of a value that depends on the picture; all else is known beforehand."""
+
+
+class Nodes:
+    """An ONNX graph in the making.
+
+    Args:
+        half: whether constants, and so the arithmetic, are fp16.
+    """
+
+    def __init__(self, half: bool = False) -> None:
+        self.onnx = require("onnx", "onnx")
+        self.float: Any = np.float16 if half else np.float32
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self.shape: tuple[int, ...] = ()  # of the first operand of what is written now, at the traced size
+
+    @property
+    def float_type(self) -> int:
+        """ONNX's number for the type that is computed in."""
+        return int(self.onnx.TensorProto.FLOAT16 if self.float is np.float16 else self.onnx.TensorProto.FLOAT)
+
+    def add(self, operation: str, *inputs: object, outputs: Sequence[str] = (), **attributes: Any) -> Name:
+        """Append a node; inputs are names, "" for none, or constants. Gives the name of its first result.
+
+        Raises:
+            KeyError: for an operation without a rule, which could be written and not be read again.
+        """
+        if operation not in RULES:
+            raise KeyError(f"{operation} has no rule in onestroke/graphs/onnx_rules.py")
+        name = f"{operation}_{len(self.nodes)}"
+        names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        results = list(outputs) or [name]
+        self.nodes.append(self.onnx.helper.make_node(operation, names, results, name=name, **attributes))
+        return Name(results[0])
+
+    def constant(self, value: Any, kind: Any = None) -> Name:
+        """Store a number, a list or a tensor: whole numbers in lists as int64, all else as `kind`, or as self.float."""
+        if isinstance(value, Tensor):
+            value = value.detach().cpu().numpy()
+        elif kind is None and isinstance(value, list):
+            kind = np.int64
+        array = np.ascontiguousarray(np.asarray(value, kind or self.float)).reshape(np.shape(value))
+        name = Name(f"constant_{len(self.constants)}")
+        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
+        return name
+
+
+def write(core: Core, nodes: Nodes, image: Name) -> Name:
+    """Append what a core does to `image`; gives the name of the result.
+
+    Raises:
+        UserError: for an operation that OPERATORS doesn't have, or not in that form.
+    """
+    values: dict[fx.Node, Any] = {}
+    for node in core.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = image
+        elif node.op == "get_attr":
+            values[node] = getattr(core, node.target)
+        elif node.op == "output":
+            return nodes.add("Identity", values[node.args[0]])  # also where the network did nothing at all
+        else:
+            name = node.meta["operation"]
+            operator = OPERATORS.get(name) or OPERATORS.get(name.removesuffix("_"))
+            args, kwargs = (map_arg(part, lambda n: values[n]) for part in (node.args, node.kwargs))
+            nodes.shape = node.all_input_nodes[0].meta.get("shape", ())
+            try:
+                values[node] = operator(nodes, *args, **kwargs) if operator else None
+            except TypeError:  # other arguments than those that the operator has
+                values[node] = None
+            if values[node] is None:
+                raise UserError(
+                    f"the network uses {name} of torch, in a way that the export to ONNX doesn't know: take "
+                    "format=torch, or add it to OPERATORS in onestroke/graphs/onnx_operators.py"
+                )
+    raise AssertionError("a graph without a result")
+
+
+_NARROW = 4  # channels
+
+
+def _two(value: Any) -> list[int]:
+    """What torch takes for both sides, or for each."""
+    values = [value] if isinstance(value, int) else list(value)
+    return [int(v) for v in (values * 2 if len(values) == 1 else values)]
+
+
+def _conv(
+    nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> Name:  # fmt: skip
+    if weight.shape[2:] == (1, 1) and max(weight.shape[:2]) <= _NARROW and (stride, padding, groups) == (1, 0, 1):
+        return _change_of_channels(nodes, x, weight, bias)
+    kernel, dilations = list(weight.shape[2:]), _two(dilation)
+    if padding == "same":
+        padding = [d * (k - 1) // 2 for d, k in zip(dilations, kernel, strict=True)]
+    pads = [0, 0] if padding == "valid" else _two(padding)
+    rest: Any = {
+        "strides": _two(stride),
+        "pads": pads * 2,
+        "dilations": dilations,
+        "group": groups,
+        "kernel_shape": kernel,
+    }
+    return nodes.add("Conv", x, weight, *([] if bias is None else [bias]), **rest)
+
+
+def _change_of_channels(nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None) -> Name:
+    """A convolution of single pixels as a matrix product: ONNX Runtime would fill three channels up to sixteen."""
+    outputs, inputs = weight.shape[:2]
+    size = nodes.add("Shape", x)
+    changed = nodes.add("MatMul", weight.view(outputs, inputs), nodes.add("Reshape", x, [0, inputs, -1]))
+    if bias is not None:
+        changed = nodes.add("Add", changed, bias.view(outputs, 1))
+    back = nodes.add(
+        "Concat", nodes.add("Slice", size, [0], [1]), [outputs], nodes.add("Slice", size, [2], [4]), axis=0
+    )
+    return nodes.add("Reshape", changed, back)
+
+
+def _conv_transpose(
+    nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> Name:  # fmt: skip
+    rest: Any = {
+        "strides": _two(stride), "pads": _two(padding) * 2, "output_padding": _two(output_padding), "group": groups,
+        "dilations": _two(dilation), "kernel_shape": list(weight.shape[2:]),
+    }  # fmt: skip
+    return nodes.add("ConvTranspose", x, weight, *([] if bias is None else [bias]), **rest)
+
+
+def _instance_norm(
+    nodes: Nodes, x: Name, mean: None, variance: None, weight: Tensor, bias: Tensor, own: bool, momentum: float,
+    eps: float,
+) -> Name:  # fmt: skip
+    # Sums over a picture leave fp16's range, so the norm is kept in fp32.
+    half = nodes.float is np.float16
+    scale, shift = (nodes.constant(part, np.float32) for part in (weight, bias))
+    if half:
+        x = nodes.add("Cast", x, to=nodes.onnx.TensorProto.FLOAT)
+    result = nodes.add("InstanceNormalization", x, scale, shift, epsilon=eps)
+    return nodes.add("Cast", result, to=nodes.float_type) if half else result
+
+
+def _pad(nodes: Nodes, x: Name, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Name:
+    """Torch names the last side first, and both ends of it; ONNX all beginnings, then all ends."""
+    # for every side, though opset 18 could leave some out: ONNX Runtime turns sides round and mixes those up
+    rest = [0] * (4 - len(pad) // 2)
+    pads = rest + list(pad[0::2])[::-1] + rest + list(pad[1::2])[::-1]
+    fill = [float(value or 0)] if mode == "constant" else []
+    return nodes.add("Pad", x, pads, *fill, mode={"replicate": "edge"}.get(mode, mode))
+
+
+def _binary(operation: str, swapped: bool = False) -> Callable[..., Name]:
+    def operator(nodes: Nodes, a: Any, b: Any, alpha: float = 1) -> Name:
+        scaled = b if alpha == 1 else nodes.add("Mul", b, alpha)
+        return nodes.add(operation, scaled, a) if swapped else nodes.add(operation, a, scaled)
+
+    return operator
+
+
+def _plain(operation: str) -> Callable[..., Name]:
+    return lambda nodes, x, inplace=False: nodes.add(operation, x)
+
+
+def _gelu(nodes: Nodes, x: Name, approximate: str = "none") -> Name | None:
+    if approximate != "none":
+        return None
+    root = nodes.add("Mul", x, math.sqrt(0.5))
+    return nodes.add("Mul", nodes.add("Mul", x, 0.5), nodes.add("Add", nodes.add("Erf", root), 1.0))
+
+
+def _clamp(nodes: Nodes, x: Name, min: float | None = None, max: float | None = None) -> Name:
+    return nodes.add("Clip", x, *("" if bound is None else float(bound) for bound in (min, max)))
+
+
+def _interpolate(
+    nodes: Nodes, x: Name, size: None = None, scale_factor: Any = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
+) -> Name | None:  # fmt: skip
+    if size is not None or mode not in ("nearest", "bilinear") or antialias:
+        return None  # a size would be that of the recording
+    ways = {"nearest": "asymmetric", "bilinear": "align_corners" if align_corners else "half_pixel"}
+    scales = list(scale_factor) if isinstance(scale_factor, list | tuple) else [scale_factor] * 2
+    factors = nodes.constant([1.0, 1.0, *map(float, scales)], np.float32)
+    return nodes.add(
+        "Resize", x, "", factors, coordinate_transformation_mode=ways[mode], nearest_mode="floor",
+        mode="linear" if mode == "bilinear" else mode,
+    )  # fmt: skip
+
+
+def _pixel_shuffle(nodes: Nodes, x: Name, upscale_factor: int) -> Name:
+    return nodes.add("DepthToSpace", x, blocksize=upscale_factor, mode="CRD")
+
+
+def _pixel_unshuffle(nodes: Nodes, x: Name, downscale_factor: int) -> Name:
+    """ONNX counts a block's channels first and its pixels then, torch the other way round."""
+    channels, block = nodes.shape[1], downscale_factor**2
+    order = [pixel * channels + channel for channel in range(channels) for pixel in range(block)]
+    return nodes.add("Gather", nodes.add("SpaceToDepth", x, blocksize=downscale_factor), order, axis=1)
+
+
+def _mean(nodes: Nodes, x: Name, dim: Any = None, keepdim: bool = False) -> Name:
+    axes = [] if dim is None else [[dim] if isinstance(dim, int) else list(dim)]
+    return nodes.add("ReduceMean", x, *axes, keepdims=int(keepdim))
+
+
+def _cat(nodes: Nodes, parts: Sequence[Name], dim: int = 0) -> Name:
+    return nodes.add("Concat", *parts, axis=dim)
+
+
+OPERATORS: dict[str, Callable[..., Name | None]] = {
+    "__rdiv__": _binary("Div", swapped=True),
+    "__rsub__": _binary("Sub", swapped=True),
+    "add": _binary("Add"),
+    "cat": _cat,
+    "clamp": _clamp,
+    "concat": _cat,
+    "conv2d": _conv,
+    "conv_transpose2d": _conv_transpose,
+    "div": _binary("Div"),
+    "elu": lambda nodes, x, alpha=1.0, inplace=False: nodes.add("Elu", x, alpha=alpha),
+    "gelu": _gelu,
+    "hardtanh": lambda nodes, x, min_val=-1.0, max_val=1.0, inplace=False: _clamp(nodes, x, min_val, max_val),
+    "instance_norm": _instance_norm,
+    "interpolate": _interpolate,
+    "leaky_relu": lambda nodes, x, negative_slope=0.01, inplace=False: nodes.add("LeakyRelu", x, alpha=negative_slope),
+    "mean": _mean,
+    "mul": _binary("Mul"),
+    "neg": _plain("Neg"),
+    "pad": _pad,
+    "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
+    "relu": _plain("Relu"),
+    "sigmoid": _plain("Sigmoid"),
+    "silu": lambda nodes, x, inplace=False: nodes.add("Mul", x, nodes.add("Sigmoid", x)),
+    "sub": _binary("Sub"),
+    "tanh": _plain("Tanh"),
+}
+"""By the name of torch's function; the operation in place, such as add_, is the same. None: not in this form."""

@@ -1,0 +1,1 @@
+"""Pixels: decode, encode, resize, colour; the only place that knows ranges other than [0, 1]."""

@@ -1,0 +1,117 @@
+"""A picture made smaller while it is converted, so that no full-size array of floats is ever held."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from onestroke.imaging.decoding.conversion import Array, Source, as_in_file, turned
+
+_LEAST_ALPHA = 1e-4
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize (N, C, H, W) in [0, 1] to (N, C, height, width): bicubic, antialiased, clamped to [0, 1]."""
+    if image.shape[-2:] == (height, width):
+        return image
+    resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)
+
+
+def resize_weighted(colours: Tensor, alpha: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """`resize` of colours (N, C, H, W) that count as much as alpha (N, 1, H, W) lets see of them, and of alpha."""
+    planes = torch.cat((colours * alpha, alpha), 1)
+    return _divided(F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False))
+
+
+def _divided(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours and alpha, (N, C, H, W) and (N, 1, H, W), of premultiplied colours and alpha beyond them.
+
+    Both overshoot at edges alike, so they are divided before they are clamped. Where nothing is visible, colours mean
+    nothing.
+    """
+    colours, alpha = planes[:, :-1], planes[:, -1:]
+    return (colours / alpha.clamp_min(_LEAST_ALPHA)).clamp_(0, 1), alpha.clamp(0, 1)
+
+
+def shrunk(
+    source: Source, height: int, width: int, turn: Image.Transpose | None, weighted: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """A source upright at a smaller size, as `resize` would make it of the whole.
+
+    Args:
+        source: a loaded image.
+        height, width: the size it gets, before the turn.
+        turn: what brings it upright.
+        weighted: whether colours count as much as alpha lets see of them.
+
+    Returns:
+        float32 in [0, 1]: colours (1, C, height, width) and alpha (1, 1, height, width) or None, turned.
+    """
+    planes = torch.zeros(source.channels + source.has_alpha, height, width)
+    rows = _Rows(source.size[0], height)
+    for top, strip, cover in source.strips():
+        values = torch.from_numpy(_planes(strip, cover, weighted))[None]
+        narrow = F.interpolate(values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False)[
+            0
+        ]
+        first, weights = rows.of(top, values.shape[-2])
+        planes[:, first : first + len(weights)] += weights @ narrow
+    if not source.has_alpha:
+        return _upright(planes.clamp_(0, 1)[None], turn), None
+    clamped = planes.clamp(0, 1)[None]
+    colours, alpha = _divided(planes[None]) if weighted else (clamped[:, :-1], clamped[:, -1:])
+    return _upright(colours, turn), _upright(alpha, turn)
+
+
+def _planes(colours: Array, cover: Array | None, weighted: bool) -> Array:
+    """Colours, times alpha where weighted, and alpha as the last plane where there is one: float32 in [0, 1]."""
+    whole: Array = colours if cover is None else np.concatenate((colours, cover[None]))
+    values = whole.astype(np.float32)
+    if whole.dtype == np.uint8:
+        values /= 255
+    if cover is not None and weighted:
+        values[:-1] *= values[-1:]
+    return values
+
+
+def _upright(planes: Tensor, turn: Image.Transpose | None) -> Tensor:
+    result = np.empty((planes.shape[1], *turned(planes.shape[2], planes.shape[3], turn)), np.float32)
+    as_in_file(result, turn)[:] = planes[0].numpy()
+    return torch.from_numpy(result)[None]
+
+
+class _Rows:
+    """How much each row of a picture counts in each row of the shrunk one: torch's antialiased bicubic kernel."""
+
+    def __init__(self, height: int, to: int) -> None:
+        self.scale = height / to
+        self.height = height
+        # as there, a kernel is never narrower than that of the finer of both grids
+        self.wide = max(self.scale, 1.0)
+        self.centres = self.scale * (np.arange(to) + 0.5)
+        reach = 2 * self.wide
+        self.starts = np.maximum((self.centres - reach + 0.5).astype(np.int64), 0)
+        self.ends = np.minimum((self.centres + reach + 0.5).astype(np.int64), height)
+        taps = self.starts[:, None] + np.arange(int((self.ends - self.starts).max()))
+        self.sums = np.where(taps < self.ends[:, None], self._kernel(taps), 0).sum(1)
+
+    def of(self, top: int, count: int) -> tuple[int, Tensor]:
+        """The first row that rows `top` to `top + count` count in, and the weights (rows, count)."""
+        touched = np.nonzero((self.starts < top + count) & (self.ends > top))[0]
+        if not len(touched):
+            return 0, torch.zeros(0, count)
+        first, last = int(touched[0]), int(touched[-1]) + 1
+        taps = np.arange(top, top + count)[None]
+        inside = (taps >= self.starts[first:last, None]) & (taps < self.ends[first:last, None])
+        weights = np.where(inside, self._kernel(taps, slice(first, last)), 0) / self.sums[first:last, None]
+        return first, torch.from_numpy(weights.astype(np.float32))
+
+    def _kernel(self, taps: Array, rows: slice = slice(None)) -> Array:
+        x = np.abs((taps - self.centres[rows, None] + 0.5) / self.wide)
+        near: Array = (1.5 * x - 2.5) * x * x + 1
+        far: Array = ((-0.5 * x + 2.5) * x - 4) * x + 2
+        return np.where(x < 1, near, np.where(x < 2, far, 0.0))

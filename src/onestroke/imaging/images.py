@@ -1,0 +1,274 @@
+"""The place of pixels: decode, encode, resize. Elsewhere an image is float32 sRGB, (N, 3, H, W) in [0, 1].
+
+The doors are here; how a file becomes numbers is told in decoding/.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from onestroke.errors import UserError
+from onestroke.files import atomic
+from onestroke.imaging import decoding, metadata
+from onestroke.imaging.decoding import MAX_PIXELS, FramesWarning, Picture, resize, seen
+from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.kinds import EXTENSIONS
+
+__all__ = [
+    "EXTENSIONS",
+    "LOSSY",
+    "MAX_PIXELS",
+    "WRITABLE",
+    "FramesWarning",
+    "Picture",
+    "find",
+    "fit",
+    "from_pil",
+    "read",
+    "read_training",
+    "resize",
+    "seen",
+    "to_pil",
+    "write",
+]
+
+WRITABLE = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""Suffix to Pillow's name. GIF is read only: 256 colours would spoil a painting without a word."""
+
+LOSSY = ("JPEG", "WEBP")
+"""The kinds that have a quality."""
+_WITHOUT_ALPHA = ("JPEG", "BMP")
+_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_MAX_ASPECT = 8
+
+
+def read(
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
+    alpha_hides: bool = True,
+) -> Picture:
+    """Decode a picture of any kind that is known, upright and converted to sRGB.
+
+    16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored, and the
+    first of several frames or pages taken, with a warning. The kind is told by the content, not by the suffix. Where
+    colours can't be seen, those of what is visible beside them stand.
+
+    Args:
+        path: the file.
+        max_pixels: what its header may tell of at most.
+        max_side: what the longer side is shrunk to where it is longer, None for its own size. That takes little more
+            memory than the file's decoder does.
+        alpha_hides: False where alpha is no transparency but a mask, so that all colours are as the file has them.
+
+    Raises:
+        UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged
+            or cut short, or by its header too large: for `max_pixels`, or for the memory (nothing is decoded then).
+    """
+    path = Path(path)
+    name = f"'{path}'"
+    with decoding.opened(path, max_pixels) as image:
+        width, height = image.size
+        frames, exif = decoding.frames(path, image), decoding.exif_of(image)
+        size = decoding.fitting(height, width, max_side=max_side)
+        shrinks = size != (height, width)
+        # A scale of twice the size that is asked for leaves the rest to a better filter than a JPEG decoder's.
+        loaded = decoding.load(path, image, (2 * size[1], 2 * size[0]) if shrinks else None)
+        if frames > 1:
+            warnings.warn(decoding.several(name, image, frames), FramesWarning, stacklevel=2)
+        picture = decoding.to_picture(loaded, name, size if shrinks else None, alpha_hides)
+    return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """Convert what Pillow has opened or made as `read` does: upright, sRGB, alpha kept.
+
+    Mode I counts as 16 bit grey, 0 to 65535; mode F as grey in [0, 1].
+
+    Raises:
+        UserError: the values of mode I or F lie outside of that, or what was opened can't be decoded.
+    """
+    with decoding.guarded("the picture"):
+        image.load()
+        return decoding.to_picture(image, "the picture")
+
+
+def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode a picture fast, upright, with its shorter side `short_side` pixels long: uint8 RGB, (H, W, 3).
+
+    A JPEG is decoded at a reduced scale and colour profiles are skipped. Alpha is flattened on white.
+
+    Raises:
+        UserError: as `read`; the shorter side is below half of `short_side`; the aspect is beyond 8 : 1.
+    """
+    path = Path(path)
+    name = f"'{path}'"
+    with decoding.opened(path, max_pixels, quiet=True) as image:
+        low, high = sorted(image.size)
+        if 2 * low < short_side:
+            raise UserError(
+                f"{name} is too small: its shorter side has {low} pixels, training at {short_side} needs "
+                f"{(short_side + 1) // 2} or more; leave it out or train at a smaller size"
+            )
+        if high > _MAX_ASPECT * low:
+            raise UserError(
+                f"{name} is too long and narrow ({image.width} x {image.height}, over {_MAX_ASPECT} : 1); "
+                "crop it or leave it out"
+            )
+        frames = decoding.frames(path, image)
+        if frames > 1:
+            decoding.tell_frames_once(f"{decoding.several(name, image, frames)}, as of all such files")
+        small = decoding.upright(decoding.flat(decoding.load(path, image, (short_side, short_side)), name))
+        # From the header's size, since a reduced JPEG has rounded its own.
+        long_side = max(short_side, round(high * short_side / low))
+        size = (short_side, long_side) if small.width <= small.height else (long_side, short_side)
+        if small.size != size:
+            small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return np.array(small)
+
+
+def to_pil(rgb: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """Clamp to [0, 1] and round to the nearest of 256 levels.
+
+    Args:
+        rgb: (3, H, W) or (1, 3, H, W).
+        alpha: (1, H, W) or (1, 1, H, W), or None.
+
+    Returns:
+        An image of mode RGB, or RGBA where alpha is given.
+
+    Raises:
+        UserError: a value is not a finite number.
+        ValueError: the shapes are others.
+    """
+    channels = _single(rgb, 3)
+    if alpha is not None:
+        channels = torch.cat((channels, _single(alpha, 1)))
+    levels = (channels.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+
+
+def write(
+    path: str | os.PathLike[str],
+    rgb: Tensor,
+    alpha: Tensor | None = None,
+    quality: int | None = None,
+    painted_in: str | None = None,
+    exif: bytes | None = None,
+) -> None:
+    """Encode to the kind that the suffix names and put the file in place whole, or leave what was there.
+
+    Kinds without alpha (JPEG, BMP) are flattened on white. Shapes and ranges are those of `to_pil`.
+
+    Args:
+        path: where to.
+        rgb: the picture.
+        alpha: likewise.
+        quality: of the kinds in LOSSY, 1 to 100; None is 95.
+        painted_in: of a painting, the style; it marks the file as one, so that `finding.search` knows it again.
+        exif: of a painting, the EXIF block of its photo, which goes along as `metadata.of_painting` says.
+
+    Raises:
+        UserError: unknown suffix, sides too long for the kind, values that are not a number, no way to write.
+        ValueError: the shapes are not those of `to_pil`.
+    """
+    path = Path(path)
+    kind = WRITABLE.get(path.suffix.lower())
+    if kind is None:
+        problem = f"'{path.suffix}' is no suffix for that" if path.suffix else "it has no suffix"
+        raise UserError(f"cannot write '{path}': {problem}; use one of {', '.join(WRITABLE)}")
+    height, width = rgb.shape[-2:]
+    longest = _LONGEST_SIDE.get(kind)
+    if longest is not None and max(height, width) > longest:
+        raise UserError(
+            f"cannot write '{path}': {kind} holds at most {longest} pixels a side and the picture is "
+            f"{width} x {height}; use .png"
+        )
+    try:
+        if alpha is not None and kind in _WITHOUT_ALPHA:
+            cover = _single(alpha, 1).clamp(0, 1)
+            rgb, alpha = _single(rgb, 3).clamp(0, 1) * cover + (1 - cover), None
+        image = to_pil(rgb, alpha)
+    except UserError as error:
+        raise UserError(f"cannot write '{path}': {error}") from None
+    # Encoded in memory first: Pillow hides why a write failed, and a full disk has to be told as such.
+    block = None if painted_in is None else metadata.of_painting(exif, height, width, painted_in)
+    encoded = _encoded(image, kind, quality, block)
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded.getbuffer())
+
+
+def _encoded(image: Image.Image, kind: str, quality: int | None, exif: bytes | None) -> BytesIO:
+    options = dict(_OPTIONS.get(kind, {}))
+    if quality is not None and kind in LOSSY:
+        options["quality"] = quality
+    if exif is not None and kind in ("JPEG", "PNG", "WEBP"):
+        options["exif"] = metadata.for_jpeg(exif) if kind == "JPEG" else exif
+    encoded = BytesIO()
+    image.save(encoded, kind, **options)
+    if exif is not None and kind == "TIFF":
+        metadata.into_tiff(encoded, exif)
+    if exif is not None and kind == "BMP":
+        metadata.mark_bmp(encoded)
+    return encoded
+
+
+def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = None) -> Tensor:
+    """Resize (N, C, H, W) in [0, 1], the aspect kept, no side below one pixel.
+
+    Args:
+        image: the pictures.
+        short_side: what the shorter side becomes, by shrinking or enlarging; None keeps the size.
+        max_side: what the longer side is shrunk to where it is longer, after `short_side`.
+
+    Raises:
+        UserError: a side asked for is below 1.
+    """
+    return resize(image, *decoding.fitting(*image.shape[-2:], short_side=short_side, max_side=max_side))
+
+
+def luminance(rgb: Tensor) -> Tensor:
+    """Rec. 601's, of the sRGB values: (N, 3, H, W) -> (N, 1, H, W)."""
+    return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def find(paths: Sequence[str]) -> list[Path]:
+    """The pictures that files, folders and patterns name, paintings of OneStroke too, as `finding.search`.
+
+    Raises:
+        UserError: one of them gives nothing.
+    """
+    return [found.path for found in search(paths, LeftOut(), paintings=True)]
+
+
+def _single(image: Tensor, channels: int) -> Tensor:
+    """One picture (channels, H, W) in float32 on the CPU."""
+    if image.ndim == 4 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] != channels:
+        raise ValueError(f"expected ({channels}, H, W) or (1, {channels}, H, W), got {tuple(image.shape)}")
+    image = image.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(image).all()):
+        raise UserError("the picture holds values that are not a number; train it again or use another style")
+    return image

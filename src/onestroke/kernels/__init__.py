@@ -1,0 +1,1 @@
+"""Fast twins of three-line formulas, each tested against its formula."""

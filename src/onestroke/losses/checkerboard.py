@@ -1,0 +1,96 @@
+"""No grid: energy at exactly the periods of 2 and 4 pixels, where upsampling leaves it (Odena et al., 2016)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from onestroke.losses.objective import Term, Views
+
+TILE = 32
+_QUARTER, _HALF = TILE // 4, TILE // 2
+GRID = (
+    (0, _QUARTER), (0, _HALF), (_QUARTER, 0), (_HALF, 0), (_HALF, _HALF),
+    (_QUARTER, _QUARTER), (_QUARTER, -_QUARTER), (_QUARTER, _HALF), (_HALF, _QUARTER),
+)  # fmt: skip
+"""All frequencies of periods 2 and 4, in periods a tile, without the mean and those whose negative is there."""
+# two steps away, since the window spreads each frequency by one
+RING = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
+"""The steps from a frequency to those it is compared with."""
+UNSEEN = (1 / 255) ** 2 / 12
+"""The variance of what 8 bits round off: below this power, for each channel, nothing is seen."""
+
+
+class Grid(Term):
+    """How far the energy at a grid's frequencies stands out of that around them, in powers of ten, squared; else 0.
+
+    A network that upsamples twice can tell the four places of a block apart, and uses it to paint finer strokes than
+    its features hold; what it gains in Gram matrices is a faint grid over the picture. Texture that only happens to
+    have such periods has as much energy at its neighbours, and costs nothing.
+
+    What is compared is the mean of log power over a picture's tiles of 32 pixels, by their windowed spectra, so that a
+    grid in a flat sky counts as much as one in a meadow. The gradient lowers the grid and leaves those around as they
+    are, or noise would be painted to hide it in. Sides below 32 pixels have no such spectrum, and cost nothing.
+    `onestroke.evaluation.artifacts.pairs.checkerboard` compares with the loudest neighbour, on tiles that overlap.
+    """
+
+    def __init__(self, layers: Sequence[str] = ("image",), weight: float = 1.0) -> None:
+        super().__init__(layers, weight)
+        around = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in GRID for i, j in RING})
+        self.register_buffer("own", _waves(GRID), persistent=False)
+        self.register_buffer("around", _waves(around), persistent=False)
+        self.register_buffer("ring", _ring(around), persistent=False)
+        self.own: Tensor
+        self.around: Tensor
+        self.ring: Tensor
+
+    def forward(self, views: Views) -> Tensor:
+        errors = [self._error(views.output[layer]) for layer in self.layers]
+        return torch.stack(errors).mean(dim=0)
+
+    def _error(self, image: Tensor) -> Tensor:
+        rows, columns = (side // TILE for side in image.shape[-2:])
+        if not rows or not columns:
+            return image.new_zeros(len(image)) * image.sum()
+        wide = image if image.dtype == torch.float64 else image.float()
+        tiles = wide[..., : rows * TILE, : columns * TILE].unfold(2, TILE, TILE).unfold(3, TILE, TILE)
+        tiles = tiles.permute(0, 2, 3, 1, 4, 5).reshape(len(image), rows * columns, -1, TILE**2)
+        tiles = tiles - tiles.mean(dim=-1, keepdim=True)
+        own = _log_power(tiles, self.own)
+        with torch.no_grad():
+            around = _log_power(tiles, self.around)
+        error: Tensor = (own - around @ self.ring.to(own.dtype)).clamp_min(0).square().mean(dim=1)
+        return error
+
+
+def _log_power(tiles: Tensor, waves: Tensor) -> Tensor:
+    """The mean over tiles: (N, tiles, C, pixels) and (pixels, 2 frequencies) -> (N, frequencies)."""
+    with torch.autocast(tiles.device.type, enabled=False):
+        parts = tiles @ waves.to(tiles.dtype)
+    power = parts.square().view(*parts.shape[:-1], 2, -1).sum(dim=(2, 3))
+    # the waves are so scaled that white noise has its variance
+    return (power + tiles.shape[2] * UNSEEN).log10().mean(dim=1)
+
+
+def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:
+    """Cosines, then sines, under a window: (pixels of a tile, 2 frequencies)."""
+    line = torch.hann_window(TILE, dtype=torch.float64)
+    window = line * line[:, None]
+    window = window / window.square().sum().sqrt()
+    place = torch.arange(TILE, dtype=torch.float64)
+    turns = [(y * place[:, None] + x * place) / TILE for y, x in frequencies]
+    phase = 2 * math.pi * torch.stack(turns)
+    return torch.cat([wave * window for wave in (phase.cos(), phase.sin())]).flatten(1).T.float().contiguous()
+
+
+def _ring(frequencies: Sequence[tuple[int, int]]) -> Tensor:
+    """The share that each frequency has in the mean around each of the grid's: (frequencies, grid)."""
+    number = {frequency: i for i, frequency in enumerate(frequencies)}
+    table = torch.zeros(len(frequencies), len(GRID))
+    for column, (y, x) in enumerate(GRID):
+        for i, j in RING:
+            table[number[(y + i) % TILE, (x + j) % TILE], column] += 1 / len(RING)
+    return table

@@ -1,0 +1,1 @@
+"""Direct optimisation of one picture (Gatys et al., 2016)."""

@@ -1,0 +1,1 @@
+"""What a painting is measured by: VGG features, Gram matrices, statistics of a style."""

@@ -1,0 +1,1 @@
+"""Made-up training scenes: a renderer of its own."""

@@ -1,0 +1,387 @@
+"""The style file: the only reader and writer of that format.
+
+A `.safetensors` file with the weights of one network, in fp16, and one JSON document under the metadata key
+`onestroke`: format version, the network's name and arguments, the style's facts, how it was trained, held-out metrics.
+It rebuilds its own network, and reading one never runs code: the network's name is looked up in a list of our own,
+see networks/listed.py. Whatever a reader goes by is checked when the file is read, and a checksum over the weights
+tells of damage; files without one, from before there was one, are as good.
+
+    python -m onestroke.style_file show checkpoints/starry_night.safetensors
+
+Networks that were trained with pytorch/examples' fast_neural_style, or a fork of it, become style files too:
+
+    python -m onestroke.style_file import path=mosaic.pth out=checkpoints/mosaic.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from onestroke import __version__, documents
+from onestroke.arguments import home
+from onestroke.documents import KEY, MAX_HEADER, NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
+from onestroke.errors import UserError, escaped, near, printable, told
+from onestroke.files import atomic, make_folder
+from onestroke.networks.listed import NETWORKS
+
+FORMAT = 1
+MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
+_SHOWN = 200_000  # characters of a document; that of a run has 5,000
+_KINDS = ("F16", "BF16", "F32", "F64")  # of weights, as safetensors names them
+
+
+@dataclass
+class Painter:
+    """What a style file holds, but for the weights.
+
+    network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
+    resolved config, seed, steps, images seen, dataset, code version, wall time, device, run. metrics: held-out numbers.
+    """
+
+    network: dict[str, Any]
+    style: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def styles(self) -> list[str]:
+        """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
+        count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
+        if count == 1 or not isinstance(listed, list) or len(listed) != count:
+            return [str(self.style.get("name", "unnamed"))]
+        return [str(style["name"]) for style in listed]
+
+
+def network_classes() -> dict[str, type[nn.Module]]:
+    """The networks that a style file may name: those of the list in networks/listed.py."""
+    return dict(NETWORKS)
+
+
+def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = torch.float16) -> None:
+    """Write a style file, whole or not at all.
+
+    Args:
+        path: must end in .safetensors; its folder is made.
+        network: whose weights are written, as `dtype`.
+        painter: the document that goes with them.
+
+    Raises:
+        UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
+    """
+    write(path, {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}, painter)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+    """As `save`, of the weights by name, as they are."""
+    _check_name(path)
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
+    _write(path, tensors, painter)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+    """The file, with what tells of damage to its weights; only what can be read again is written."""
+    try:
+        _check(painter)
+        document = {"version": FORMAT, **asdict(painter), "checksum": documents.checksum(tensors)}
+        content = serialize(dict(tensors), metadata={KEY: json.dumps(document, allow_nan=False)})
+        if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
+            raise NoDocument(f"it has more than {MAX_HEADER // 2**20} MiB")
+    except NoDocument as error:
+        raise UserError(f"{path} was not written, as what it would say of itself could not be read: {error}") from error
+    make_folder(path.parent)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
+
+
+def annotate(path: Path, metrics: Mapping[str, float]) -> None:
+    """Add numbers to a style file's metrics; its weights stay what they are, to the bit.
+
+    Raises:
+        UserError: as `read_document`, and where it can't be written.
+    """
+    painter = read_document(path)
+    painter.metrics = finite({**painter.metrics, **metrics})
+    # of a link, what it leads to: that is the file that was named, and no new one
+    _write(path.resolve(), weights(path), painter)
+
+
+def read_document(path: Path) -> Painter:
+    """What a style file says of itself, without its weights.
+
+    Raises:
+        UserError: for files that are missing, truncated, oversized, of another kind or of a newer format.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no style file {path}" + _hint(path))
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{path} is no style file: it has {size / 2**20:.0f} MB, and one has at most 512")
+    try:
+        document = documents.read(path)
+        version = document.get("version")
+        if is_whole(version, FORMAT + 1, 2**31):
+            raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
+        return _painter(document)
+    except NotWhole as error:
+        raise UserError(
+            f"{path} is not a whole style file (random bytes, cut short or of another kind): {error}; "
+            "get it again, or train it again"
+        ) from error
+    except NoDocument as error:
+        raise UserError(
+            f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong ({error})"
+        ) from error
+
+
+def described(text: str) -> Painter:
+    """What a document says, of a file that is none of safetensors.
+
+    Raises:
+        NoDocument: what of it is missing or wrong.
+    """
+    return _painter(documents.parse(text))
+
+
+def _painter(document: Mapping[str, Any]) -> Painter:
+    """What a sound document says, checked.
+
+    Raises:
+        NoDocument: (here and below) what of it is wrong.
+    """
+    if not is_whole(document.get("version"), FORMAT, FORMAT):
+        raise NoDocument("version")
+    checksum = document.get("checksum")
+    if checksum is not None and not isinstance(checksum, str):
+        raise NoDocument("checksum")
+    return _parts(document)
+
+
+def _parts(document: Mapping[str, Any]) -> Painter:
+    parts: dict[str, Any] = {part: document.get(part) for part in ("network", "style", "training", "metrics")}
+    wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
+    if wrong:
+        raise NoDocument(wrong[0])
+    painter = Painter(**parts)
+    _check(painter)
+    return painter
+
+
+def _check(painter: Painter) -> None:
+    """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
+    network, style, training = painter.network, painter.style, painter.training
+    if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
+        raise NoDocument("network")
+    dials, count = network["args"].get("dials", []), network["args"].get("styles", 1)
+    if not isinstance(dials, list | tuple) or not all(isinstance(dial, str) for dial in dials):
+        raise NoDocument("the network's dials, a list of names")
+    if not is_whole(count, 1, 1024):
+        raise NoDocument("the network's styles, a whole number from 1 to 1024")
+    if not is_name(style.get("name", "unnamed")):
+        raise NoDocument(f"style.name, a text of 1 to {NAME} characters that can be printed")
+    if "size" in style and not is_whole(style["size"], 1, 2**20):
+        raise NoDocument("style.size, a whole number of pixels")
+    if not all(is_number(style[key], 0, 1) for key in ("strength", "stroke") if key in style):
+        raise NoDocument("style.strength and style.stroke, numbers from 0 to 1")
+    _check_facts(style)
+    _check_styles(style.get("styles", []), count)
+    for key in ("steps", "images", "seconds"):
+        if training.get(key) is not None and not is_number(training[key], 0):
+            raise NoDocument(f"training.{key}, a number")
+    if training.get("dataset") is not None and not isinstance(training["dataset"], str):
+        raise NoDocument("training.dataset, a text")
+    if not all(is_number(value) for value in painter.metrics.values()):
+        raise NoDocument("metrics, a number each")
+
+
+def _check_styles(listed: object, count: int) -> None:
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and is_name(one.get("name")) for one in listed):
+        raise NoDocument(f"style.styles, a list of styles, each with a name of 1 to {NAME} characters")
+    names = [one["name"] for one in listed]
+    if count > 1 and (len(names) != count or len(set(names)) < count):
+        raise NoDocument(f"the network paints in {count} styles, and the file names {len(set(names))} different ones")
+    for one in listed:
+        _check_facts(one)
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    long = [name for name, fact in facts.items() if isinstance(fact, str) and len(fact) > TEXT]
+    if long:
+        raise NoDocument(f"{printable(long[0])}, a text of at most {TEXT} characters")
+
+
+def load(path: Path) -> tuple[nn.Module, Painter]:
+    """Rebuild the network of a style file, in fp32, ready to paint.
+
+    Raises:
+        UserError: as `read_document`, and for unknown networks, foreign or missing weights, and weights not finite.
+    """
+    painter = read_document(path)
+    network = _skeleton(path, painter.network)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+            # shapes first, from the header alone: what is declared is not yet loaded
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            found = {name: tuple(part.get_shape()) for name, part in slices.items()}
+            if found != expected:
+                wrong = sorted(n for n in expected.keys() | found.keys() if found.get(n) != expected.get(n))
+                raise UserError(
+                    f"{path} does not hold the weights of its network {painter.network['name']}: {printable(wrong[0])} "
+                    f"is {found.get(wrong[0], 'missing')} and should be {expected.get(wrong[0], 'absent')}"
+                )
+            kinds = {name: part.get_dtype() for name, part in slices.items()}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+    odd = [name for name, kind in kinds.items() if kind not in _KINDS]
+    if odd:
+        raise UserError(f"{path} holds weights that are no real numbers: {odd[0]} is {kinds[odd[0]]}")
+    tensors = {name: tensor.float() for name, tensor in weights(path).items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{path} is damaged: its weights {broken[0]} are not finite numbers; train it again")
+    network.load_state_dict(tensors, assign=True)
+    return network.eval().requires_grad_(False), painter
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a style file by name, as they lie in it.
+
+    Raises:
+        UserError: as `read_document`, and where they are not those that were written.
+    """
+    read_document(path)
+    try:
+        written = documents.read(path).get("checksum")
+        with safe_open(str(path), framework="pt") as file:
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+    except (NotWhole, NoDocument, SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+    if written is not None and written != documents.checksum(tensors):
+        raise UserError(
+            f"{path} is damaged: its weights are not those that were written, as their checksum tells; get it again, "
+            "or train it again"
+        )
+    return tensors
+
+
+def _skeleton(path: Path, network: Mapping[str, Any]) -> nn.Module:
+    """The network without memory for its weights, so that a file that asks for too much costs nothing."""
+    name, classes = network["name"], network_classes()
+    if name not in classes:
+        raise UserError(
+            f"{path} needs the network {printable(name)}, which this OneStroke doesn't have (one of your own gets a "
+            f"line in onestroke/networks/listed.py): {near(name, classes)}"
+        )
+    try:
+        with torch.device("meta"):
+            return classes[name](**network["args"])
+    except Exception as error:  # what a constructor makes of arguments that anyone may have written
+        raise UserError(f"{path} asks for a network {name} that can't be built: {printable(error, TEXT)}") from error
+
+
+def _hint(path: Path) -> str:
+    if path.parent.is_dir():
+        known = [p.stem for p in path.parent.glob("*.safetensors")]
+        if known:
+            return f": {near(path.stem, known)}"
+    return "; train one with  python train.py style=starry_night"
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """Only the numbers that JSON can hold."""
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", overwrite: bool = False) -> None:
+    """Make a style file of a network that others trained, see `onestroke.interop`, and tell what was found.
+
+    Args:
+        path: weights that `torch.save` wrote; no code in them is run.
+        out: the style file to write.
+        name: what the style is called; default: as `path`.
+        range: 255, 1 or imagenet, the values that the network takes and gives; auto finds out by painting.
+        overwrite: whether an older `out` is replaced.
+
+    Raises:
+        UserError: for networks that OneStroke can't paint with, and where `out` is there or can't be written; nothing
+            is written then, nor where what was written wouldn't paint as the original does.
+    """
+    from onestroke.interop import (
+        converting,  # which painting needs nothing of
+        layout,
+    )
+
+    _check_name(out)
+    if os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    original = layout.read(path)
+    found = converting.convert(original, range)
+    name = path.stem if name is None else name
+    network = {"name": type(found.network).__name__, "args": found.arguments}
+    training = {"imported": path.name, "range": found.range, "version": __version__}
+    painter = Painter(network, {"name": name, "styles": [{"name": name}]}, training)
+    make_folder(out.parent)
+    with atomic(out) as temporary:
+        save(temporary, found.network, painter, found.dtype)
+        difference = converting.difference(original, found.range, load(temporary)[0])
+        if not difference < converting.TOLERANCE:
+            raise UserError(f"{path} was not imported: the style file would paint another picture than the original")
+    print(f"{original.describe()}\n{found.describe()}")
+    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {difference * 255:.2f} of 255 from the original at most")
+
+
+def show(path: Path) -> str:
+    """What a style file says of itself, as JSON that any terminal may print; of more than any run says, the beginning.
+
+    Raises:
+        UserError: as `read_document`.
+    """
+    document = asdict(read_document(path))
+    dense = json.dumps(document, ensure_ascii=False)
+    if len(dense) > _SHOWN:  # indented, a document of 4 MiB could come to hundreds
+        return printable(dense, _SHOWN)
+    return escaped(json.dumps(document, indent=2, ensure_ascii=False), keep="\n")
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m onestroke.style_file show FILE`: print what a style file says of itself; `import`: see `adopt`."""
+    usage = (
+        "usage: python -m onestroke.style_file show FILE\n       python -m onestroke.style_file import path=FILE.pth "
+        "out=FILE.safetensors [name=] [range=auto|255|1|imagenet] [overwrite=true]"
+    )
+    known = {"path", "out", "name", "range", "overwrite"}
+    command, rest = arguments[:1], arguments[1:]
+    options = dict(argument.split("=", 1) for argument in rest if "=" in argument)
+    if command == ["show"] and len(rest) == 1:
+        return told(lambda: print(show(Path(home(rest[0])))))
+    if command == ["import"] and len(options) == len(rest) and {"path", "out"} <= options.keys() <= known:
+        overwrite = options.pop("overwrite", "false").lower()
+        if overwrite in ("true", "false"):
+            path, out = (Path(home(options.pop(key))) for key in ("path", "out"))
+            return told(lambda: adopt(path, out, overwrite=overwrite == "true", **options))
+    print(usage, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

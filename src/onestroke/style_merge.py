@@ -1,0 +1,107 @@
+"""Add styles to a style file, without a change to those that it has.
+
+A style that was trained with `adapt=norms` shares its convolutions with the file that it started from, to the bit, and
+has norms and colours of its own (Dumoulin et al., 2017). So both fit into one file:
+
+    python train.py style.image=my.jpg style.name=mine init=checkpoints/gallery.safetensors adapt=norms
+    python -m onestroke.style_merge path=checkpoints/gallery.safetensors path=mine.safetensors out=eight.safetensors
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onestroke import style_file
+from onestroke.arguments import Values, command, keyed
+from onestroke.errors import UserError
+from onestroke.networks.conditioning import table_names
+from onestroke.style_file import Painter
+
+USAGE = """\
+usage: python -m onestroke.style_merge path=STYLES.safetensors path=STYLE.safetensors [path=...] out=FILE.safetensors
+
+  path=FILE        style files that share their convolutions: one, and what was trained from it with adapt=norms
+  out=FILE         the style file to write, with the styles of all in that order
+  overwrite=true   replace a file that is there already
+"""
+
+
+def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:
+    """Write one style file with the styles of several.
+
+    Returns:
+        The styles' names.
+
+    Raises:
+        UserError: for files that can't be read, don't share their convolutions or have a style of one name, and where
+            `out` is there or can't be written.
+    """
+    if os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    loaded = [style_file.load(path) for path in paths]
+    networks, painters = [network for network, _ in loaded], [painter for _, painter in loaded]
+    tables = table_names(networks[0])
+    states = [style_file.weights(path) for path in paths]
+    for path, painter, state in zip(paths[1:], painters[1:], states[1:], strict=True):
+        _check_alike(paths[0], painters[0], states[0], path, painter, state, tables)
+    names = [name for painter in painters for name in painter.styles]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two of the files have a style {twice}: train one again under another style.name")
+    facts = [one for painter in painters for one in _facts(painter)]
+    first = painters[0]
+    joined = Painter(
+        {**first.network, "args": {**first.network["args"], "styles": len(names)}},
+        {**first.style, "name": out.stem, "styles": facts},
+        {"joined": [painter.training for painter in painters]},
+    )
+    state = {key: torch.cat([s[key] for s in states]) if key in tables else t for key, t in states[0].items()}
+    style_file.write(out, state, joined)
+    return names
+
+
+def _facts(painter: Painter) -> list[dict[str, object]]:
+    """What is known of each of a file's styles, its name at least."""
+    names, listed = painter.styles, painter.style.get("styles", [])
+    known = listed if len(listed) == len(names) else [{}] * len(names)
+    return [{**facts, "name": name} for facts, name in zip(known, names, strict=True)]
+
+
+def _check_alike(
+    path: Path, painter: Painter, state: dict[str, Tensor], other_path: Path, other: Painter,
+    other_state: dict[str, Tensor], tables: set[str],
+) -> None:  # fmt: skip
+    shared = [key for key in state if key not in tables]
+    alike = painter.network["name"] == other.network["name"] and state.keys() == other_state.keys()
+    alike = alike and all(state[key].shape[1:] == other_state[key].shape[1:] for key in state)
+    dials = [list(one.network["args"].get("dials", [])) for one in (painter, other)]
+    if not alike or dials[0] != dials[1]:
+        raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be joined")
+    if not all(torch.equal(state[key], other_state[key]) for key in shared):
+        raise UserError(f"{other_path} has other convolutions than {path}: train it again with init={path} adapt=norms")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+
+    def job(given: list[str]) -> int:
+        values = Values(keyed(given, ["path", "out", "overwrite"], several=["path"]))
+        paths = [Path(path) for path in values.paths("path")]
+        if len(paths) < 2:
+            raise UserError("path is needed twice or more: path=checkpoints/gallery.safetensors path=mine.safetensors")
+        out = Path(values.needed("out", "all.safetensors"))
+        names = join(paths, out, values.flag("overwrite"))
+        print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
+        return 0
+
+    return command(USAGE, job, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Learn from what another network paints, before learning from the objective (distillation: Hinton et al., 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from onestroke import style_file
+from onestroke.errors import UserError
+from onestroke.losses.content import Content
+from onestroke.losses.objective import Objective
+from onestroke.networks.conditioning import Assignment, conditioning_of
+from onestroke.perception.styles import Style
+from onestroke.perception.vgg import VGG
+
+
+class Teacher(nn.Module):
+    """A style file whose paintings are to be met: in their pixels and in what a VGG sees of them.
+
+    Args:
+        path: a style file that has all the styles, by name; one of one style teaches whatever that is.
+        several: the styles to be taught, in the order that the pupil knows them.
+        vgg: the eye, of LAYERS.
+
+    Raises:
+        UserError: for a file that can't be read or lacks a style.
+    """
+
+    LAYERS = ("image", "relu2_2")
+
+    def __init__(self, path: Path, several: Sequence[Style], vgg: VGG) -> None:
+        super().__init__()
+        self.network, painter = style_file.load(path)
+        known, names = painter.styles, [str(style.name) for style in several]
+        missing = [name for name in names if name not in known]
+        if missing and not len(known) == len(names) == 1:
+            raise UserError(f"teacher={path} has no {missing[0]}, only {', '.join(known)}")
+        self.places = [known.index(name) if name in known else 0 for name in names]
+        terms = {f"teacher_{layer}": Content([layer]) for layer in self.LAYERS}
+        self.objective = Objective(terms, vgg, several)
+
+    @torch.no_grad()
+    def paint(self, photos: Tensor, chosen: Assignment) -> Tensor:
+        """What the pupil should paint, (N, 3, H, W) in [0, 1]; what the teacher can't be told to, it paints its way."""
+        own = conditioning_of(self.network)
+        style = torch.zeros(len(photos), dtype=torch.long) if chosen.style is None else chosen.style
+        ours = Assignment(
+            torch.tensor(self.places)[style] if own.styles > 1 else None,
+            chosen.strength if "strength" in own.controls else None,
+            chosen.stroke if "stroke" in own.controls else None,
+        )
+        painted: Tensor = self.network(photos, **ours.arguments(own.styles, photos.device))
+        return painted.float().clamp(0, 1)
+
+    def judge(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The distances of what the pupil painted from what it should have, by name."""
+        found: dict[str, Tensor] = self.objective(output, target)
+        return found

@@ -1,0 +1,136 @@
+"""Start from what another style file knows, instead of from nothing."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import onestroke
+from onestroke import style_file
+from onestroke.errors import UserError, printable
+from onestroke.losses.objective import Objective
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import conditioning_of, tables_of
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+GALLERY = "gallery.safetensors"
+
+
+def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
+    """The style file to start from, None for nothing.
+
+    Args:
+        init: a path, None, or AUTO: the gallery that ships, where its network is the same but for the styles.
+        network: this run's, as a style file names it.
+    """
+    if init != AUTO:
+        return None if init is None else Path(init)
+    package = Path(onestroke.__file__).parent
+    for folder in (package / "assets", package.parents[1] / "checkpoints"):  # in a wheel; beside src/
+        if (folder / GALLERY).is_file():
+            theirs = style_file.read_document(folder / GALLERY).network
+            return folder / GALLERY if _alike(theirs, network) else None
+    return None
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two networks are the same but for styles and dials, what was left to its default included."""
+    made = style_file.network_classes().get(one["name"])
+    if made is None or one["name"] != other["name"]:
+        return False
+    full = []
+    for network in (one, other):
+        bound = inspect.signature(made).bind(**network["args"])
+        bound.apply_defaults()
+        given = {name: v for name, v in bound.arguments.items() if name not in ("styles", "dials")}
+        full.append({name: list(v) if isinstance(v, tuple) else v for name, v in given.items()})
+    return bool(full[0] == full[1])
+
+
+def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequence[Tensor]) -> None:
+    """Give a network the weights of a style file; the rows of each of its styles come from a style of that file.
+
+    From the style of the same name where the file has it, else from the one whose paintings the judge likes best.
+
+    Args:
+        network: what is to be trained, in the styles of `judge`, in their order.
+        init: a style file of the same network, with one style or several.
+        judge: the objective, in evaluation mode.
+        photos: what the choice is made on, each (1, 3, H, W) in [0, 1].
+
+    Raises:
+        UserError: where the file can't be read or holds another network.
+    """
+    other, painter = style_file.load(init)
+    known = painter.styles
+    state = other.state_dict()
+    if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
+        rows = [_nearest(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
+        shares = network.conditioning.rows_from(other.conditioning, rows)
+        names = {module: name for name, module in other.named_modules()}
+        for layer in tables_of(other):
+            tables = zip(layer.named_parameters(recurse=False), layer.mixed(shares), strict=True)
+            state.update({f"{names[layer]}.{part}": mixed for (part, _), mixed in tables})
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"init={init} holds another network ({painter.network['name']} {printable(painter.network['args'])}) than "
+            "this run's; choose the same with network=..., or leave init out"
+        ) from error
+
+
+def dials_come_along(network: nn.Module, init: Path) -> bool:
+    """Whether a network has dials, and a style file has all of them."""
+    theirs, mine = style_file.read_document(init).network["args"].get("dials", ()), conditioning_of(network).controls
+    return bool(mine) and all(dial in theirs for dial in mine)
+
+
+def _nearest(
+    name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]
+) -> int:
+    """Which of the file's styles this one starts from."""
+    if len(known) < 2:
+        return 0
+    if name in known:
+        return known.index(name)
+    losses = [_loss(other, F.one_hot(torch.tensor([i]), len(known)), number, judge, photos) for i in range(len(known))]
+    best = losses.index(min(losses))
+    log.info("%s starts from %s, the nearest of %d styles", name, known[best], len(known))
+    return best
+
+
+@torch.no_grad()
+def _loss(other: nn.Module, mix: Tensor, number: int, judge: Objective, photos: Sequence[Tensor]) -> float:
+    total = 0.0
+    for photo in photos:
+        painting = other(photo, mix.float()).clamp(0, 1)
+        total += sum(float(loss) for loss in judge(painting, photo, torch.tensor([number])).values())
+    return total
+
+
+def adapt_norms_only(network: nn.Module, adapt: str) -> None:
+    """Leave all but norms and colours as they are (Dumoulin et al., 2017): the convolutions are the style file's.
+
+    Args:
+        network: what is to be trained.
+        adapt: `norms`, or `dials` where what they paint at the defaults is to stay too.
+
+    Raises:
+        UserError: for a network that has none, or no dials.
+    """
+    if adapt == "dials" and not conditioning_of(network).controls:
+        raise UserError("adapt=dials: this network has no dials; choose them with network.dials=[strength,stroke]")
+    network.requires_grad_(False)
+    norms = [layer.requires_grad_(True) for layer in tables_of(network)]
+    if not norms:
+        raise UserError(f"adapt={adapt}: this network has no instance norms of OneStroke's; take adapt=all")
