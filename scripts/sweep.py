@@ -5,9 +5,9 @@
     python scripts/sweep.py style=great_wave [strength=0.3,0.5,0.7] [size=256,512] [photo=my.jpg] [out=sweep.jpg]
     python scripts/sweep.py style.image=my.jpg style.name=mine minutes=3 init=checkpoints/gallery.safetensors
 
-With ckpt= a style file paints with its dials set so, in seconds. Without, each place of the grid is a short training:
-one job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise. All else goes to train.py as
-it is. strength, stroke and size are lists; photo= may be given several times.
+With ckpt= a style file paints with its controls set so, in seconds. Without, each place of the grid is a short
+training: one job of `python train.py -m`, with experiment=quick and minutes=2 unless said otherwise. All else goes to
+train.py as it is. strength, stroke and size are lists; photo= may be given several times.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def labelled(originals: list[Tensor], stylizers: list[Stylizer], words: list[str
     return [torch.cat([label(w, SIDE + 6) for w in ["photo", *words]], dim=3)[..., : below.shape[3]], below]
 
 
-def dialled(own: dict[str, list[str]], passed: list[str]) -> None:
-    """Write the sheet of a style file's dials."""
+def controlled(own: dict[str, list[str]], passed: list[str]) -> None:
+    """Write the sheet of a style file's controls."""
     style = [argument.removeprefix("style=") for argument in passed if argument.startswith("style=")]
     other = next((argument for argument in passed if not argument.startswith("style=")), None)
     if other is not None:
@@ -90,7 +90,7 @@ def check_out(out: Path) -> None:
 
 
 def make(arguments: list[str]) -> None:
-    """Train the grid, or take a style file's dials, and write the sheet."""
+    """Train the grid, or take a style file's controls, and write the sheet."""
     own: dict[str, list[str]] = {"strength": [], "size": [], "photo": [], "out": [], "ckpt": [], "stroke": []}
     passed = []
     for argument in arguments:
@@ -100,9 +100,9 @@ def make(arguments: list[str]) -> None:
         else:
             passed.append(argument)
     if own["ckpt"]:
-        return dialled(own, passed)
+        return controlled(own, passed)
     if own["stroke"]:
-        raise UserError("stroke is a dial of a style file: add ckpt=, or take size=256,512 for a training of each")
+        raise UserError("stroke is a control of a style file: add ckpt=, or take size=256,512 for a training of each")
     strengths = numbers("strength", (own["strength"] or ["0.3,0.5,0.7"])[-1], float)
     sizes = numbers("size", (own["size"] or ["256"])[-1], int)
     originals = photos(own["photo"])

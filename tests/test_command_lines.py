@@ -31,13 +31,13 @@ Calls = dict[str, Any]
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In a folder with a style file, two photos and a grey picture."""
     monkeypatch.chdir(tmp_path)
-    for name, dials in (("plain", []), ("controls", ["strength"])):
+    for name, controls in (("plain", []), ("controls", ["strength"])):
         torch.manual_seed(0)
         painter = style_file.Painter(
-            {"name": "ResidualNetwork", "args": {**ARGS, "dials": dials}},
+            {"name": "ResidualNetwork", "args": {**ARGS, "controls": controls}},
             {"name": "udnie", "size": 384, "styles": [{"name": "udnie"}]},
         )
-        style_file.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, dials=dials), painter)
+        style_file.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, controls=controls), painter)
     (tmp_path / "photos").mkdir()
     for i in range(2):
         pixels = np.random.default_rng(i).integers(0, 256, (90, 96, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from onestroke.errors import UserError
 from onestroke.training.compiling import compile_parts
 from onestroke.training.machine import Machine
 from onestroke.training.module import Recipe, StyleTransfer
-from tests.test_dials import dialled
+from tests.test_controls import controlled
 from tests.test_many import objective
 from tests.test_training import CONFIG
 
@@ -28,7 +28,7 @@ def eagerly(module: nn.Module) -> None:
 def test_a_compiled_step_learns_what_a_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", eagerly)
     judge = objective(["udnie"])
-    network = dialled(dials=["strength"]).train().requires_grad_(True)
+    network = controlled(controls=["strength"]).train().requires_grad_(True)
     gradients = []
     for compiles in (False, True):
         module = StyleTransfer(copy.deepcopy(network), judge, judge, Recipe(), compiles=compiles)

@@ -16,7 +16,7 @@ from onestroke.networks.conditioning import Condition, Conditioning, tables_of
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from tests.test_dials import BOTH, dialled
+from tests.test_controls import BOTH, controlled
 from tests.test_many import photos
 
 KINDS = [ResidualNetwork, RealtimeNetwork]
@@ -53,7 +53,7 @@ def test_a_table_row_is_taken_from_the_same_position_of_the_other_table() -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_shares_and_fade_as_inputs_paint_as_the_settings_do(kind: type[TransformNetwork]) -> None:
-    network, (photo, _) = dialled(kind, styles=2), photos(36)
+    network, (photo, _) = controlled(kind, styles=2), photos(36)
     mix = torch.tensor([[0.5, 0.5]])
     settings: dict[str, Any] = {"strength": 0.2, "stroke": 0.25}
     shares = network.conditioning.shares(1, mix, settings)
@@ -80,7 +80,7 @@ def statistics_of(network: TransformNetwork, photo: Tensor, **settings: Any) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_given_statistics_take_the_place_of_the_pictures_own(kind: type[TransformNetwork]) -> None:
-    network, (photo, other) = dialled(kind, dials=[]), photos(36)
+    network, (photo, other) = controlled(kind, controls=[]), photos(36)
     given = statistics_of(network, photo)
     assert torch.allclose(network.paint_with(photo, Condition(statistics=given)), network(photo), atol=1e-5)
     # with fixed statistics a part is painted as it is in the whole, away from its edges
@@ -92,7 +92,7 @@ def test_given_statistics_take_the_place_of_the_pictures_own(kind: type[Transfor
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_given_parameters_take_the_place_of_the_tables(kind: type[TransformNetwork]) -> None:
-    network, (photo, _) = dialled(kind, dials=BOTH), photos(36)
+    network, (photo, _) = controlled(kind, controls=BOTH), photos(36)
     condition = network.conditioning.condition(photo, None, {"strength": 0.7, "stroke": 0.5})
     assert condition.shares is not None
     given: dict[nn.Module, Sequence[Tensor]] = {layer: layer.mixed(condition.shares) for layer in tables_of(network)}
@@ -104,6 +104,6 @@ def test_given_parameters_take_the_place_of_the_tables(kind: type[TransformNetwo
 
 
 def test_several_rows_without_shares_are_refused() -> None:
-    network = dialled(styles=2, dials=[])
+    network = controlled(styles=2, controls=[])
     with pytest.raises(ValueError, match="2 styles needs their mix"):
         network(photos(36)[0])

@@ -126,7 +126,7 @@ def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tenso
 
 NETWORKS: dict[str, Callable[[], TransformNetwork]] = {
     "classic": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9),
-    "controls": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, dials=["strength"]),
+    "controls": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, controls=["strength"]),
     "realtime": lambda: RealtimeNetwork([8, 12], blocks=3),
     "from nothing": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, adds_photo=False),
 }

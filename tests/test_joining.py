@@ -12,7 +12,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import load, save
 from onestroke.style_merge import main
 from onestroke.training.run import train
-from tests.test_dials import BOTH, dialled, saved
+from tests.test_controls import BOTH, controlled, saved
 from tests.test_many import photos
 from tests.test_training import CONFIG
 
@@ -20,7 +20,7 @@ from tests.test_training import CONFIG
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of two styles, in fp16 as all that are trained."""
-    path = saved(tmp_path_factory.mktemp("joining") / "two.safetensors", dialled(styles=2), ["a", "b"])
+    path = saved(tmp_path_factory.mktemp("joining") / "two.safetensors", controlled(styles=2), ["a", "b"])
     network, painter = load(path)
     save(path, network, painter)
     return path
@@ -60,7 +60,7 @@ def test_a_style_is_added_and_the_others_paint_the_same_to_the_bit(
         assert float((Stylizer(out, mix=name, **settings).paint(photo) - Stylizer(out, mix="a").paint(photo)).std()) > 0
     painter = load(out)[1]
     assert painter.styles == ["a", "b", name]
-    assert painter.network["args"]["dials"] == BOTH
+    assert painter.network["args"]["controls"] == BOTH
     assert painter.training["joined"][1]["steps"] == 4
     # and what was trained is not what it started from
     trained, start = (load(path)[0].state_dict()["colour.weight"] for path in (new, two))
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
 ) -> None:
     out = tmp_path / "out.safetensors"
     moved = adapted(two, tmp_path / "all", adapt="all")
-    plain = saved(tmp_path / "plain.safetensors", dialled(dials=[]), ["c"])
+    plain = saved(tmp_path / "plain.safetensors", controlled(controls=[]), ["c"])
     for given, words in (
         ([two, moved], "has other convolutions than"),
         ([two, plain], "holds another network than"),

@@ -196,25 +196,25 @@ def test_gram_has_no_statistics_of_the_pixels() -> None:
         Gram(["relu1_2", "image"])
 
 
-# --- the dial -------------------------------------------------------------------------------------------
+# --- the control -------------------------------------------------------------------------------------------
 
 
-def test_the_dial_goes_from_the_photo_to_the_painting() -> None:
+def test_the_control_goes_from_the_photo_to_the_painting() -> None:
     assert balance(0)["style"] == 0
     assert balance(1)["content"] == 0
     assert balance(0.5)["content"] == 1
-    dial = np.linspace(0.01, 0.99, 99)
-    ratios = [balance(float(s))["style"] / balance(float(s))["content"] for s in dial]
+    control = np.linspace(0.01, 0.99, 99)
+    ratios = [balance(float(s))["style"] / balance(float(s))["content"] for s in control]
     assert all(a < b for a, b in pairwise(ratios))
     middle = ratios[49]
     assert ratios[24] == pytest.approx(middle / 4)
     assert ratios[74] == pytest.approx(middle * 4)
-    assert {balance(float(s))["neither"] for s in dial} == {1.0}
-    assert max(max(balance(float(s)).values()) for s in dial) <= max(1, balance(0.5)["style"])
+    assert {balance(float(s))["neither"] for s in control} == {1.0}
+    assert max(max(balance(float(s)).values()) for s in control) <= max(1, balance(0.5)["style"])
 
 
 @pytest.mark.parametrize("strength", [-0.01, 1.01, float("nan"), True, "0.5", None])
-def test_a_strength_outside_of_the_dial_is_refused(strength: Any) -> None:
+def test_a_strength_outside_of_the_control_is_refused(strength: Any) -> None:
     with pytest.raises(UserError, match=r"^style\.strength must be a number from 0 .*to 1"):
         balance(strength)
 
@@ -246,12 +246,12 @@ def test_the_objective_is_its_weighted_terms_by_name(strength: float, eye: VGG, 
     output, content = pixels(0), pixels(1)
     found = Objective(terms, eye, painted, strength)(output, content)
     seen, kept = ({**eye(image), "image": image} for image in (output, content))
-    dial = balance(strength)
+    control = balance(strength)
     assert list(found) == list(terms)
     expected = {
-        "mine": 3 * dial["content"] * float(content_in_float64(["relu2_2"], seen, kept, painted)),
-        "gram": 0.5 * dial["style"] * float(gram_in_float64(["relu1_2", "relu4_3"], seen, kept, painted)),
-        "tv": 2 * dial["content"] * float(tv_in_float64(["image"], seen, kept, painted)),
+        "mine": 3 * control["content"] * float(content_in_float64(["relu2_2"], seen, kept, painted)),
+        "gram": 0.5 * control["style"] * float(gram_in_float64(["relu1_2", "relu4_3"], seen, kept, painted)),
+        "tv": 2 * control["content"] * float(tv_in_float64(["image"], seen, kept, painted)),
     }
     for name, value in expected.items():
         assert float(found[name]) == pytest.approx(value, rel=1e-4)

@@ -186,9 +186,9 @@ def test_adapting_the_norms_leaves_all_else_as_it_was(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"adapt": "some"}, "adapt must be all, norms or dials"),
+        ({"adapt": "some"}, "adapt must be all, norms or controls"),
         ({"adapt": "norms"}, "adapt=norms needs a style file"),
-        ({"adapt": "dials"}, "adapt=dials needs a style file"),
+        ({"adapt": "controls"}, "adapt=controls needs a style file"),
         ({"style": {**MANY["style"], "name": "udnie"}}, "3 styles in one network need a name"),
         ({"style": {**MANY["style"], "cards": {"udni": None}}}, "did you mean 'udnie'"),
         ({"style": {**MANY["style"], "cards": ["udnie"]}}, "style.cards must be names"),

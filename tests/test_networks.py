@@ -78,7 +78,7 @@ def test_has_as_many_weights_as_it_says(name: str, millions: float) -> None:
     convolutions = [(9, 3, a), (3, a, b), (3, b, c), *[(3, c, c)] * 10, (3, c, b), (3, b, a), (9, a, 3)]
     colour = 3 * 3 + 3
     norms = 2 * sum(o for *_, o in convolutions[:-1])
-    rows = 6 if config.dials else 1  # three places of strength by two of stroke
+    rows = 6 if config.controls else 1  # three places of strength by two of stroke
     assert count == sum(k * k * i * o + o for k, i, o in convolutions) + rows * (norms + colour)
 
 

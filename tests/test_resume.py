@@ -63,9 +63,9 @@ class Signal(Kill):
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In a folder of its own, with style files to start from and photos."""
     monkeypatch.chdir(tmp_path)
-    for name, dials in (("plain", []), ("controls", BOTH)):
+    for name, controls in (("plain", []), ("controls", BOTH)):
         torch.manual_seed(7)
-        args: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3, "dials": dials}
+        args: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3, "controls": controls}
         painter = Painter({"name": "ResidualNetwork", "args": args}, {"name": name, "styles": [{"name": name}]})
         save(tmp_path / f"{name}.safetensors", ResidualNetwork(**args), painter)
     (tmp_path / "photos").mkdir()
@@ -104,13 +104,13 @@ PHOTOS = ["data=photos", "data.root=photos", "data.cache=null"]  # which cost le
 KINDS: dict[str, list[str]] = {
     "controls from nothing": ["data=scenes"],
     "controls that came along": ["init=controls.safetensors"],
-    "controls alone": ["init=controls.safetensors", "adapt=dials"],
-    "norms alone": ["init=plain.safetensors", "adapt=norms", "network.dials=[]"],
-    "warm start": ["init=plain.safetensors", "network.dials=[]"],
-    "teacher": ["teacher=plain.safetensors", "network.dials=[]"],
+    "controls alone": ["init=controls.safetensors", "adapt=controls"],
+    "norms alone": ["init=plain.safetensors", "adapt=norms", "network.controls=[]"],
+    "warm start": ["init=plain.safetensors", "network.controls=[]"],
+    "teacher": ["teacher=plain.safetensors", "network.controls=[]"],
     "photos with their cache": ["data.cache=decoded"],
     "Adam without the average": ["optimizer=adam", "ema=null", "schedule=constant", "clip=null"],
-    "two styles": ["style=[starry_night,udnie]", "style.name=two", "network.dials=[]"],
+    "two styles": ["style=[starry_night,udnie]", "style.name=two", "network.controls=[]"],
 }
 
 

@@ -16,7 +16,7 @@ from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_file import Painter, read_document, save
 from tests.commands import TINY, command
-from tests.test_dials import dialled, saved
+from tests.test_controls import controlled, saved
 
 ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2}
 
@@ -65,9 +65,9 @@ def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "sheet.png").size == (3 * (256 + 6) - 6, 256 + 28)
 
 
-def test_a_sweep_of_a_style_file_shows_its_dials(tmp_path: Path) -> None:
+def test_a_sweep_of_a_style_file_shows_its_controls(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "p.png")
-    saved(tmp_path / "two.safetensors", dialled(styles=2), ["a", "b"])
+    saved(tmp_path / "two.safetensors", controlled(styles=2), ["a", "b"])
     arguments = ["ckpt=two.safetensors", "style=b", "strength=0,0.5,1", "stroke=0,1", "photo=p.png", "out=sheet.png"]
     done = command("scripts/sweep.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

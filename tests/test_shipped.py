@@ -60,7 +60,7 @@ def test_strength_turns_the_photo_into_the_painting_step_by_step(style: str, pho
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_half_a_turn_of_the_stroke_dial_is_nearer_to_the_painting_seen_twice_as_large(
+def test_half_a_turn_of_the_stroke_control_is_nearer_to_the_painting_seen_twice_as_large(
     style: str, photos: list[Tensor], vgg: VGG
 ) -> None:
     large = from_card(style, 512, Gram().layers)

@@ -18,7 +18,7 @@ from onestroke.style_file import Painter, load, save
 from onestroke.training.distillation import Teacher
 from onestroke.training.module import TAUGHT, Recipe, StyleTransfer
 from onestroke.training.run import train
-from tests.test_dials import dialled, saved
+from tests.test_controls import controlled, saved
 from tests.test_many import objective, photos
 from tests.test_training import CONFIG, fit
 
@@ -31,8 +31,8 @@ def teacher(path: Path, names: list[str]) -> Teacher:
     return Teacher(path, chosen, VGG(Teacher.LAYERS)).eval()
 
 
-def test_a_teacher_paints_each_picture_in_the_pupil_s_style_with_the_dials_that_it_has_too(tmp_path: Path) -> None:
-    network = dialled(styles=3, dials=["strength"])
+def test_a_teacher_paints_each_picture_in_the_pupil_s_style_with_the_controls_that_it_has_too(tmp_path: Path) -> None:
+    network = controlled(styles=3, controls=["strength"])
     path = saved(tmp_path / "three.safetensors", network, ["udnie", "starry_night", "great_wave"])
     batch = torch.cat(photos(36))
     strength, stroke = torch.tensor([0.9, 0.3]), torch.tensor([0.0, 1.0])
@@ -45,7 +45,7 @@ def test_a_teacher_paints_each_picture_in_the_pupil_s_style_with_the_dials_that_
 
 
 def test_what_is_to_be_met_is_the_teacher_s_painting(tmp_path: Path) -> None:
-    one = teacher(saved(tmp_path / "one.safetensors", dialled(), ["any"]), ["udnie"])
+    one = teacher(saved(tmp_path / "one.safetensors", controlled(), ["any"]), ["udnie"])
     output, target = photos(36)
     losses = one.judge(output, target)
     assert list(losses) == ["teacher_image", "teacher_relu2_2"]
@@ -56,7 +56,7 @@ def test_what_is_to_be_met_is_the_teacher_s_painting(tmp_path: Path) -> None:
 
 
 def test_a_teacher_without_the_style_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "two.safetensors", dialled(styles=2), ["udnie", "great_wave"])
+    path = saved(tmp_path / "two.safetensors", controlled(styles=2), ["udnie", "great_wave"])
     with pytest.raises(UserError, match="has no the_scream, only udnie, great_wave"):
         teacher(path, ["the_scream"])
     with pytest.raises(UserError, match="no style file"):

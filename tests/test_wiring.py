@@ -29,7 +29,7 @@ from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, compose
 
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}
 REALTIME: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
-SMALL = {"style.size": 64, "network.dials": []}  # or it is measured at three sizes
+SMALL = {"style.size": 64, "network.controls": []}  # or it is measured at three sizes
 OWN = {"style.image": "painting.png", "style.name": "mine", **SMALL}
 
 
@@ -98,7 +98,7 @@ def painted_as(kind: type[nn.Module], **arguments: Any) -> Callable[[Seen], bool
 
 
 def residual(name: str, value: Any) -> Case:
-    return Case(value, painted_as(ResidualNetwork, **{**RESIDUAL, "dials": ["strength", "stroke"], name: value}))
+    return Case(value, painted_as(ResidualNetwork, **{**RESIDUAL, "controls": ["strength", "stroke"], name: value}))
 
 
 def realtime(name: str, value: Any) -> Case:
@@ -107,7 +107,7 @@ def realtime(name: str, value: Any) -> Case:
 
 def started_as_seed_1_starts(seen: Seen) -> bool:
     torch.manual_seed(1)
-    return alike(seen.module.network, ResidualNetwork(**RESIDUAL, dials=["strength", "stroke"]))
+    return alike(seen.module.network, ResidualNetwork(**RESIDUAL, controls=["strength", "stroke"]))
 
 
 def drawn(seen: Seen) -> tuple[list[int], int, bool]:
@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
     "seed": Case(1, drawn, (Blocks().sample(0, 1, 32)[0][0, 0].tolist(), 1, True)),
     "init": Case("start.safetensors", lambda s: (alike(s.module.network, load(Path("start.safetensors"))[0]),
                                                  s.module.moving), (True, 0.0)),
-    "adapt": Case("dials", moved, ({False}, 1.0), also={"init": "start.safetensors"}),
+    "adapt": Case("controls", moved, ({False}, 1.0), also={"init": "start.safetensors"}),
     "teacher": Case("start.safetensors", lambda s: s.terms[0], {"teacher_image", "teacher_relu2_2"}, steps=True),
     "out": Case("new/there.safetensors", lambda s: s.path, Path("new/there.safetensors")),
     "overwrite": Case(True, lambda s: document(s).style["name"], "starry_night", also={"out": "taken.safetensors"}),
@@ -207,12 +207,12 @@ CASES: dict[str, Case] = {
     "network[ResidualNetwork].ends": residual("ends", 5),
     "network[ResidualNetwork].upsampling": residual("upsampling", "nearest"),
     "network[ResidualNetwork].adds_photo": Case(
-        False, painted_as(ResidualNetwork, **RESIDUAL, adds_photo=False), also={"network.dials": []}),
-    "network[ResidualNetwork].dials": residual("dials", ["stroke"]),
+        False, painted_as(ResidualNetwork, **RESIDUAL, adds_photo=False), also={"network.controls": []}),
+    "network[ResidualNetwork].controls": residual("controls", ["stroke"]),
     "network[RealtimeNetwork].channels": realtime("channels", [6, 8]),
     "network[RealtimeNetwork].blocks": realtime("blocks", 2),
     "network[RealtimeNetwork].adds_photo": realtime("adds_photo", False),
-    "network[RealtimeNetwork].dials": realtime("dials", ["strength"]),
+    "network[RealtimeNetwork].controls": realtime("controls", ["strength"]),
     "data[Scenes].val": Case("blue", shown, [BLUE]),
     "data[Scenes].validation": Case(2, lambda s: len(shown(s)), 2),
     "data[Photos].root": Case("blue", lambda s: hue(s.batch()[0].permute(2, 0, 1)), BLUE),
@@ -251,8 +251,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, painting: Path) -> Path:
     folder = tmp_path_factory.mktemp("material")
     (folder / "painting.png").write_bytes(painting.read_bytes())
     torch.manual_seed(7)
-    network = ResidualNetwork(**RESIDUAL, dials=["strength", "stroke"]).half().float()
-    made = {"name": "ResidualNetwork", "args": {**RESIDUAL, "dials": ["strength", "stroke"]}}
+    network = ResidualNetwork(**RESIDUAL, controls=["strength", "stroke"]).half().float()
+    made = {"name": "ResidualNetwork", "args": {**RESIDUAL, "controls": ["strength", "stroke"]}}
     for name in ("start", "taken"):
         save(folder / f"{name}.safetensors", network, Painter(made, {"name": name, "styles": [{"name": name}]}))
     seen = VGG(["relu2_2"], random=True)
@@ -355,7 +355,7 @@ def test_null_turns_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_held_out_photos_are_painted_and_judged_by_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    module = run(shallow("network.dials=[]", steps=3, data=BLOCKS), tmp_path / "run", steps=False).module
+    module = run(shallow("network.controls=[]", steps=3, data=BLOCKS), tmp_path / "run", steps=False).module
     photo = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for weights in module.network.parameters():

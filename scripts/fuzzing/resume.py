@@ -27,8 +27,8 @@ _TINY = (
 )  # fmt: skip
 _RUNS: Mapping[str, tuple[str, ...]] = {
     "plain": ("style=great_wave", "init=null"),
-    "adam": ("style=great_wave", "optimizer=adam", "ema=null", "init=null", "network.dials=[]"),
-    "many": ("style=[great_wave,udnie]", "style.name=two", "init=null", "network.dials=[strength]"),
+    "adam": ("style=great_wave", "optimizer=adam", "ema=null", "init=null", "network.controls=[]"),
+    "many": ("style=[great_wave,udnie]", "style.name=two", "init=null", "network.controls=[strength]"),
 }
 _COMPOSED = "config.json"
 CANARY = "canary"

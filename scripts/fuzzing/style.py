@@ -42,10 +42,10 @@ _MADE: Mapping[str, tuple[type[nn.Module], dict[str, Any], tuple[str, ...]]] = {
     "many": (ResidualNetwork, {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 3}, ("a", "b", "c")),
     "controls": (
         ResidualNetwork,
-        {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2, "dials": ["strength", "stroke"]},
+        {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2, "controls": ["strength", "stroke"]},
         ("left", "right"),
     ),
-    "strength": (RealtimeNetwork, {"channels": [4, 8], "blocks": 1, "dials": ["strength"]}, ("fast",)),
+    "strength": (RealtimeNetwork, {"channels": [4, 8], "blocks": 1, "controls": ["strength"]}, ("fast",)),
 }
 
 
@@ -101,7 +101,18 @@ def _argument(content: bytes, rng: Random) -> bytes:
     """An argument that the network may not have."""
 
     def change(document: Any) -> str:
-        known = ("channels", "blocks", "ends", "styles", "adds_photo", "upsampling", "dials", "paint", "self", "extra")
+        known = (
+            "channels",
+            "blocks",
+            "ends",
+            "styles",
+            "adds_photo",
+            "upsampling",
+            "controls",
+            "paint",
+            "self",
+            "extra",
+        )
         document["network"]["args"][rng.choice(known)] = values.hostile(rng)
         return values.text(document)
 
@@ -155,7 +166,7 @@ def _rebuilt(content: bytes, rng: Random) -> bytes:
         arguments |= {"ends": rng.choice((1, 3, 5, 9, 31, 101)), "upsampling": rng.choice(("bilinear", "nearest"))}
     arguments["adds_photo"] = rng.random() < 0.8
     if arguments["adds_photo"]:
-        arguments["dials"] = rng.choice(
+        arguments["controls"] = rng.choice(
             ([], [], ["strength"], ["stroke"], ["strength", "stroke"], ["stroke", "strength"])
         )
     made: type[nn.Module] = ResidualNetwork if residual else RealtimeNetwork
@@ -218,7 +229,7 @@ def _painted(path: Path, rng: Random) -> None:
     names = document.styles
     chosen = rng.choice(([], names[:1], names[-1:], names[:3], [f"{name}:0.3" for name in names[::2]]))
     mix = ",".join(chosen or names[:1]) if chosen or len(names) > 1 else None
-    given = document.network["args"].get("dials")
+    given = document.network["args"].get("controls")
     controls = given if isinstance(given, list | tuple) else ()
     strength = rng.choice((None, 0.0, 0.3, 1.0)) if "strength" in controls else None
     stroke = rng.choice((None, 0.0, 0.5, 1.0)) if "stroke" in controls else None
@@ -247,7 +258,7 @@ def _started_from(path: Path, rng: Random) -> None:
     chosen = warm_start.choose(str(path), document.network)
     assert chosen is not None
     loaded, _ = style_file.load(path)
-    warm_start.dials_come_along(loaded, path)
+    warm_start.controls_come_along(loaded, path)
     judge: Any = _Judge([SimpleNamespace(name=name) for name in ("starry_night", "new")[: rng.choice((1, 2))]])
     arguments = {**document.network["args"], "styles": len(judge.styles)}
     try:

@@ -66,7 +66,9 @@ def changed(document: Any, rng: Random) -> Any:
         other, there = rng.choice(places)
         holder[key] = json.loads(json.dumps(other[there]))
     elif isinstance(holder, dict):
-        holder[rng.choice(("dials", "styles", "strength", "mix", "extra", "size", "__class__", "self"))] = hostile(rng)
+        holder[rng.choice(("controls", "styles", "strength", "mix", "extra", "size", "__class__", "self"))] = hostile(
+            rng
+        )
     else:
         holder.append(hostile(rng))
     return document

@@ -181,9 +181,18 @@ def _parts(document: Mapping[str, Any]) -> Painter:
     wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
     if wrong:
         raise NoDocument(wrong[0])
+    parts["network"] = renamed(parts["network"])
     painter = Painter(**parts)
     _check(painter)
     return painter
+
+
+def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's document under today's names: its argument `controls` was once called `dials`."""
+    args = network.get("args")
+    if not isinstance(args, dict) or "dials" not in args or "controls" in args:
+        return dict(network)
+    return {**network, "args": {("controls" if name == "dials" else name): value for name, value in args.items()}}
 
 
 def _check(painter: Painter) -> None:
@@ -191,9 +200,9 @@ def _check(painter: Painter) -> None:
     network, style, training = painter.network, painter.style, painter.training
     if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
         raise NoDocument("network")
-    dials, count = network["args"].get("dials", []), network["args"].get("styles", 1)
-    if not isinstance(dials, list | tuple) or not all(isinstance(dial, str) for dial in dials):
-        raise NoDocument("the network's dials, a list of names")
+    controls, count = network["args"].get("controls", []), network["args"].get("styles", 1)
+    if not isinstance(controls, list | tuple) or not all(isinstance(control, str) for control in controls):
+        raise NoDocument("the network's controls, a list of names")
     if not is_whole(count, 1, 1024):
         raise NoDocument("the network's styles, a whole number from 1 to 1024")
     if not is_name(style.get("name", "unnamed")):

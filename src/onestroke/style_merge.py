@@ -80,8 +80,8 @@ def _check_alike(
     shared = [key for key in state if key not in tables]
     alike = painter.network["name"] == other.network["name"] and state.keys() == other_state.keys()
     alike = alike and all(state[key].shape[1:] == other_state[key].shape[1:] for key in state)
-    dials = [list(one.network["args"].get("dials", [])) for one in (painter, other)]
-    if not alike or dials[0] != dials[1]:
+    controls = [list(one.network["args"].get("controls", [])) for one in (painter, other)]
+    if not alike or controls[0] != controls[1]:
         raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be joined")
     if not all(torch.equal(state[key], other_state[key]) for key in shared):
         raise UserError(f"{other_path} has other convolutions than {path}: train it again with init={path} adapt=norms")

@@ -43,7 +43,7 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   count=4          how many photos, the first ones of the folder
   size=256         shorter side in pixels at which all is painted and measured, but for artefacts of finished pictures,
                    which are looked for at the pictures' own size
-  strength=0.5     the dial of the objective, and of the painters that have one
+  strength=0.5     the control of the objective, and of the painters that have one
   iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
   stability=true   paint moving pictures and made-up fields too (a minute or so more)
   lpips=true       LPIPS too, with torchmetrics or lpips installed: downloads AlexNet (233 MB) once; default: false
@@ -234,7 +234,7 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
         size = painter.style.get("size", 256)
         size = size if isinstance(size, int) and 64 <= size <= 4096 else 256
         facts = {"file": path, **{k: painter.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
-        strength = options.strength if "strength" in painter.network["args"].get("dials", ()) else None
+        strength = options.strength if "strength" in painter.network["args"].get("controls", ()) else None
         for own in painter.styles:
             stylizer = Stylizer(path, options.device, mix=own if several else None, strength=strength)
             name = own if several else options.style or own

@@ -40,7 +40,7 @@ class Measure:
         at: the style at a size; see `style_at`.
         vgg: the eye, of all CARD_LAYERS, in fp32.
         size: the style size of the training.
-        strength: the dial of the objective.
+        strength: the control of the objective.
 
     Raises:
         UserError: where the style can't be had.

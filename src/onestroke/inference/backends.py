@@ -224,7 +224,7 @@ def load(
             raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
         if look != AS_IT_IS:
             raise UserError(
-                f"{path} is an ONNX file, whose style and dials were chosen when it was exported: leave out style, "
+                f"{path} is an ONNX file, whose style and controls were chosen when it was exported: leave out style, "
                 "strength and stroke"
             )
         return _open(path, OpenVino if backend == "openvino" else Onnx)

@@ -50,8 +50,8 @@ def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
 class Look:
     """What is chosen of what a style file offers.
 
-    mix: of several styles the one to paint in, or a mix, as `shares` reads it. strength, stroke: where the dials stand,
-    0 to 1. None: as the file says.
+    mix: of several styles the one to paint in, or a mix, as `shares` reads it. strength, stroke: the controls, 0 to 1.
+    None: as the file says.
     """
 
     mix: str | None = None
@@ -62,43 +62,44 @@ class Look:
 AS_IT_IS = Look()
 
 
-def open_dials(path: Path, look: Look) -> tuple[nn.Module, Painter]:
-    """The network of a style file in all its styles, with its dials fixed, if it has any.
+def open_controls(path: Path, look: Look) -> tuple[nn.Module, Painter]:
+    """The network of a style file in all its styles, with its controls fixed, if it has any.
 
     Raises:
-        UserError: as `style_file.load`, and for dials that it doesn't have, or that don't go so far.
+        UserError: as `style_file.load`, and for controls that it doesn't have, or that don't go so far.
     """
     network, painter = style_file.load(path)
-    dials = conditioning_of(network).controls
+    controls = conditioning_of(network).controls
     settings: dict[str, float | None] = {}
-    for dial, value in (("strength", look.strength), ("stroke", look.stroke)):
-        if value is not None and dial not in dials:
+    for control, value in (("strength", look.strength), ("stroke", look.stroke)):
+        if value is not None and control not in controls:
             raise UserError(
-                f"{path} has no dial for {dial}: leave {dial} out, or train it again with network.dials=[{dial}]"
+                f"{path} has no control for {control}: leave {control} out, or train it again with "
+                f"network.controls=[{control}]"
             )
         if value is not None and not 0 <= value <= 1:
-            raise UserError(f"{dial} must be a number from 0 to 1, not {value!r}")
-        if dial in dials:
-            stored = painter.style.get(dial)
-            known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[dial]
-            settings[dial] = float(known if value is None else value)
-    if isinstance(network, TransformNetwork) and dials:
+            raise UserError(f"{control} must be a number from 0 to 1, not {value!r}")
+        if control in controls:
+            stored = painter.style.get(control)
+            known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[control]
+            settings[control] = float(known if value is None else value)
+    if isinstance(network, TransformNetwork) and controls:
         network = network.fixed(**settings)
-        painter.network["args"] = {**painter.network["args"], "dials": []}
+        painter.network["args"] = {**painter.network["args"], "controls": []}
         painter.style = {**painter.style, **settings}
     return network, painter
 
 
 def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Painter]:
-    """The network of a style file as it was chosen to paint: of one style, without dials, as fast as any.
+    """The network of a style file as it was chosen to paint: of one style, without controls, as fast as any.
 
     Returns:
         The network, and what the file says of itself, narrowed to what was chosen.
 
     Raises:
-        UserError: as `open_dials` and `shares`, and where the file has several styles and none was chosen.
+        UserError: as `open_controls` and `shares`, and where the file has several styles and none was chosen.
     """
-    network, painter = open_dials(path, look)
+    network, painter = open_controls(path, look)
     names, chosen = painter.styles, look.mix
     if chosen is None:
         if len(names) > 1:

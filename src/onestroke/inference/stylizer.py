@@ -18,7 +18,7 @@ from onestroke.errors import UserError, near
 from onestroke.imaging import images
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
-from onestroke.inference.controls import Look, open_dials, over_the_picture
+from onestroke.inference.controls import Look, open_controls, over_the_picture
 from onestroke.inference.memory import free_on
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
@@ -45,7 +45,7 @@ class Stylizer:
         stroke: 0 (strokes of the size trained for) to 1 (twice that); None: 0.
 
     Raises:
-        UserError: for a style file, a device, a backend, a mix or a dial that can't be used.
+        UserError: for a style file, a device, a backend, a mix or a control that can't be used.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Stylizer:
         if self.look.mix is None:
             raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
         if self._mapped is None:
-            network, painter = open_dials(self.path, self.look)
+            network, painter = open_controls(self.path, self.look)
             self._mapped = backends.Torch(network, self.device), painter.styles
         return self._mapped
 

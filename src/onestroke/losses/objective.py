@@ -1,6 +1,6 @@
 """The objective: each VGG pass once, then every term on its features (perceptual losses, Johnson et al., 2016).
 
-Every term is relative, so that its size means the same for each painting and nothing is left to tune but one dial:
+Every term is relative, so that its size means the same for each painting and nothing is left to tune but one control:
 `strength`, from 0 (the photo) to 1 (the painting).
 """
 
@@ -17,7 +17,7 @@ from onestroke.errors import UserError
 from onestroke.perception.styles import Statistics, Style, StyleOfEach
 from onestroke.perception.vgg import VGG, check_layers
 
-# How much the style term counts against the content term with the dial in the middle, the same for every style.
+# How much the style term counts against the content term with the control in the middle, the same for every style.
 # Direct optimisation of three photos towards The Starry Night ends at a content error of 0.2 to 0.4 with 2, of 0.3 to
 # 1.0 with 6 and of 0.5 to 2.0 with 16, where two unrelated pictures are about 2 apart.
 MIDDLE = 5.0
@@ -43,14 +43,14 @@ class Term(nn.Module):
 
     Args:
         layers: names of the layers it reads.
-        weight: its factor, on top of what the dial gives its side.
+        weight: its factor, on top of what the control gives its side.
 
     Raises:
         UserError: for an unknown layer or a weight that is no number >= 0.
     """
 
     side: ClassVar[Literal["content", "style", "neither"]] = "neither"
-    """Which end of the strength dial it pulls towards; `neither` is left alone by the dial."""
+    """Which end of the strength control it pulls towards; `neither` is left alone by the control."""
     reads_content: ClassVar[bool] = False
     """Whether it looks at the photo's features; the content pass is cut at the deepest such term."""
 
@@ -76,17 +76,17 @@ class Term(nn.Module):
 
 
 def balance(strength: float) -> dict[str, float]:
-    """The factors of both sides of the dial.
+    """The factors of both sides of the control.
 
     At 0.5 content counts 1 and style MIDDLE; at 0 style counts nothing, at 1 content counts nothing, each falling as
-    a square on its half of the dial: 0.25 and 0.75 are a factor of 4 away from the middle.
+    a square on its half of the control: 0.25 and 0.75 are a factor of 4 away from the middle.
 
     Raises:
         UserError: outside of 0..1.
     """
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise UserError(f"style.strength must be a number from 0 (the photo) to 1 (the painting), not {strength!r}")
-    # each side fades on its own half of the dial only, so that the loss stays O(1) at both ends
+    # each side fades on its own half of the control only, so that the loss stays O(1) at both ends
     content, style = min(1.0, 2 * (1 - strength)), min(1.0, 2 * strength)
     return {"content": content**2, "style": MIDDLE * style**2, "neither": 1.0}
 
@@ -98,7 +98,7 @@ class Objective(nn.Module):
         terms: the terms by the name that each is logged under.
         vgg: a frozen VGG, which knows at least the layers that the terms name.
         style: the statistics to be imitated, of one style or of several.
-        strength: the dial, 0 to 1.
+        strength: the control, 0 to 1.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Objective(nn.Module):
             output: the painted batch, (N, 3, H, W), about [0, 1].
             content: the photos it was painted from, the same shape, in [0, 1].
             which: the number of each one's style, (N,); None: all have the first.
-            strength: another place of the dial for each, (N,) on the CPU, for a network with that dial; None: the same.
+            strength: another balance for each picture, (N,) on the CPU; None: this one's.
         """
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
@@ -140,12 +140,12 @@ class Objective(nn.Module):
         """As `forward`, where the features are at hand."""
         if strength is None:
             return {name: self.factors[name] * term(views).mean() for name, term in self.terms.items()}
-        dials = [balance(float(s)) for s in strength]
+        controls = [balance(float(s)) for s in strength]
         found = {}
         for name, term in self.terms.items():
             assert isinstance(term, Term)
             loss: Tensor = term(views)
-            factors = torch.tensor([term.weight * dial[term.side] for dial in dials])
+            factors = torch.tensor([term.weight * control[term.side] for control in controls])
             found[name] = (factors.to(loss.device) * loss).mean()
         return found
 

@@ -1,7 +1,7 @@
 """The terms of the classic recipe, as they are in the most-used example: raw squared distances with large weights.
 
 For comparison: what they come to differs a thousand times between two paintings, so that a weight has to be sought for
-each. The dial does not move them.
+each. The control does not move them.
 """
 
 from __future__ import annotations

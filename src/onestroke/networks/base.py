@@ -47,7 +47,7 @@ class TransformNetwork(Conditioned):
         if not isinstance(adds_photo, bool):
             raise UserError(f"network.adds_photo is true or false, not {adds_photo!r}")
         if conditioning.controls and not adds_photo:
-            raise UserError("network.dials needs network.adds_photo=true, as strength 0 is the photo itself")
+            raise UserError("network.controls needs network.adds_photo=true, as strength 0 is the photo itself")
         self.conditioning = conditioning
         self.multiple, self.smallest = multiple, smallest
         self.paint = paint
@@ -61,7 +61,7 @@ class TransformNetwork(Conditioned):
         return self.conditioning.styles
 
     @property
-    def dials(self) -> tuple[str, ...]:
+    def controls(self) -> tuple[str, ...]:
         """The controls that it has."""
         return self.conditioning.controls
 

@@ -119,10 +119,12 @@ class Conditioning:
         """
         listed = isinstance(controls, Sequence) and not isinstance(controls, str)
         if not listed or len(set(map(str, controls))) < len(controls):
-            raise UserError(f"network.dials is a list of dials, each once, such as [strength,stroke], not {controls!r}")
+            raise UserError(
+                f"network.controls is a list, each control once, such as [strength,stroke], not {controls!r}"
+            )
         for control in controls:
             if control not in ANCHORS:
-                raise UserError(f"network.dials: there is no '{control}': {near(str(control), ANCHORS)}")
+                raise UserError(f"network.controls: there is no '{control}': {near(str(control), ANCHORS)}")
         return cls(styles, tuple(controls))
 
     @property
@@ -152,7 +154,7 @@ class Conditioning:
         """
         for control, value in settings.items():
             if value is not None and control not in self.controls:
-                raise ValueError(f"this network has no dial for {control}")
+                raise ValueError(f"this network has no control for {control}")
         if not self.controls:
             return mix
         if mix is None:

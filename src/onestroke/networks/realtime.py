@@ -28,7 +28,7 @@ class RealtimeNetwork(TransformNetwork):
         blocks: residual blocks, at a quarter of the size.
         styles: how many it paints in.
         adds_photo: whether what it paints is added to the photo; without, it starts from nothing.
-        dials: strength, stroke, both or none.
+        controls: strength, stroke, both or none.
 
     Raises:
         UserError: for arguments that make no network.
@@ -40,7 +40,7 @@ class RealtimeNetwork(TransformNetwork):
         blocks: int = 3,
         styles: int = 1,
         adds_photo: bool = True,
-        dials: Sequence[str] = (),
+        controls: Sequence[str] = (),
     ) -> None:
         if not sound(channels, 2, blocks=blocks, styles=styles):
             raise UserError(
@@ -49,7 +49,7 @@ class RealtimeNetwork(TransformNetwork):
                 f"channels={channels!r}, blocks={blocks!r}, styles={styles!r}"
             )
         half, quarter = channels
-        conditioning = Conditioning.of(styles, dials)
+        conditioning = Conditioning.of(styles, controls)
         # reflection in the blocks needs two of their pixels, so eight of the picture's
         super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR)
         rows = conditioning.rows

@@ -30,7 +30,7 @@ class ResidualNetwork(TransformNetwork):
         styles: how many it paints in.
         adds_photo: whether what it paints is added to the photo; without, it starts from nothing, as in the paper.
         upsampling: bilinear or nearest.
-        dials: strength, stroke, both or none.
+        controls: strength, stroke, both or none.
 
     Raises:
         UserError: for arguments that make no network.
@@ -44,7 +44,7 @@ class ResidualNetwork(TransformNetwork):
         styles: int = 1,
         adds_photo: bool = True,
         upsampling: str = "bilinear",
-        dials: Sequence[str] = (),
+        controls: Sequence[str] = (),
     ) -> None:
         if not sound(channels, 3, blocks=blocks, ends=ends, styles=styles) or ends % 2 == 0:
             raise UserError(
@@ -55,7 +55,7 @@ class ResidualNetwork(TransformNetwork):
         if upsampling not in ("bilinear", "nearest"):
             raise UserError(f"a ResidualNetwork's upsampling is bilinear or nearest, not {upsampling!r}")
         full, half, quarter = channels
-        conditioning = Conditioning.of(styles, dials)
+        conditioning = Conditioning.of(styles, controls)
         super().__init__(Conv(full, 3, ends), conditioning, adds_photo, 4, _SMALLEST)
         rows = conditioning.rows
         self.encoder = Chain(

@@ -77,7 +77,7 @@ def _goes_far_enough(trace: Trace, iterations: int, until: float | None) -> bool
 def fingerprint(
     objective: Objective, content: Tensor, optimizer: Optimizer = "lbfgs", start: Start = "content", seed: int = 0
 ) -> str:
-    """sha256 over all that a trace depends on: photo, style, terms with their weights, the dial, VGG, optimiser."""
+    """sha256 over all that a trace depends on: photo, style, terms with their weights, the control, VGG, optimiser."""
     vgg = objective.vgg
     terms = [
         {"name": name, "class": type(term).__qualname__, "factor": objective.factors[name], "settings": _settings(term)}

@@ -68,23 +68,23 @@ class StyleTransfer(LightningModule):
     """A network, the moving average of its weights (which is what gets exported), and one step of training.
 
     Where the judge has several styles, each photo of a batch is painted in one of them, all in turn. Where the network
-    has dials, they are at their defaults for some of the photos, and for the others all are set at random.
+    has controls, they are at their defaults for some of the photos, and for the others all are set at random.
 
     Args:
         network: image in, image out.
-        objective: judges the training's batches, in the training's precision. For a dial of strokes it has each style
-            at evenly spaced sizes, one after the other.
+        objective: judges the training's batches, in the training's precision. For a control of strokes it has each
+            style at evenly spaced sizes, one after the other.
         judge: the same terms in fp32, for held-out pictures, with each style once.
         recipe: how the weights are moved.
         steps: how many at most.
         minutes: how long at most; the schedule ends with whichever comes first.
-        strength: where the dial of that name stands by default.
-        seed: of the dials.
+        strength: where the control of that name stands by default.
+        seed: of the controls.
         teacher: what the network learns from in the first TAUGHT of the run.
         compiles: whether torch.compile makes code for the network and the VGG before the first step.
-        moving: share of the photos that are painted with the dials set at random. With 0, what is learned at the
-            defaults is taken over by the norms at all other places of the dials: a start whose dials work keeps them,
-            and all photos are there for what is painted most. With 1, what is painted at the defaults stays as it is.
+        moving: share of the photos that are painted with the controls set at random. With 0, what is learned at the
+            defaults is taken over by the norms at all other anchors of the controls: a start whose controls work keeps
+            them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
         edges: how much it counts that a painting goes on where its picture was cut off, see training/edges.py; None:
             it is not asked for.
         clock: seconds since some moment, never going back. All that a run does by time goes by this one: its budget of

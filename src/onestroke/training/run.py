@@ -43,7 +43,7 @@ from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
 from onestroke.training.resume_file import Begun, ResumeFile, owned
 from onestroke.training.settings import Settings, StyleSettings
-from onestroke.training.warm_start import AUTO, adapt_norms_only, choose, dials_come_along, warm_start
+from onestroke.training.warm_start import AUTO, adapt_norms_only, choose, controls_come_along, warm_start
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ _DEFAULT_OUT = Path("checkpoints")
 class Parts:
     """What a config is built into, checked.
 
-    coarser: of each style, the same at larger sizes, for a network with a dial of strokes. file: of a run that goes on.
+    coarser: of each style, the same at larger sizes, for a network with a control of strokes. file: of a resumed run.
     """
 
     settings: Settings
@@ -232,23 +232,23 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
 
 
 def _moving(network: nn.Module, init: Path | None, adapt: str) -> float:
-    """The share of the photos that are painted with the dials set at random."""
-    if adapt == "dials":
+    """The share of the photos that are painted with the controls set at random."""
+    if adapt == "controls":
         return 1.0
-    return 0.0 if init is not None and dials_come_along(network, init) else 0.5
+    return 0.0 if init is not None and controls_come_along(network, init) else 0.5
 
 
-def _dials(config: Mapping[str, Any]) -> list[str]:
-    """The dials of the network; none of strokes where style cards have no sizes for it."""
-    dials = config["network"].get("dials") or []
+def _controls(config: Mapping[str, Any]) -> list[str]:
+    """The controls of the network; none of strokes where style cards have no sizes for it."""
+    controls = config["network"].get("controls") or []
     style = config["style"]
     no_strokes = not style["image"] and style["size"] != CARD_SIZES[0]
-    return [dial for dial in dials if not (dial == "stroke" and no_strokes)]
+    return [control for control in controls if not (control == "stroke" and no_strokes)]
 
 
 def _sizes(config: Mapping[str, Any], size: int) -> list[int]:
-    """The sizes that a style is measured at: one, or for a dial of strokes those up to twice that."""
-    if "stroke" not in _dials(config):
+    """The sizes that a style is measured at: one, or for a control of strokes those up to twice that."""
+    if "stroke" not in _controls(config):
         return [size]
     return [size * other // CARD_SIZES[0] for other in CARD_SIZES]
 
@@ -256,8 +256,8 @@ def _sizes(config: Mapping[str, Any], size: int) -> list[int]:
 def _network(config: Mapping[str, Any], several: Sequence[Style]) -> dict[str, Any]:
     """The network group; only a run of several styles asks that a network knows of them."""
     network = dict(config["network"])
-    if network.get("dials"):
-        network["dials"] = _dials(config)
+    if network.get("controls"):
+        network["controls"] = _controls(config)
     return {**network, "styles": len(several)} if len(several) > 1 else network
 
 

@@ -53,7 +53,7 @@ class Settings:
             if self.schedule in _SCHEDULES
             else f"schedule must be cosine or constant, not {quoted(self.schedule)}",
             None if self.minutes is None else _positive("minutes", self.minutes),
-            None if self.adapt in _ADAPT else f"adapt must be all, norms or dials, not {quoted(self.adapt)}",
+            None if self.adapt in _ADAPT else f"adapt must be all, norms or controls, not {quoted(self.adapt)}",
             *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
@@ -76,7 +76,7 @@ class Settings:
 
 _SCHEDULES = ("cosine", "constant")
 _NULLABLE = ("edges", "ema", "clip", "plateau")
-_ADAPT = ("all", "norms", "dials")
+_ADAPT = ("all", "norms", "controls")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
 _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
 

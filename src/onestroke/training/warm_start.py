@@ -43,7 +43,7 @@ def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two networks are the same but for styles and dials, what was left to its default included."""
+    """Whether two networks are the same but for styles and controls, what was left to its default included."""
     made = style_file.network_classes().get(one["name"])
     if made is None or one["name"] != other["name"]:
         return False
@@ -51,7 +51,7 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     for network in (one, other):
         bound = inspect.signature(made).bind(**network["args"])
         bound.apply_defaults()
-        given = {name: v for name, v in bound.arguments.items() if name not in ("styles", "dials")}
+        given = {name: v for name, v in bound.arguments.items() if name not in ("styles", "controls")}
         full.append({name: list(v) if isinstance(v, tuple) else v for name, v in given.items()})
     return bool(full[0] == full[1])
 
@@ -89,10 +89,10 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
         ) from error
 
 
-def dials_come_along(network: nn.Module, init: Path) -> bool:
-    """Whether a network has dials, and a style file has all of them."""
-    theirs, mine = style_file.read_document(init).network["args"].get("dials", ()), conditioning_of(network).controls
-    return bool(mine) and all(dial in theirs for dial in mine)
+def controls_come_along(network: nn.Module, init: Path) -> bool:
+    """Whether a network has controls, and a style file has all of them."""
+    theirs, mine = style_file.read_document(init).network["args"].get("controls", ()), conditioning_of(network).controls
+    return bool(mine) and all(control in theirs for control in mine)
 
 
 def _nearest(
@@ -123,13 +123,15 @@ def adapt_norms_only(network: nn.Module, adapt: str) -> None:
 
     Args:
         network: what is to be trained.
-        adapt: `norms`, or `dials` where what they paint at the defaults is to stay too.
+        adapt: `norms`, or `controls` where what they paint at the defaults is to stay too.
 
     Raises:
-        UserError: for a network that has none, or no dials.
+        UserError: for a network that has none, or no controls.
     """
-    if adapt == "dials" and not conditioning_of(network).controls:
-        raise UserError("adapt=dials: this network has no dials; choose them with network.dials=[strength,stroke]")
+    if adapt == "controls" and not conditioning_of(network).controls:
+        raise UserError(
+            "adapt=controls: this network has no controls; choose them with network.controls=[strength,stroke]"
+        )
     network.requires_grad_(False)
     norms = [layer.requires_grad_(True) for layer in tables_of(network)]
     if not norms:

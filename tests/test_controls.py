@@ -41,11 +41,11 @@ def parameters_of(network: nn.Module) -> list[Any]:
     return [table for layer in tables_of(network) for table in layer.parameters(recurse=False)]
 
 
-def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dials: list[str] = BOTH) -> Any:
+def controlled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, controls: list[str] = BOTH) -> Any:
     """A network in which every row of every table differs."""
     torch.manual_seed(0)
     make: Callable[..., TransformNetwork] = kind  # each kind has options of its own
-    network = make(**ARGS[kind], styles=styles, dials=dials)
+    network = make(**ARGS[kind], styles=styles, controls=controls)
     for table in parameters_of(network):
         nn.init.normal_(table, float(table.mean()), 0.1)
     nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
@@ -53,7 +53,7 @@ def dialled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, dia
 
 
 def saved(path: Path, network: TransformNetwork, names: list[str], **style: Any) -> Path:
-    args = {**ARGS[type(network)], "styles": network.styles, "dials": list(network.dials)}
+    args = {**ARGS[type(network)], "styles": network.styles, "controls": list(network.controls)}
     document = {"name": path.stem, "styles": [{"name": name} for name in names], **style}
     save(path, network, Painter({"name": type(network).__name__, "args": args}, document), torch.float32)
     return path
@@ -70,8 +70,8 @@ def by_hand(network: TransformNetwork, rows: Tensor) -> TransformNetwork:
 
 
 @pytest.mark.parametrize("kind", ARGS)
-def test_between_two_places_of_a_dial_the_norms_are_interpolated(kind: type[TransformNetwork]) -> None:
-    network, (photo, _) = dialled(kind, styles=2), photos(36)
+def test_between_two_places_of_a_control_the_norms_are_interpolated(kind: type[TransformNetwork]) -> None:
+    network, (photo, _) = controlled(kind, styles=2), photos(36)
     # strength 0.7 is 0.6 of its middle place and 0.4 of its last, stroke 0.25 is three quarters of its first
     strength, stroke, mix = torch.tensor([0, 0.6, 0.4]), torch.tensor([0.75, 0.25]), torch.tensor([0.3, 0.7])
     rows = torch.einsum("s,k,t->skt", mix, strength, stroke).flatten()
@@ -86,7 +86,7 @@ def test_between_two_places_of_a_dial_the_norms_are_interpolated(kind: type[Tran
 
 @pytest.mark.parametrize("kind", ARGS)
 def test_at_strength_0_nothing_is_painted_and_on_the_way_there_it_fades(kind: type[TransformNetwork]) -> None:
-    network, (photo, other) = dialled(kind), photos(36)
+    network, (photo, other) = controlled(kind), photos(36)
     assert torch.equal(network(photo, strength=0.0), photo)
     assert torch.allclose(network.fixed(0.0)(photo), photo, atol=1e-6)
     rows = torch.einsum("k,t->kt", torch.tensor([0.8, 0.2, 0]), torch.tensor([1.0, 0])).flatten()  # 0.1
@@ -97,29 +97,29 @@ def test_at_strength_0_nothing_is_painted_and_on_the_way_there_it_fades(kind: ty
     assert torch.allclose(both[1:], network(other, strength=1.0), atol=1e-5)
 
 
-@pytest.mark.parametrize("dials", [["strength"], ["stroke"], BOTH, ["stroke", "strength"]])
-def test_a_dial_that_is_left_alone_stands_in_the_middle_of_strength_and_at_fine_strokes(dials: list[str]) -> None:
-    network, (photo, _) = dialled(dials=dials), photos(36)
-    given = {name: value for name, value in (("strength", 0.5), ("stroke", 0.0)) if name in dials}
+@pytest.mark.parametrize("controls", [["strength"], ["stroke"], BOTH, ["stroke", "strength"]])
+def test_a_control_that_is_left_alone_stands_in_the_middle_of_strength_and_at_fine_strokes(controls: list[str]) -> None:
+    network, (photo, _) = controlled(controls=controls), photos(36)
+    given = {name: value for name, value in (("strength", 0.5), ("stroke", 0.0)) if name in controls}
     assert torch.equal(network(photo), network(photo, **given))
-    for dial in set(BOTH) - set(dials):
-        with pytest.raises(ValueError, match=f"no dial for {dial}"):
-            network(photo, **{dial: 0.5})
+    for control in set(BOTH) - set(controls):
+        with pytest.raises(ValueError, match=f"no control for {control}"):
+            network(photo, **{control: 0.5})
 
 
 @pytest.mark.parametrize(
-    ("dials", "words"),
+    ("controls", "words"),
     [(["strenth"], "no 'strenth': did you mean 'strength'"), ("strength", "a list"), (["stroke", "stroke"], "once")],
 )
-def test_dials_that_there_are_not_are_refused(dials: Any, words: str) -> None:
+def test_controls_that_there_are_not_are_refused(controls: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        ResidualNetwork(dials=dials)
+        ResidualNetwork(controls=controls)
     with pytest.raises(UserError, match="adds_photo"):
-        RealtimeNetwork(adds_photo=False, dials=["strength"])
+        RealtimeNetwork(adds_photo=False, controls=["strength"])
 
 
-def test_a_style_file_is_painted_with_as_the_dials_are_set(tmp_path: Path) -> None:
-    network, (photo, _) = dialled(styles=2), photos(36)
+def test_a_style_file_is_painted_with_as_the_controls_are_set(tmp_path: Path) -> None:
+    network, (photo, _) = controlled(styles=2), photos(36)
     path = saved(tmp_path / "two.safetensors", network, ["a", "b"], strength=0.8)
     each: list[dict[str, Any]] = [{}, {"strength": 0.3}, {"strength": 0.3, "stroke": 0.6}]
     for settings in each:
@@ -138,15 +138,15 @@ def test_a_style_file_is_painted_with_as_the_dials_are_set(tmp_path: Path) -> No
     save(tmp_path / "alone.safetensors", alone, painter, torch.float32)
     again = Stylizer(tmp_path / "alone.safetensors")
     assert torch.allclose(again.paint(photo), Stylizer(path, mix="b", strength=0.3).paint(photo), atol=1e-6)
-    with pytest.raises(UserError, match="no dial for strength: leave strength out"):
+    with pytest.raises(UserError, match="no control for strength: leave strength out"):
         Stylizer(tmp_path / "alone.safetensors", strength=0.3)
     with pytest.raises(UserError, match=r"strength must be a number from 0 to 1, not 1\.5"):
         Stylizer(path, mix="b", strength=1.5)
 
 
-def test_onnx_paints_with_the_dials_as_they_were_set(tmp_path: Path) -> None:
+def test_onnx_paints_with_the_controls_as_they_were_set(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    path = saved(tmp_path / "one.safetensors", dialled(), ["a"])
+    path = saved(tmp_path / "one.safetensors", controlled(), ["a"])
     (photo, _) = photos(37)
     plain = Stylizer(path, strength=0.2, stroke=0.9).paint(photo)
     assert torch.allclose(
@@ -165,9 +165,9 @@ def module(network: TransformNetwork, names: list[str], sizes: list[int], streng
     return StyleTransfer(network, Objective(terms, VGG(layers), chosen), judge, Recipe(), strength=strength, seed=3)
 
 
-def test_half_of_the_pictures_are_painted_with_the_dials_at_their_defaults_and_half_at_random() -> None:
+def test_half_of_the_pictures_are_painted_with_the_controls_at_their_defaults_and_half_at_random() -> None:
     names, sizes = ["starry_night", "udnie"], [256, 384, 512]
-    trained = module(dialled(styles=2), names, sizes, strength=0.6)
+    trained = module(controlled(styles=2), names, sizes, strength=0.6)
     orders = trained.draw.of(range(4000))
     strength, stroke, style, which = orders.strength, orders.stroke, orders.style, orders.target
     assert strength is not None
@@ -193,19 +193,19 @@ def test_half_of_the_pictures_are_painted_with_the_dials_at_their_defaults_and_h
     again = trained.draw.of([7, 1234])
     assert again.strength is not None
     assert again.strength.tolist() == strength[[7, 1234]].tolist()  # from its number alone
-    plain = module(dialled(styles=2, dials=[]), names, [256]).draw.of([0, 1])
+    plain = module(controlled(styles=2, controls=[]), names, [256]).draw.of([0, 1])
     assert plain.strength is plain.stroke is None
 
 
-def test_a_network_with_dials_is_trained_and_exported_with_them(
+def test_a_network_with_controls_is_trained_and_exported_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    network = {**CONFIG["network"], "dials": BOTH}
+    network = {**CONFIG["network"], "controls": BOTH}
     path = train({**CONFIG, "network": network, "steps": 4}, tmp_path / "run")
     found, painter = load(path)
-    assert painter.network["args"]["dials"] == BOTH
+    assert painter.network["args"]["controls"] == BOTH
     tables = {n: p.detach() for n, p in found.named_parameters() if n.endswith("norm.weight") or "norm" in n}
     assert isinstance(found, ResidualNetwork) and found.colour is not None
     assert found.colour.weight.shape == (6, 3, 3)
@@ -216,28 +216,28 @@ def test_a_network_with_dials_is_trained_and_exported_with_them(
     large = train(
         {**CONFIG, "network": network, "style": style, "steps": 1, "out": "l.safetensors"}, tmp_path / "large"
     )
-    assert load(large)[1].network["args"]["dials"] == ["strength"]
+    assert load(large)[1].network["args"]["controls"] == ["strength"]
 
 
 @pytest.mark.parametrize(("own", "theirs"), list(itertools.product([[], ["strength"], BOTH], repeat=2)))
-def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_dial(
+def test_a_warm_start_paints_as_the_other_does_wherever_both_have_a_control(
     tmp_path: Path, own: list[str], theirs: list[str]
 ) -> None:
-    other = dialled(styles=2, dials=theirs)
+    other = controlled(styles=2, controls=theirs)
     path = saved(tmp_path / "two.safetensors", other, ["starry_night", "udnie"])
-    network = ResidualNetwork(**ARGS[ResidualNetwork], dials=own)
+    network = ResidualNetwork(**ARGS[ResidualNetwork], controls=own)
     (photo, _) = photos(36)
     warm_start(network, path, objective(["udnie"]).eval(), [photo])
     udnie = torch.tensor([[0.0, 1.0]])
     for strength, stroke in ((0.5, 0.0), (0.8, 0.7)):
         given = {"strength": strength, "stroke": stroke}
-        mine = {dial: value for dial, value in given.items() if dial in own}
-        shared = {dial: value for dial, value in mine.items() if dial in theirs}
+        mine = {control: value for control, value in given.items() if control in own}
+        shared = {control: value for control, value in mine.items() if control in theirs}
         assert torch.allclose(network(photo, **mine), other(photo, udnie, **shared), atol=1e-5)
 
 
 def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
-    network = dialled(styles=2).requires_grad_(True)
+    network = controlled(styles=2).requires_grad_(True)
     tables: list[Any] = parameters_of(network)
     (photo, _) = photos(32)
     network(photo, torch.tensor([[1.0, 0.0]]), strength=0.25, stroke=0.5).square().mean().backward()
@@ -250,7 +250,7 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
 
 
 def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
-    network = dialled(styles=2).requires_grad_(True)
+    network = controlled(styles=2).requires_grad_(True)
     tables: list[Any] = parameters_of(network)
     (photo, _) = photos(32)
     mix = torch.tensor([[0.5, 0.5]])
@@ -271,22 +271,22 @@ def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
         ("udnie", BOTH, "all", "one"),
         ("starry_night", BOTH, "all", "one"),
         ("udnie", ["strength"], "all", "each"),
-        ("starry_night", BOTH, "dials", "others"),
+        ("starry_night", BOTH, "controls", "others"),
     ],
 )
-def test_dials_that_the_start_has_come_along_and_others_are_trained(
+def test_controls_that_the_start_has_come_along_and_others_are_trained(
     name: str, has: list[str], adapt: str, moves_as: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    start = dialled(dials=has)
+    start = controlled(controls=has)
     saved(tmp_path / "start.safetensors", start, ["starry_night"], name="starry_night")
     (tmp_path / "run").mkdir()
-    network = {**CONFIG["network"], **ARGS[ResidualNetwork], "dials": BOTH}
+    network = {**CONFIG["network"], **ARGS[ResidualNetwork], "controls": BOTH}
     style = {**CONFIG["style"], "name": name, "cards": {name: None}}
     more = {"network": network, "style": style, "init": "start.safetensors", "steps": 12, "batch_size": 2}
     more |= {"adapt": adapt, "lr": 0.05}
     trained, _ = load(train({**CONFIG, **more, "out": "out.safetensors"}, tmp_path / "run"))
-    # what it started with: the file's rows, once for each place of a dial that only the network has
+    # what it started with: the file's rows, once for each place of a control that only the network has
     before = {
         name: table.repeat_interleave(6 // len(table), 0)
         for name, table in start.named_parameters()
@@ -312,8 +312,8 @@ def test_dials_that_the_start_has_come_along_and_others_are_trained(
         assert not torch.allclose(trained(photo, strength=1), started(photo, strength=1), atol=1e-2)
 
 
-def test_dials_that_do_not_move_are_at_their_defaults_for_every_picture() -> None:
-    trained = module(dialled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
+def test_controls_that_do_not_move_are_at_their_defaults_for_every_picture() -> None:
+    trained = module(controlled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
     trained.moving = 0.0
     orders = trained.draw.of(range(100))
     assert orders.strength is not None and orders.stroke is not None and orders.target is not None
