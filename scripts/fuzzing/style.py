@@ -31,7 +31,7 @@ from onestroke.training import warm_start
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = ((7, 9), (48, 64))
-LARGE = (480, 640)
+LARGE = (320, 448)
 
 # name -> class, arguments and the names of the styles
 _MADE: Mapping[str, tuple[type[nn.Module], dict[str, Any], tuple[str, ...]]] = {
