@@ -15,7 +15,7 @@ computes. What is fast is called several times for a timing, which is then the m
 
 train: the baseline is the example's step: eager, NCHW, fp32, nn.InstanceNorm2d, both VGG passes to relu4_3, Adam. Ours:
 `classic` has the same losses (experiment=classic), `default` is what train.py does, each in fp32 and where the
-machine has it in bf16. Options with a dot go to train.py, and edges=null: loss.gram.weight=2.
+machine has it in bf16. Options with a dot go to train.py, and loss=[...]: loss.gram.weight=2.
 vgg: content is forward to relu3_3, output forward and backward to relu4_3; the baseline goes to relu4_3 in both.
 infer: the baseline is the classic network in eager torch, NCHW. Sizes may be width x height: size=512,1280x720.
 Ours are networks=classic,default,... (all of configs/network) on backends=torch,onnx,openvino (all that are installed),
@@ -149,7 +149,7 @@ def bench(arguments: list[str]) -> int:
     mode, *rest = arguments
     if mode not in OPTIONS:
         raise UserError(f"there is no mode '{mode}': {near(mode, OPTIONS)}")
-    dotted = [a for a in rest if "." in (key := a.partition("=")[0]) or (mode == "train" and key == "edges")]
+    dotted = [a for a in rest if "." in (key := a.partition("=")[0]) or (mode == "train" and key == "loss")]
     if dotted and (mode not in ("train", "data") or any(mode == "data" and not a.startswith("data.") for a in dotted)):
         raise UserError(f"the mode {mode} takes no {dotted[0].partition('=')[0]}; run  bench.py --help")
     values = Values(keyed([a for a in rest if a not in dotted], (*COMMON, *OPTIONS[mode])))

@@ -21,6 +21,7 @@ from onestroke.data.datamodule import Batch
 from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
+from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.perception.vgg import VGG
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import Parts, build
@@ -62,9 +63,8 @@ class Step(StyleTransfer):
 
     def __init__(self, parts: Parts, objective: Objective, device: torch.device) -> None:
         super().__init__(
-            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles,
-            edges=parts.settings.edges,
-        )  # fmt: skip
+            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles
+        )
         self._alone = _Alone()  # Lightning keeps a weak reference
         self.trainer = cast(pl.Trainer, self._alone)
         self.to(device)
@@ -100,7 +100,8 @@ class Step(StyleTransfer):
             for layers in (self.objective.output_layers, self.objective.content_layers)
         )
         painted = gmac(self.network, height, width)
-        if self.edges:  # for which every other photo is painted once more
+        if any(isinstance(term, ShiftConsistency) for term in self.objective.terms.values()):
+            # for which every other photo is painted once more
             painted *= 1.5
         return 3 * painted + 2 * output + content
 

@@ -37,7 +37,9 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 def shallow(*overrides: str, **more: Any) -> dict[str, Any]:
     """A config on TINY settings, whose terms read no deep layer of the VGG, and which starts from nothing."""
-    config = composed(*TINY, "loss=[content,gram,grid,raw_content,raw_gram,tv]", "init=null", *overrides)
+    config = composed(
+        *TINY, "loss=[content,gram,checkerboard,shift_consistency,raw_content,raw_gram,tv]", "init=null", *overrides
+    )
     for name, term in config["loss"].items():
         if "layers" in term:
             term["layers"] = ["relu1_2"]

@@ -63,7 +63,7 @@ def test_the_style_file_says_how_it_was_made(trained: Path) -> None:
     assert document["training"]["config"]["crop"] == 32
     assert document["training"]["dataset"].startswith("scenes")
     assert document["metrics"]["total"] == pytest.approx(
-        sum(document["metrics"][term] for term in ("content", "gram", "grid")), rel=1e-6
+        sum(document["metrics"][term] for term in ("content", "gram", "checkerboard")), rel=1e-6
     )
     assert document["metrics"]["step"] == 12
 
@@ -71,11 +71,11 @@ def test_the_style_file_says_how_it_was_made(trained: Path) -> None:
 def test_tensorboard_shows_every_term_and_the_pictures(trained: Path) -> None:
     (run,) = runs(trained)
     found = scalars(run)
-    for tag in ("train/content", "train/gram", "train/grid", "train/edges", "train/total", "held_out/content",
-                "held_out/gram", "held_out/grid", "held_out/total", "schedule/learning_rate",
-                "speed/images_per_second", "speed/data_wait_share"):  # fmt: skip
+    for tag in ("train/content", "train/gram", "train/checkerboard", "train/shift_consistency", "train/total",
+                "held_out/content", "held_out/gram", "held_out/checkerboard", "held_out/total",
+                "schedule/learning_rate", "speed/images_per_second", "speed/data_wait_share"):  # fmt: skip
         assert found[tag], tag
-    terms = [found[f"train/{term}"] for term in ("content", "gram", "grid", "edges")]
+    terms = [found[f"train/{term}"] for term in ("content", "gram", "checkerboard", "shift_consistency")]
     for (_, total), *parts in zip(found["train/total"], *terms, strict=True):
         assert total == pytest.approx(sum(value for _, value in parts), rel=1e-5)
     events = EventAccumulator(str(run), size_guidance={"images": 0, "tensors": 0}).Reload()

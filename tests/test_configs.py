@@ -63,8 +63,8 @@ def test_each_trainer_has_the_same_options(name: str) -> None:
 
 
 def test_total_variation_is_off_unless_asked_for() -> None:
-    assert sorted(composed()["loss"]) == ["content", "gram", "grid"]
-    assert "tv" in composed("loss=[content,gram,grid,tv]")["loss"]
+    assert sorted(composed()["loss"]) == ["checkerboard", "content", "gram", "shift_consistency"]
+    assert "tv" in composed("loss=[content,gram,checkerboard,tv]")["loss"]
 
 
 def _root(name: str, tmp_path: Path) -> list[str]:

@@ -34,10 +34,10 @@ def experiment(name: str, folder: Path) -> dict[str, Any]:
 
 # what each does in its one step, and how its network differs
 EXPERIMENTS: dict[str, tuple[set[str], type[torch.optim.Optimizer] | None]] = {
-    "quick": ({"content", "gram", "grid", "edges"}, None),
-    "standard": ({"content", "gram", "grid", "edges"}, None),
-    "full": ({"content", "gram", "grid", "edges"}, None),
-    "many": ({"content", "gram", "grid", "edges"}, None),
+    "quick": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
+    "standard": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
+    "full": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
+    "many": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
     "realtime": ({"teacher_image", "teacher_relu2_2"}, None),
     "classic": ({"raw_content", "raw_gram"}, torch.optim.Adam),
 }

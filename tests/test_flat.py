@@ -17,6 +17,7 @@ from onestroke.data.dithering import FLAT, LEVELS, dithered
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
+from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
@@ -111,11 +112,11 @@ def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tenso
     """Of one batch, as training sees it."""
     layers = ["relu1_2", "relu2_2"]
     objective = Objective(
-        {"content": Content(layers[1:]), "gram": Gram(layers)},
+        {"content": Content(layers[1:]), "gram": Gram(layers), "shift_consistency": ShiftConsistency()},
         VGG(layers, dtype=dtype),
         from_card("udnie", 256, layers),
     )
-    module = StyleTransfer(network, objective, objective, edges=0.5)
+    module = StyleTransfer(network, objective, objective)
     batch = next(iter(PhotoBatches(Source(crops), len(crops), CROP, 0, workers=0).train_dataloader()))
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         losses = module._judged(to_image(batch["photos"]), module.draw.of(batch["numbers"]))

@@ -343,7 +343,7 @@ def test_total_variation_is_off_by_default() -> None:
         default = compose("train")
         chosen = compose("train", ["loss=[content,gram,tv]", "loss.tv.weight=0.2"])
         without = compose("train", ["~loss.gram"])
-    assert list(default.loss) == ["content", "gram", "grid"]
+    assert list(default.loss) == ["content", "gram", "checkerboard", "shift_consistency"]
     assert list(chosen.loss) == ["content", "gram", "tv"]
     assert instantiate(chosen.loss.tv, _convert_="all").weight == 0.2
-    assert list(without.loss) == ["content", "grid"]
+    assert list(without.loss) == ["content", "checkerboard", "shift_consistency"]

@@ -196,7 +196,6 @@ OPTIMIZER = ("optimizer_states", 0)
         *((("onestroke", name), value) for name in ("step", "elapsed", "skipped_steps", "rollbacks", "lr_factor")
           for value in (..., None, "1", -1, float("nan"), float("inf"), [1], True)),
         (("onestroke", "moving"), 2.0),
-        (("onestroke", "edges"), "x"),
         (("onestroke", "owner"), 5),
         (("onestroke", "config"), "{"),
         (("onestroke", "config"), "[" * 50_000),

@@ -165,7 +165,7 @@ CASES: dict[str, Case] = {
                         also={"style.name": "mine", **SMALL}),
     "style.size": Case(384, lambda s: ([x.size for x in (*s.module.objective.styles, s.module.judge.style)],
                                        document(s).style["size"]), ([384, 384], 384)),
-    "style.strength": Case(0.75, lambda s: ([(f["content"], f["gram"], f["grid"]) for f in factors(s)],
+    "style.strength": Case(0.75, lambda s: ([(f["content"], f["gram"], f["checkerboard"]) for f in factors(s)],
                                             s.module.strength, document(s).style["strength"]),
                            ([(0.25, 5, 1)] * 2, 0.75, 0.75)),
     "steps": Case(5, lambda s: (s.module.steps, s.module.step, document(s).training["steps"],
@@ -173,7 +173,6 @@ CASES: dict[str, Case] = {
     "minutes": Case(7.0, lambda s: s.module.minutes, 7.0),
     "batch_size": Case(3, lambda s: (len(s.batch()), s.callbacks["Meter"].batch_size), (3, 3)),
     "crop": Case(36, lambda s: list(s.batch().shape[1:]), [36, 36, 3]),
-    "edges": Case(0.25, lambda s: s.module.edges, 0.25),
     "lr": Case(4e-3, lambda s: rounded(s.rates), [2 * x for x in in_shares(COSINE)], steps=True),
     "optimizer": Case("adam", lambda s: (type(s.trainer.optimizers[0]), betas(s)), (torch.optim.Adam, {(0.9, 0.99)}),
                       steps=True),
@@ -224,7 +223,8 @@ CASES: dict[str, Case] = {
     "loss.gram.layers": Case(["relu1_1", "relu2_1"], term("gram", "layers"), [("relu1_1", "relu2_1")] * 2),
     "loss.gram.weight": Case(3.0, counted("gram"), [15.0] * 2),
     "loss.gram.centred": Case(True, term("gram", "centred"), [True] * 2),
-    "loss.grid.weight": Case(3.0, counted("grid"), [3.0] * 2),
+    "loss.checkerboard.weight": Case(3.0, counted("checkerboard"), [3.0] * 2),
+    "loss.shift_consistency.weight": Case(3.0, counted("shift_consistency"), [3.0] * 2),
     "loss.raw_content.layers": Case(["relu2_1"], term("raw_content", "layers"), [("relu2_1",)] * 2),
     "loss.raw_content.weight": Case(3.0, counted("raw_content"), [3.0] * 2),
     "loss.raw_gram.layers": Case(["relu2_1"], term("raw_gram", "layers"), [("relu2_1",)] * 2),
@@ -338,6 +338,9 @@ def test_each_key_reaches_what_it_is_there_for(
     case, without = CASES[key], changed(base(key), CASES[key].also)
     config = changed(without, {re.sub(r"\[.*?\]", "", key): case.value})
     entered(tmp_path, material)
+    if key == "resume":  # its file is one that a run has written
+        run(without, tmp_path / "before")
+        (tmp_path / "before" / "last.ckpt").rename(tmp_path / "last.ckpt")
     assert case.look(run(config, tmp_path / "run", case.steps)) == case.expected
     plain, folder = unchanged(without, case.steps)
     os.chdir(folder)
@@ -347,10 +350,11 @@ def test_each_key_reaches_what_it_is_there_for(
 def test_null_turns_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = shallow(steps=1, data=BLOCKS)
-    off = run({**config, "clip": None, "plateau": None, "edges": None}, tmp_path / "off")
+    terms = {name: term for name, term in config["loss"].items() if name != "shift_consistency"}
+    off = run({**config, "clip": None, "plateau": None, "loss": terms}, tmp_path / "off")
     assert off.norms[0] > 1.1
     assert "Plateau" not in off.callbacks
-    assert off.terms == [set(config["loss"])]
+    assert off.terms == [set(terms)]
 
 
 def test_held_out_photos_are_painted_and_judged_by_the_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

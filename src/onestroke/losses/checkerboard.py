@@ -24,7 +24,7 @@ UNSEEN = (1 / 255) ** 2 / 12
 """The variance of what 8 bits round off: below this power, for each channel, nothing is seen."""
 
 
-class Grid(Term):
+class Checkerboard(Term):
     """How far the energy at a grid's frequencies stands out of that around them, in powers of ten, squared; else 0.
 
     A network that upsamples twice can tell the four places of a block apart, and uses it to paint finer strokes than

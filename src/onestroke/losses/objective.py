@@ -6,7 +6,7 @@ Every term is relative, so that its size means the same for each painting and no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,16 +24,30 @@ MIDDLE = 5.0
 
 
 @dataclass(frozen=True)
+class Again:
+    """A second painting of some photos of the batch, for terms that compare it with the first.
+
+    numbers: which photos those are, (M,). paint: paints that many pictures (M, 3, H, W), each in the style and with the
+    controls of its photo, with gradients.
+    """
+
+    numbers: Tensor
+    paint: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Views:
     """What a term may look at.
 
     output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
-    pixels, in [0, 1]. style: the statistics to be imitated, of one style for all or of one for each.
+    pixels, in [0, 1]. style: the statistics to be imitated, of one style for all or of one for each. again: while a
+    network is trained, paints some of the photos once more; else None.
     """
 
     output: Mapping[str, Tensor]
     content: Mapping[str, Tensor]
     style: Statistics
+    again: Again | None = None
 
 
 class Term(nn.Module):
@@ -53,6 +67,8 @@ class Term(nn.Module):
     """Which end of the strength control it pulls towards; `neither` is left alone by the control."""
     reads_content: ClassVar[bool] = False
     """Whether it looks at the photo's features; the content pass is cut at the deepest such term."""
+    trains_only: ClassVar[bool] = False
+    """Whether it needs a network that is being trained, and is left out where finished paintings are judged."""
 
     def __init__(self, layers: Sequence[str], weight: float = 1.0) -> None:
         super().__init__()
@@ -121,7 +137,12 @@ class Objective(nn.Module):
         return style
 
     def forward(
-        self, output: Tensor, content: Tensor, which: Tensor | None = None, strength: Tensor | None = None
+        self,
+        output: Tensor,
+        content: Tensor,
+        which: Tensor | None = None,
+        strength: Tensor | None = None,
+        again: Again | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms by name, scalars; the loss is their sum.
 
@@ -130,19 +151,21 @@ class Objective(nn.Module):
             content: the photos it was painted from, the same shape, in [0, 1].
             which: the number of each one's style, (N,); None: all have the first.
             strength: another balance for each picture, (N,) on the CPU; None: this one's.
+            again: what some of the photos are painted with once more, for terms that ask for it.
         """
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
         style = self.style if which is None else StyleOfEach(self.styles, which)
-        return self.weighted(Views(self.vgg(output, self.output_layers), content_features, style), strength)
+        return self.weighted(Views(self.vgg(output, self.output_layers), content_features, style, again), strength)
 
     def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
         """As `forward`, where the features are at hand."""
+        terms = {name: term for name, term in self.terms.items() if views.again is not None or not term.trains_only}
         if strength is None:
-            return {name: self.factors[name] * term(views).mean() for name, term in self.terms.items()}
+            return {name: self.factors[name] * term(views).mean() for name, term in terms.items()}
         controls = [balance(float(s)) for s in strength]
         found = {}
-        for name, term in self.terms.items():
+        for name, term in terms.items():
             assert isinstance(term, Term)
             loss: Tensor = term(views)
             factors = torch.tensor([term.weight * control[term.side] for control in controls])
@@ -167,7 +190,7 @@ def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Te
         check_layers(part.layers, arch)
         terms[name] = part
     if not terms:
-        raise UserError("loss is empty: choose terms, such as 'loss=[content,gram,grid]'")
+        raise UserError("loss is empty: choose terms, such as 'loss=[content,gram,checkerboard]'")
     return terms
 
 

@@ -1,12 +1,12 @@
-"""A painting goes on where its picture was cut off: what keeps a network from painting at the edges what it owes.
+"""A painting looks the same where its picture was cut off as in the middle: no bands along the edges.
 
-Padded features tell a network where a picture ends. What the style's statistics ask for, and the photo gives no
-occasion for, is then laid along an edge, in any picture the same: The Scream's sky as a band at the top. So every
-other photo is painted once more with its halves exchanged in both directions. What was in the middle lies along the
-edges then, and is to look as it did there.
+Padding tells a network where a picture ends. What the style's statistics ask for, and the photo gives no occasion for,
+is then painted along an edge, the same in every picture: The Scream's sky as a band at the top. So every other photo is
+painted once more after a circular shift by half its size in both directions. What was in the middle then lies along the
+edges, and must look as it did before.
 
-A smaller part of the photo, painted by itself, would be cheaper by a fifth and not do: by what instance norm makes of
-a picture's size a network can tell a part from a whole, and lays its band in the whole alone.
+A smaller crop, painted by itself, would be cheaper and does not work: instance norm's statistics depend on the size of
+what is painted, so a network can tell a crop from a whole photo, and keeps its band for the whole.
 """
 
 from __future__ import annotations
@@ -14,9 +14,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from onestroke.losses.objective import Term, Views
+
 _SHARE = 0.1  # of a picture's side: 24 of 256 pixels, about as far as bands reach
 _LINES = 10.0  # how much more the means of lines count than single pixels
 _SLIGHT = 1e-3  # variance of colours that a flat painting is taken to have
+
+
+class ShiftConsistency(Term):
+    """How far paintings of half-shifted photos are from the shifted paintings, along their edges; see `apart`.
+
+    Only the photos that are painted once more count, a half of all, and each of them twice. So its mean over many
+    batches does not depend on how many of them a batch happens to have.
+    """
+
+    reads_content = True
+    trains_only = True
+
+    def __init__(self, weight: float = 0.5) -> None:
+        super().__init__(["image"], weight)
+
+    def forward(self, views: Views) -> Tensor:
+        output, photos = views.output["image"], views.content["image"]
+        losses = output.new_zeros(len(output))
+        assert views.again is not None
+        some = views.again.numbers.to(output.device)
+        if len(some):  # a batch may have none
+            moved = exchanged(photos[some]).contiguous(memory_format=torch.channels_last)
+            losses[some] = 2 * apart(views.again.paint(moved), exchanged(output[some]))
+        return losses
 
 
 def ring_of(side: int) -> int:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
-from onestroke.losses.objective import Objective
-from onestroke.losses.shift_consistency import apart, exchanged
+from onestroke.losses.objective import Again, Objective
 from onestroke.networks.conditioning import Assignment, Draw, conditioning_of
 from onestroke.training.compiling import compile_parts
 from onestroke.training.distillation import Teacher
@@ -85,8 +84,6 @@ class StyleTransfer(LightningModule):
         moving: share of the photos that are painted with the controls set at random. With 0, what is learned at the
             defaults is taken over by the norms at all other anchors of the controls: a start whose controls work keeps
             them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
-        edges: how much it counts that a painting goes on where its picture was cut off, see training/edges.py; None:
-            it is not asked for.
         clock: seconds since some moment, never going back. All that a run does by time goes by this one: its budget of
             minutes, the pace it tells, and when held-out photos are looked at.
     """
@@ -104,7 +101,6 @@ class StyleTransfer(LightningModule):
         teacher: Teacher | None = None,
         compiles: bool = False,
         moving: float = 0.5,
-        edges: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -117,7 +113,7 @@ class StyleTransfer(LightningModule):
         self._frozen = (objective, judge)
         self._teacher = (teacher,)
         self.compiles = compiles
-        self.moving, self.edges = moving, edges
+        self.moving = moving
         self.recipe, self.steps, self.minutes = recipe, steps, minutes
         self.config_json = "{}"  # what a resumed run is rebuilt from
         self.owner = ""  # by which a resumed run tells that a style file is its own; kept in resume files alone
@@ -301,21 +297,15 @@ class StyleTransfer(LightningModule):
         (teacher,) = self._teacher
         if teacher is not None and not self.taught:
             return teacher.judge(output, teacher.paint(photos, chosen))
-        losses: dict[str, Tensor] = self.objective(output, photos, chosen.target, chosen.strength)
-        if self.edges:
-            losses["edges"] = self.edges * self._at_edges(photos, output, chosen)
+        losses: dict[str, Tensor] = self.objective(
+            output, photos, chosen.target, chosen.strength, self._again(photos, chosen)
+        )
         return losses
 
-    def _at_edges(self, photos: Tensor, output: Tensor, chosen: Assignment) -> Tensor:
+    def _again(self, photos: Tensor, chosen: Assignment) -> Again:
         assert chosen.repeated is not None
         some = chosen.repeated.nonzero()[:, 0]
-        if not len(some):  # as in every other batch of one
-            return output.new_zeros(())
-        where = some.to(photos.device)
-        moved = exchanged(photos[where]).contiguous(memory_format=torch.channels_last)
-        again = self._paint(self.network, moved, chosen.of(some)).float()
-        # a half of all photos, and of this process's by chance more or fewer
-        return apart(again, exchanged(output[where])).sum() * 2 / len(photos)
+        return Again(some, lambda pictures: self._paint(self.network, pictures, chosen.of(some)).float())
 
     def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
         return cast(Tensor, network(photos, **chosen.arguments(len(self.judge.styles), photos.device)))
@@ -339,7 +329,6 @@ class StyleTransfer(LightningModule):
             "rollbacks": self._rollbacks,
             "lr_factor": self._lr_factor,
             "moving": self.moving,
-            "edges": self.edges,
         }
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
@@ -348,7 +337,6 @@ class StyleTransfer(LightningModule):
         self.owner = state.get("owner", self.owner)
         # older runs said only whether it was 0, and the oldest not even that
         self.moving = state.get("moving", 0.0 if state.get("tied") else 0.5)
-        self.edges = state.get("edges")
         self._good = state.get("good_steps", 0)  # older runs did not count them
         self.skipped_steps, self._rollbacks, self._lr_factor = (
             state["skipped_steps"],

@@ -135,7 +135,6 @@ def _check_fields(path: Path, loaded: Mapping[str, Any]) -> None:
         "rollbacks": lambda: whole(own.get("rollbacks"), 0, _COUNT),
         "lr_factor": lambda: number(own.get("lr_factor"), 1e-9, 1),
         "moving": lambda: number(own.get("moving", 0), 0, 1),
-        "edges": lambda: own.get("edges") is None or number(own["edges"], 0),
         "owner": lambda: isinstance(own.get("owner", ""), str),
         "epoch": lambda: whole(loaded.get("epoch"), 0, 0),
         "global_step": lambda: whole(loaded.get("global_step"), 0, _COUNT),

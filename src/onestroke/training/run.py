@@ -101,7 +101,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     module = StyleTransfer(
         parts.network, objective, judge, settings.recipe, settings.steps, settings.minutes,
         parts.style_settings.strength, settings.seed, _teacher(parts, config["vgg"], dtype),
-        parts.machine.compiles, _moving(parts.network, init, settings.adapt), settings.edges, clock,
+        parts.machine.compiles, _moving(parts.network, init, settings.adapt), clock,
     )  # fmt: skip
     module.config_json = json.dumps(config)
     module.owner = (file and file.owner) or secrets.token_hex(16)

@@ -20,7 +20,6 @@ class Settings:
     minutes: float | None
     batch_size: int
     crop: int
-    edges: float | None
     lr: float
     optimizer: str
     schedule: str
@@ -75,7 +74,7 @@ class Settings:
 
 
 _SCHEDULES = ("cosine", "constant")
-_NULLABLE = ("edges", "ema", "clip", "plateau")
+_NULLABLE = ("ema", "clip", "plateau")
 _ADAPT = ("all", "norms", "controls")
 # Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
 _LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}

@@ -16,10 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 from onestroke.data.photos import Photos
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError, printable
-from onestroke.losses.checkerboard import Grid
+from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.raw import RawContent, RawGram
+from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.losses.tv import TotalVariation
 from onestroke.networks.listed import NETWORKS
 
@@ -30,7 +31,7 @@ def _paths(*classes: type) -> frozenset[str]:
 
 OWN = {
     "network": _paths(*NETWORKS.values()),
-    "loss": _paths(Content, Gram, Grid, RawContent, RawGram, TotalVariation),
+    "loss": _paths(Checkerboard, Content, Gram, RawContent, RawGram, ShiftConsistency, TotalVariation),
     "data": _paths(Photos, Scenes),
 }
 """OneStroke's own, by the group of the config that may name them."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.losses.shift_consistency import apart, exchanged, ring_of
+from onestroke.losses.shift_consistency import ShiftConsistency, apart, exchanged, ring_of
 from onestroke.training.module import StyleTransfer
 from tests.test_training import objective, tiny
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(weight: float) -> StyleTransfer:
+    """A training whose objective has the term."""
+    with_it = objective({"shift_consistency": ShiftConsistency(weight)})
+    return StyleTransfer(tiny(), with_it, with_it)
 
 
 @pytest.mark.parametrize("side, ring", [(720, 72), (256, 24), (192, 16), (128, 16), (64, 8), (41, 8), (32, 8)])
@@ -86,21 +91,21 @@ class Framing(nn.Module):
 
 
 def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), edges=2.0)
+    module = trained(2.0)
     photos, orders = noise(2, 3, 64, 64), module.draw.of(range(2))
     losses: dict[str, dict[str, Tensor]] = {}
     slopes: dict[str, Tensor] = {}
     for name, band in (("none", 0.0), ("bright", 0.3), ("dark", -0.3)):
         module.network = Framing(band)
         losses[name] = module._judged(photos, orders)
-        (slopes[name],) = torch.autograd.grad(losses[name]["edges"], module.network.band)
-    assert set(losses["none"]) == {"content", "gram", "edges"}
-    assert float(losses["none"]["edges"].detach()) == 0
+        (slopes[name],) = torch.autograd.grad(losses[name]["shift_consistency"], module.network.band)
+    assert set(losses["none"]) == {"content", "gram", "shift_consistency"}
+    assert float(losses["none"]["shift_consistency"].detach()) == 0
     # of the frame, the 6 lines at the top and, as the photo's band lies in the middle now, both ends of that; it makes
     # up for the other in the means of the columns
     frame, variance = 64**2 - 48**2, 1 / 12 + 0.09 * 6 / 64 * 58 / 64 + 1e-3
     expected = 2 * 0.09 * ((6 * 64 + 6 * 16) / frame + 10 * 6 / 32) / variance
-    assert float(losses["bright"]["edges"].detach()) == pytest.approx(expected, rel=0.05)
+    assert float(losses["bright"]["shift_consistency"].detach()) == pytest.approx(expected, rel=0.05)
     assert float(slopes["bright"]) > 0 > float(slopes["dark"])
 
 
@@ -118,7 +123,7 @@ class Counting(nn.Module):
 
 
 def test_every_other_photo_is_painted_once_more_with_its_halves_exchanged() -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), edges=0.5)
+    module = trained(0.5)
     network = module.network = Counting()
     photos = noise(4, 3, 32, 64)
     module._judged(photos, module.draw.of(range(4)))
@@ -144,29 +149,25 @@ def test_in_each_style_every_other_photo_is(styles: int) -> None:
 
 
 def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), edges=1.0)
+    module = trained(1.0)
     module.network = Framing(0.3)
     photos = noise(4, 3, 32, 32)
     found = []
     for size in (1, 2, 4):
         batches = [range(start, start + size) for start in range(0, 4, size)]
-        edges = [module._judged(photos[list(b)], module.draw.of(b))["edges"].detach() for b in batches]
+        edges = [module._judged(photos[list(b)], module.draw.of(b))["shift_consistency"].detach() for b in batches]
         found.append(torch.stack(edges))
     assert float(found[0][1]) == float(found[0][3]) == 0 < float(found[0][0])
     assert [float(each.mean()) for each in found] == pytest.approx([float(found[2])] * 3, rel=1e-4)
 
 
 def test_it_is_left_out_where_nobody_asks() -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), edges=None)
+    module = StyleTransfer(tiny(), objective(), objective())
     assert set(module._judged(noise(2, 3, 64, 64), module.draw.of(range(2)))) == {"content", "gram"}
 
 
-def test_a_resumed_run_keeps_its_weight_and_older_runs_had_none() -> None:
-    module, resumed = (StyleTransfer(tiny(), objective(), objective(), edges=edges) for edges in (0.25, 0.5))
-    state: dict[str, Any] = {}
-    module.on_save_checkpoint(state)
-    resumed.on_load_checkpoint(state)
-    assert resumed.edges == 0.25
-    del state["onestroke"]["edges"]
-    resumed.on_load_checkpoint(state)
-    assert resumed.edges is None
+def test_finished_paintings_are_judged_without_it() -> None:
+    module = trained(0.5)
+    photo = noise(1, 3, 64, 64)
+    assert set(module.judge(photo, photo)) == {"content", "gram"}
+    assert set(module.evaluate([photo])[0]) == {"content", "gram", "total"}

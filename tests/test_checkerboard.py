@@ -12,13 +12,13 @@ from torch import Tensor
 
 from onestroke.data.scenes import Scenes
 from onestroke.evaluation.artifacts.pairs import LIMITS, checkerboard
-from onestroke.losses.checkerboard import Grid
+from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.objective import Views
 from onestroke.perception.styles import Statistics
 
 
 def cost(image: Tensor) -> Tensor:
-    found: Tensor = Grid()(Views({"image": image}, {}, cast(Statistics, None)))
+    found: Tensor = Checkerboard()(Views({"image": image}, {}, cast(Statistics, None)))
     return found
 
 
