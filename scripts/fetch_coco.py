@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from onestroke.arguments import home
-from onestroke.downloads import fetch
+from onestroke.data.download import fetch
 from onestroke.errors import UserError, near
 from onestroke.files import atomic
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -205,6 +206,12 @@ def test_numbers_are_kept_in_the_style_file_and_its_weights_stay(folder: Path, t
 def test_mistakes_on_the_command_line_are_told(arguments: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         parse(arguments)
+
+
+def test_lpips_without_what_it_needs_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(UserError, match=r"torchvision is needed for this: pip install 'onestroke\[lpips\]'"):
+        parse(["ckpt=a", "lpips=true"])
 
 
 def test_what_cannot_be_measured_is_one_sentence(

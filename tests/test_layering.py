@@ -24,7 +24,6 @@ ORDER = (
     ("documents", "torch_files"),
     ("devices", "ranks", "packages"),
     ("arguments",),
-    ("downloads",),
     ("imaging",),
     ("kernels",),
     ("perception",),

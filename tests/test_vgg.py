@@ -358,8 +358,33 @@ def test_a_download_with_the_wrong_hash_is_not_kept(
     folder, address = site
     name = publish(folder, "0a1b2c3d")
     monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=f"{address}/{name}"))
-    with pytest.raises(UserError, match=r"0a1b2c3d.*was deleted"):
+    with pytest.raises(UserError, match=r"invalid hash.*0a1b2c3d.*vgg\.weights=/path/to/vgg19-0a1b2c3d\.pth"):
         VGG(["relu1_2"], "vgg19")
+    assert list(hub.iterdir()) == []
+
+
+def test_a_file_in_torch_s_folder_that_is_not_what_its_name_says_is_downloaded_again(
+    hub: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, address = site
+    name = publish(folder)
+    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=f"{address}/{name}"))
+    hub.mkdir(parents=True)
+    (hub / name).write_bytes((folder / name).read_bytes()[:-1])
+    VGG(["relu1_2"], "vgg19")
+    assert (hub / name).read_bytes() == (folder / name).read_bytes()
+    told = capfd.readouterr()
+    assert told.out == "" and f"{address}/{name}" in told.err and "100%" in told.err
+
+
+def test_a_server_that_refuses_is_told_in_one_sentence(
+    hub: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{site[1]}/vgg19-dcbb9e9d.pth"  # which is not there
+    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=url))
+    with pytest.raises(UserError, match=r"404.*vgg\.weights=/path/to/vgg19-dcbb9e9d\.pth$") as raised:
+        VGG(["relu1_2"], "vgg19")
+    assert "\n" not in str(raised.value)
     assert list(hub.iterdir()) == []
 
 

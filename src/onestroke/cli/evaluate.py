@@ -29,6 +29,7 @@ from onestroke.imaging import images
 from onestroke.imaging.finding import Found, LeftOut, search
 from onestroke.inference.stylizer import Stylizer
 from onestroke.optimization.reference import Trace, cached, default_folder, iterations_to
+from onestroke.packages import require
 from onestroke.perception.styles import CARD_LAYERS
 from onestroke.perception.vgg import VGG
 
@@ -46,7 +47,7 @@ usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [opt
   strength=0.5     the control of the objective, and of the painters that have one
   iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
   stability=true   paint moving pictures and made-up fields too (a minute or so more)
-  lpips=true       LPIPS too, with torchmetrics or lpips installed: downloads AlexNet (233 MB) once; default: false
+  lpips=true       LPIPS too, with the extra 'lpips' installed: downloads AlexNet (233 MB) once; default: false
   out=FOLDER       where report.json and report.html go; default: reports/<time>
   cache=FOLDER     where the direct optimisations are kept, to be used again
   keep=true        write the mean numbers into the style files, too
@@ -99,6 +100,8 @@ def parse(arguments: list[str]) -> Options:
     )
     if not options.ckpt and not options.outputs:
         raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
+    if options.lpips:
+        require("torchvision", "lpips")  # which has AlexNet's weights, whichever package computes LPIPS
     if options.outputs and options.style is None:
         raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
     if options.outputs and options.photos is None:

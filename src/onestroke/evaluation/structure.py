@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import socket
 from collections.abc import Callable
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.imaging.images import luminance
-from onestroke.perception.vgg import VGG
+from onestroke.perception.vgg import VGG, patience
 
 _WINDOW, _SIGMA = 11, 1.5
 _MOST_PLACES = 1024  # STROTSS samples as many
@@ -77,7 +76,7 @@ def self_similarity(output: Tensor, photo: Tensor, vgg: VGG, layer: str = "relu3
 def lpips(output: Tensor, photo: Tensor) -> float | None:
     """Learned perceptual distance (Zhang et al., 2018) of AlexNet, version 0.1: from 0, the same picture, to about 1.
 
-    It needs torchmetrics or the lpips package, and AlexNet's weights, which torchvision downloads once (233 MB).
+    It needs torchvision (the extra `lpips`), which downloads AlexNet's weights once (233 MB).
 
     Returns:
         None where no package is there, its weights can't be had, or the picture is too small for it.
@@ -99,16 +98,12 @@ def lpips(output: Tensor, photo: Tensor) -> float | None:
 @functools.cache
 def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
     """The distance of two pictures in [0, 1]; made once, so that weights are asked for in vain only once too."""
-    patience = socket.getdefaulttimeout()
     for make in (_from_torchmetrics, _from_lpips):
         try:
-            # a network that swallows packets must not hold up an evaluation for minutes
-            socket.setdefaulttimeout(10)
-            return make()
+            with patience(10):
+                return make()
         except Exception:  # whatever an optional package raises, it is not there
             continue
-        finally:
-            socket.setdefaulttimeout(patience)
     return None
 
 

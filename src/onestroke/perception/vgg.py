@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,7 +30,6 @@ from torch import Tensor, nn
 
 from onestroke import torch_files
 from onestroke.arguments import home
-from onestroke.downloads import fetch
 from onestroke.errors import UserError, near, printable, told
 from onestroke.files import atomic
 from onestroke.kernels.convolutions import FrozenConv
@@ -203,9 +205,12 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
     Raises:
         UserError: where the file is missing or unreadable, or the download can't be had.
     """
-    if weights is None and ARCHS[arch].url is None:
-        return load_file(str(files("onestroke") / "assets" / f"{arch}.safetensors"))
-    path = Path(weights) if weights is not None else _download(arch)
+    if weights is None:
+        url = ARCHS[arch].url
+        return (
+            load_file(str(files("onestroke") / "assets" / f"{arch}.safetensors")) if url is None else _downloaded(url)
+        )
+    path = Path(weights)
     if not path.is_file():
         raise UserError(f"vgg.weights: there is no file {path}")
     try:
@@ -222,17 +227,40 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
     return dict(loaded) if isinstance(loaded, Mapping) else {}  # of which whoever asks says what is missing
 
 
-def _download(arch: str) -> Path:
-    url = ARCHS[arch].url
-    assert url is not None
-    name = url.rsplit("/", 1)[-1]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _downloaded(url: str) -> dict[str, Tensor]:
+    """What torch's hub downloads, once, into its own folder, and checks by the hash in the file's name."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     try:
-        # torch's hub writes the first digits of the checksum into the file's name
-        return fetch(url, path, sha256=path.stem.rsplit("-", 1)[-1])
-    except UserError as error:
-        raise UserError(f"{error} (or pass a local copy of {name} as vgg.weights=/path/to/{name})") from error
+        if path.is_file() and not _has_hash_of_name(path):  # the hub only checks what it has just downloaded
+            path.unlink()
+        with patience(30), redirect_stdout(sys.stderr):
+            return dict(torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True))
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = printable(str(error) or type(error).__name__)
+        raise UserError(
+            f"cannot download {url} ({reason}), so go online and run again, or pass a local copy of {path.name} as "
+            f"vgg.weights=/path/to/{path.name}"
+        ) from error
+
+
+def _has_hash_of_name(path: Path) -> bool:
+    """Whether the sha256 of a file begins with the digits behind the last dash of its name."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest().startswith(path.stem.rsplit("-", 1)[-1])
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """How long a library's download waits for a network that swallows packets, which would else be for minutes."""
+    usual = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(usual)
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -1,0 +1,147 @@
+"""Large data sets are downloaded by pooch, and a download that broke off goes on, which pooch's own downloaders don't."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from onestroke.errors import UserError
+from onestroke.packages import require
+
+DELAYS: tuple[float, ...] = (1, 2, 4, 8, 16)  # seconds between tries; begun anew after each that got further
+TIMEOUT = 30.0  # seconds without a byte after which a connection counts as dropped
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers of a server that may well serve us in a moment
+_BLOCK = 1 << 16
+
+
+def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None) -> None:
+    """Download `url` to `path` unless it is there already; with an `md5`, unless what is there has it.
+
+    The bytes are kept in `<path>.part` until all are there, and `path` itself is never half a file.
+
+    Args:
+        size: expected length in bytes.
+
+    Raises:
+        UserError: in one sentence, for pooch missing, no network, a refusing server, too little room, or a file that
+            does not match, which is deleted.
+    """
+    pooch, requests = require("pooch", "coco"), require("requests", "coco")
+    pooch.get_logger().setLevel("WARNING")
+    part = path.with_name(path.name + ".part")
+    by_other_means = f"so check the address, go online, or save the file as {path} by other means"
+    try:
+        resuming = Resuming(part, size)
+        pooch.retrieve(url, f"md5:{md5}" if md5 else None, path.name, path.parent, downloader=resuming)
+    except ValueError as error:
+        if not isinstance(error, requests.RequestException):  # some of which are ValueErrors too
+            part.unlink(missing_ok=True)
+            mismatch = str(error).partition(". Deleted")[0]
+            raise UserError(
+                f"what came from {url} was deleted, so run again or check the address: {mismatch}"
+            ) from error
+        raise UserError(f"cannot download {url}: it is no valid address ({error})") from error
+    except requests.HTTPError as error:
+        refusal = f"{error.response.status_code} ({error.response.reason})"
+        raise UserError(f"cannot download {url}: the server answers {refusal}, {by_other_means}") from error
+    except requests.RequestException as error:
+        kept = (
+            f", and run again to go on with the {part.stat().st_size:,} bytes that are there" if part.exists() else ""
+        )
+        raise UserError(f"cannot download {url} ({_root(error)}), {by_other_means}{kept}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): mend that, and run again to go on"
+        ) from error
+    part.unlink(missing_ok=True)
+
+
+class Resuming:
+    """A downloader for pooch that goes on with `part` where it ends, by requests for the range that is missing."""
+
+    def __init__(self, part: Path, size: int | None = None) -> None:
+        self.part, self.size = part, size
+        self.met = False  # whether the server has answered, so that not reaching it now may pass
+
+    def __call__(self, url: str, output: str, _: object) -> None:
+        """Fill `part` in as many tries as it takes, as long as they get further, and lend its bytes to `output`."""
+        requests = require("requests", "coco")
+        failures, best = 0, self.have()
+        while True:
+            try:
+                self.go_on(url)
+                break
+            except requests.RequestException as error:
+                if self.have() > best:
+                    failures, best = 0, self.have()
+                refused = isinstance(error, requests.HTTPError) and error.response.status_code not in _BUSY
+                if refused or not self.met or failures == len(DELAYS):
+                    raise
+                time.sleep(DELAYS[failures])
+                failures += 1
+        # pooch removes `output` when its check is interrupted, so the part stays beside it where the disk has links
+        with suppress(OSError):
+            os.unlink(output)
+            os.link(self.part, output)
+            return
+        os.replace(self.part, output)
+
+    def have(self) -> int:
+        return self.part.stat().st_size if self.part.is_file() else 0
+
+    def go_on(self, url: str) -> None:
+        """One request for the bytes that are missing; a server that ignores ranges sends all, which then begins anew."""
+        requests = require("requests", "coco")
+        have = self.have()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            self.met = True
+            sent = answer.headers.get("Content-Range", "")
+            if answer.status_code == 416 and sent == f"bytes */{have}":
+                return  # all of it was there
+            if answer.status_code == 416 or (answer.status_code == 206 and not sent.startswith(f"bytes {have}-")):
+                self.part.unlink()
+                raise requests.ConnectionError("the server has other bytes than those asked for")
+            answer.raise_for_status()
+            if answer.status_code != 206:
+                have = 0
+            length = answer.headers.get("Content-Length", "")
+            total = have + int(length) if length.isdigit() else None
+            self.check(url, have, total)
+            with self.part.open("ab" if have else "wb") as file, _bar() as bar:
+                task = bar.add_task(self.part.stem, total=total, completed=have)
+                for block in answer.iter_content(_BLOCK):
+                    file.write(block)
+                    bar.advance(task, len(block))
+        if total is not None and self.have() < total:
+            raise requests.ConnectionError("the connection closed early")
+
+    def check(self, url: str, have: int, total: int | None) -> None:
+        """Raise a UserError before the body comes, where it has another size than expected, or there is no room."""
+        if total is not None and self.size not in (None, total):
+            self.part.unlink(missing_ok=True)
+            raise UserError(f"{url} has {total:,} bytes, not {self.size:,}, so check the address")
+        free = shutil.disk_usage(self.part.parent).free
+        if total is not None and total - have > free:
+            raise UserError(
+                f"cannot download {url}: {self.part.parent} has {free / 1e9:.1f} GB free, not the "
+                f"{(total - have) / 1e9:.1f} GB that are needed, so make room or choose another folder"
+            )
+
+
+def _bar() -> Progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
+
+
+def _root(error: BaseException) -> str:
+    """What the system said, below the exceptions that requests and urllib3 wrap around it."""
+    while inner := next((e for e in (error.__cause__, error.__context__) if e is not None), None):
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
