@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from onestroke import documents, torch_files
 from onestroke.errors import UserError, printable
+from onestroke.training.renames import renamed
 
 NAME = "last.ckpt"
 KEY = "onestroke"
@@ -72,6 +73,7 @@ def read(path: Path) -> ResumeFile:
         if not isinstance(config, dict):
             raise torch_files.NotPlain("it has no config")
         documents.check(config)
+        config = renamed(config)
     except (torch_files.NotPlain, documents.NoDocument, ValueError, RecursionError) as error:
         raise UserError(f"resume: {path} is not a whole resume file of OneStroke: {printable(error)}") from error
     _check_fields(path, loaded)
