@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.cli import evaluate, export, infer
+from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options
+from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.evaluation.artifacts import pairs
 from onestroke.export import exporting
@@ -83,7 +84,7 @@ INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 def test_no_option_of_infer_is_left_out() -> None:
     elsewhere = {"ckpt", "input", "output", "overwrite", "format", "quality"}  # which say where files are
-    assert set(INFER) == {field.name for field in fields(infer.Options)} - elsewhere
+    assert set(INFER) == {field.name for field in fields(infer_options.Options)} - elsewhere
 
 
 @pytest.mark.parametrize("option", INFER)
@@ -161,7 +162,7 @@ EVALUATE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 def test_no_option_of_evaluate_is_left_out() -> None:
     elsewhere = {"ckpt", "outputs", "photos", "out", "keep"}  # which say where files are
-    assert set(EVALUATE) == {field.name for field in fields(evaluate.Options)} - elsewhere
+    assert set(EVALUATE) == {field.name for field in fields(evaluate_options.Options)} - elsewhere
 
 
 @pytest.mark.parametrize("option", EVALUATE)
@@ -181,11 +182,11 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     monkeypatch.setattr(pairs, "bands_of", lambda paint: {"top": 0.0})
     given = ["ckpt=controls.safetensors", "photos=photos"]
     plain = [*given, *(["stability=false"] if not argument.startswith("stability") else [])]
-    evaluate.evaluate(evaluate.parse([*given, "stability=false"]), lambda *_: None)
+    evaluate.evaluate(parse(evaluate_options.Options, [*given, "stability=false"]), lambda *_: None)
     assert look(calls) != expected
     assert calls["reference"][:2] == ("udnie", 384), "as the style file says"
     calls["pictures"] = 0
-    evaluate.evaluate(evaluate.parse([*plain, argument]), lambda *_: None)
+    evaluate.evaluate(parse(evaluate_options.Options, [*plain, argument]), lambda *_: None)
     assert look(calls) == expected
 
 

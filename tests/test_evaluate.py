@@ -16,7 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke.cli.evaluate import finished, main, parse, read_photos
+from onestroke.cli.evaluate import finished, main
+from onestroke.cli.evaluate_options import Options
+from onestroke.cli.evaluate_pictures import read_photos
+from onestroke.cli.options import parse
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import render
 from onestroke.errors import UserError
@@ -197,7 +200,7 @@ def test_numbers_are_kept_in_the_style_file_and_its_weights_stay(folder: Path, t
         (["outputs=x", "style=udnie"], "outputs needs photos="),
         (["ckpt=a", "count=0"], "count must be a whole number of at least 1"),
         (["ckpt=a", "size=big"], "size must be a whole number"),
-        (["ckpt=a", "size=9"], "size must be from 64 to 4096"),
+        (["ckpt=a", "size=9"], "size must be a whole number from 64 to 4096"),
         (["ckpt=a", "strength=0"], "strength must be a number above 0"),
         (["ckpt=a", "keep=perhaps"], "keep must be true or false"),
         (["ckpt=a", "size=256", "size=256"], "size is given twice"),
@@ -205,13 +208,13 @@ def test_numbers_are_kept_in_the_style_file_and_its_weights_stay(folder: Path, t
 )
 def test_mistakes_on_the_command_line_are_told(arguments: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        parse(arguments)
+        parse(Options, arguments)
 
 
 def test_lpips_without_what_it_needs_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(UserError, match=r"torchvision is needed for this: pip install 'onestroke\[lpips\]'"):
-        parse(["ckpt=a", "lpips=true"])
+        parse(Options, ["ckpt=a", "lpips=true"])
 
 
 def test_what_cannot_be_measured_is_one_sentence(
@@ -253,7 +256,7 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
             ("banded", photo + strip),
         ):
             Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(tmp_path / name / f"p{i}.png")
-    options = parse(["outputs=x", "style=udnie", f"photos={tmp_path / 'photos'}", "size=64"])
+    options = parse(Options, ["outputs=x", "style=udnie", f"photos={tmp_path / 'photos'}", "size=64"])
     photos, measure = read_photos(options), Measure(style_at("udnie", [], VGG(CARD_LAYERS)), VGG(CARD_LAYERS))
     found = {}
     for name in ("gridded", "banded", "sound"):

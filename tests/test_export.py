@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from onestroke import packages, style_file
-from onestroke.cli.export import main, parse
+from onestroke.cli.export import Options, main
 from onestroke.cli.infer import main as infer
+from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.export import exporting
 from onestroke.export.fold_norms import freeze
@@ -369,7 +370,7 @@ def test_bad_style_files(style: Path, refused: Callable[..., str], capfd: pytest
     Path("cut.safetensors").write_bytes(style.read_bytes()[:-100])
     assert "not a whole style file" in refused(ckpt="cut.safetensors")
     with pytest.raises(UserError, match="ckpt is needed"):
-        parse(["format=onnx"])
+        parse(Options, ["format=onnx"])
     assert main(["--help"]) == 0 and "usage: python export.py" in capfd.readouterr().out
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from onestroke import style_file
-from onestroke.cli.export import USAGE
+from onestroke.cli.export import Options
+from onestroke.cli.options import help_text
 from onestroke.errors import UserError
 from onestroke.export import exporting
 from onestroke.export.exporting import export
@@ -82,7 +83,7 @@ def test_what_differs_by_more_is_refused_and_by_less_is_written(
 
 
 def test_the_limits_are_those_that_users_are_told() -> None:
-    told = dict(re.findall(r"^ +(fp32|fp16|frozen|int8) +(.*?)[:;\n]", USAGE, re.MULTILINE))
+    told = dict(re.findall(r"^ +(fp32|fp16|frozen|int8) +(.*?)[:;\n]", help_text(Options, "export"), re.MULTILINE))
     assert told == {
         "fp32": "1 of 255 levels at most, 0.1 on average",
         "fp16": "4 at most, 0.5 on average",

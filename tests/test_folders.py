@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onestroke.cli import evaluate, export
+from onestroke.cli import evaluate_options, evaluate_pictures, export
 from onestroke.cli.infer import main
 from onestroke.data import cache, listing
 from onestroke.data.photos import Photos
@@ -353,13 +353,13 @@ def test_evaluation_takes_photos_alone_and_all_of_them(capsys: pytest.CaptureFix
         photo(name, 64, 64)
     images.write("p/z.one.png", torch.rand(3, 64, 64), painted_in="one")
     Path("p/film.mp4").write_bytes(b"film")
-    options = evaluate.Options(photos="p", count=9, size=64)
-    read = evaluate.read_photos(options)
+    options = evaluate_options.Options(photos="p", count=9, size=64)
+    read = evaluate_pictures.read_photos(options)
     assert list(read) == ["sub/x", "sub/y.jpg", "sub/y.png", "x", "z"]
     assert capsys.readouterr().err == "2 left out: 1 painting of OneStroke, 1 .mp4 (a video)\n"
     for name in ("o/x_a.jpg", "o/sub/x_b.jpg"):
         images.write(Path(photo(name, 64, 64)), torch.rand(3, 64, 64), painted_in="one")
-    matched = evaluate.match("o", ["sub/x", "x"])
+    matched = evaluate_pictures.match("o", ["sub/x", "x"])
     assert matched == {"sub/x": Path("o/sub/x_b.jpg"), "x": Path("o/x_a.jpg")}
     assert len(export.photos("p")) == 5 and "2 left out" in capsys.readouterr().err
 

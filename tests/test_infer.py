@@ -20,7 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from onestroke import style_file
-from onestroke.cli.infer import main, parse
+from onestroke.cli.infer import main
+from onestroke.cli.infer_options import Options
+from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.inference.memory import free_on
@@ -343,7 +345,7 @@ def test_an_output_that_cannot_be(refused: Callable[..., str]) -> None:
 )
 def test_mistakes_on_the_command_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError) as error:
-        parse(arguments)
+        parse(Options, arguments)
     assert words in str(error.value)
     assert main(arguments) == 2
     out, err = capsys.readouterr()

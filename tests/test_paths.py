@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 
 from onestroke import style_file, style_merge
 from onestroke.arguments import home_in_override
-from onestroke.cli import evaluate, export, infer
+from onestroke.cli import evaluate_options, export, infer_options
+from onestroke.cli.options import parse
 from onestroke.cli.train import PATHS, config_folder, run_folder, with_home
 from onestroke.data.cache import cache_folder
 from onestroke.data.photos import Photos
@@ -97,12 +98,14 @@ def test_a_training_in_the_home_folder(at_home: Path, tmp_path: Path) -> None:
 
 def test_the_other_command_lines(at_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x = str(at_home / "x")
-    measured = evaluate.parse(["ckpt=~/x", "ckpt=~/x", "photos=~/x", "style=~/x", "out=~/x", "cache=~/x"])
+    measured = parse(
+        evaluate_options.Options, ["ckpt=~/x", "ckpt=~/x", "photos=~/x", "style=~/x", "out=~/x", "cache=~/x"]
+    )
     assert [measured.photos, measured.style, measured.out, measured.cache, *measured.ckpt] == [x] * 6
-    assert evaluate.parse(["outputs=~/x", "style=a", "photos=b"]).outputs == [x]
-    painted = infer.parse(["ckpt=~/x", "input=a", "output=~/x", "mask=~/x", "style_map=~/x"])
+    assert parse(evaluate_options.Options, ["outputs=~/x", "style=a", "photos=b"]).outputs == [x]
+    painted = parse(infer_options.Options, ["ckpt=~/x", "input=a", "output=~/x", "mask=~/x", "style_map=~/x"])
     assert [painted.ckpt, painted.output, painted.mask, painted.style_map] == [x] * 4
-    exported = export.parse(["ckpt=~/x", "out=~/x", "photos=~/x", "variant=int8"])
+    exported = parse(export.Options, ["ckpt=~/x", "out=~/x", "photos=~/x", "variant=int8"])
     assert [exported.ckpt, exported.out, exported.photos] == [x] * 3
     direct = reference.parse(["image=~/x", "input=~/x", "output=~/x"])
     assert [direct.image, direct.input, direct.output] == [x] * 3

@@ -21,6 +21,11 @@ _ADVICE = {
 }
 
 
+def home(path: str) -> str:
+    """A path with the home folder in place of a leading `~`, which no shell expands behind a `=`."""
+    return os.path.expanduser(path)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Lend a temporary file that takes the name `path` once the block has ended well.

@@ -1,24 +1,23 @@
-"""`python evaluate.py`: numbers that mean the same for every style, network and tool."""
+"""`onestroke evaluate`, `python evaluate.py`: numbers that mean the same for every style, network and tool."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.arguments import Values, command, keyed
-from onestroke.data.datamodule import to_image
-from onestroke.data.scenes import Scenes
+from onestroke.cli.evaluate_options import Options
+from onestroke.cli.evaluate_pictures import Pictures, match, photo_names, read_photos
+from onestroke.cli.options import command
 from onestroke.errors import UserError
 from onestroke.evaluation.artifacts import pairs
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
@@ -26,153 +25,16 @@ from onestroke.evaluation.report import Entry, Row, table, write_html, write_jso
 from onestroke.evaluation.stability import stability
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import Found, LeftOut, search
+from onestroke.imaging.finding import LeftOut, search
 from onestroke.inference.stylizer import Stylizer
 from onestroke.optimization.reference import Trace, cached, default_folder, iterations_to
-from onestroke.packages import require
 from onestroke.perception.styles import CARD_LAYERS
 from onestroke.perception.vgg import VGG
 
 USAGE = """\
-usage: python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [options]
-       python evaluate.py outputs=FOLDER style=NAME photos=FOLDER [options]
-
-  ckpt=FILE        a style file; as often as you like
-  outputs=FOLDER   finished pictures of any other tool, named as their photos (photo.jpg: photo.png, photo_anything.png)
-  photos=FOLDER    photos that no painter was trained on; default: made-up scenes that are held out
-  style=NAME       the style that is imitated: one that ships, or a picture; default: as the style file says
-  count=4          how many photos, the first ones of the folder
-  size=256         shorter side in pixels at which all is painted and measured, but for artefacts of finished pictures,
-                   which are looked for at the pictures' own size
-  strength=0.5     the control of the objective, and of the painters that have one
-  iterations=150   of direct optimisation at most, which each painting is measured by; 0 leaves it out
-  stability=true   paint moving pictures and made-up fields too (a minute or so more)
-  lpips=true       LPIPS too, with the extra 'lpips' installed: downloads AlexNet (233 MB) once; default: false
-  out=FOLDER       where report.json and report.html go; default: reports/<time>
-  cache=FOLDER     where the direct optimisations are kept, to be used again
-  keep=true        write the mean numbers into the style files, too
-  device=NAME      auto, cpu, cuda or mps
-"""
-
-
-@dataclass
-class Options:
-    """The command line."""
-
-    ckpt: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    photos: str | None = None
-    style: str | None = None
-    count: int = 4
-    size: int = 256
-    strength: float = 0.5
-    iterations: int = 150
-    stability: bool = True
-    lpips: bool = False
-    out: str | None = None
-    cache: str | None = None
-    keep: bool = False
-    device: str = "auto"
-
-
-def parse(arguments: list[str]) -> Options:
-    """Read `key=value` arguments.
-
-    Raises:
-        UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
-    """
-    values = Values(keyed(arguments, [f.name for f in fields(Options)], several=("ckpt", "outputs")))
-    options = Options(
-        ckpt=values.paths("ckpt"),
-        outputs=values.paths("outputs"),
-        photos=values.path("photos"),
-        style=values.path("style"),  # or its picture
-        count=values.count("count") or 4,
-        size=_size(values.count("size")),
-        strength=_strength(values),
-        iterations=0 if values.text("iterations", "") == "0" else values.count("iterations") or 150,
-        stability=values.flag("stability", default=True),
-        lpips=values.flag("lpips"),
-        out=values.path("out"),
-        cache=values.path("cache"),
-        keep=values.flag("keep"),
-        device=values.text("device", "auto"),
-    )
-    if not options.ckpt and not options.outputs:
-        raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
-    if options.lpips:
-        require("torchvision", "lpips")  # which has AlexNet's weights, whichever package computes LPIPS
-    if options.outputs and options.style is None:
-        raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
-    if options.outputs and options.photos is None:
-        raise UserError("outputs needs photos=, the folder of the photos that its pictures were made from")
-    return options
-
-
-def _size(size: int | None) -> int:
-    if size is not None and not 64 <= size <= 4096:
-        raise UserError(f"size must be from 64 to 4096 pixels, not {size}")
-    return size or 256
-
-
-def _strength(values: Values) -> float:
-    number = values.number("strength")
-    if number is not None and not 0 < number <= 1:
-        raise UserError(f"strength must be a number above 0, up to 1, not '{values.text('strength', '')}'")
-    return 0.5 if number is None else number
-
-
-Pictures = dict[str, Tensor]
-
-
-def read_photos(options: Options) -> Pictures:
-    """The photos by name, each (1, 3, H, W) in [0, 1] with `size` as its shorter side.
-
-    Raises:
-        UserError: where there is none.
-    """
-    if options.photos is None:
-        scenes = Scenes(validation=options.count).held_out(options.size)
-        return {f"scene {i + 1}": to_image(torch.from_numpy(scene)[None]) for i, scene in enumerate(scenes)}
-    left_out = LeftOut()
-    found = search([options.photos], left_out)[: options.count]
-    if left_out.count:
-        print(left_out, file=sys.stderr)
-    names = _names(found)
-    read = (images.read(photo.path).fit(short_side=options.size).rgb for photo in found)
-    return dict(zip(names, read, strict=True))
-
-
-def _names(photos: list[Found]) -> list[str]:
-    """What tells the photos apart: their names alone, or with their folders, and where needed with their suffixes."""
-    stems = [photo.path.stem for photo in photos]
-    below = [(photo.below / photo.path.stem).as_posix() for photo in photos]
-    whole = [(photo.below / photo.path.name).as_posix() for photo in photos]
-    return [
-        stem if stems.count(stem) == 1 else inside if below.count(inside) == 1 else last
-        for stem, inside, last in zip(stems, below, whole, strict=True)
-    ]
-
-
-def match(folder: str, photos: Collection[str]) -> dict[str, Path]:
-    """The finished picture of each photo, by the photo's name.
-
-    Raises:
-        UserError: for a photo that has none, or several.
-    """
-    pictures = search([folder], LeftOut(), paintings=True)
-    nested = any("/" in name for name in photos)
-    stems = {p.path: (p.below / p.path.stem).as_posix() if nested else p.path.stem for p in pictures}
-    found: dict[str, Path] = {}
-    for name in photos:
-        fitting = [path for path, stem in stems.items() if stem == name] or [
-            path for path, stem in stems.items() if stem.startswith(name) and not stem[len(name)].isalnum()
-        ]
-        if len(fitting) != 1:
-            what = "no picture" if not fitting else f"{len(fitting)} pictures"
-            raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
-        found[name] = fitting[0]
-    return found
+python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [options]
+python evaluate.py outputs=FOLDER style=NAME photos=FOLDER [options]
+onestroke evaluate ... is the same, where OneStroke is installed"""
 
 
 def finished(folder: str, options: Options, photos: Pictures, measure: Measure) -> Job:
@@ -185,7 +47,7 @@ def finished(folder: str, options: Options, photos: Pictures, measure: Measure) 
     """
     assert options.style is not None and options.photos is not None
     originals = search([options.photos], LeftOut())[: options.count]
-    paths = dict(zip(_names(originals), (photo.path for photo in originals), strict=True))
+    paths = dict(zip(photo_names(originals), (photo.path for photo in originals), strict=True))
     job = Job(Path(folder).name, measure, options.style, {"folder": folder}, {})
     edges = []
     for name, path in match(folder, photos).items():
@@ -341,12 +203,7 @@ def run(options: Options) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-    return command(USAGE, _job, arguments)
-
-
-def _job(arguments: list[str]) -> int:
-    run(parse(arguments))
-    return 0
+    return command(Options, USAGE, run, arguments)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""`python export.py`: write a style as ONNX or as a torch.export program, for programs without our code."""
+"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for programs without our code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from onestroke.arguments import Values, command, keyed
+from onestroke.cli.options import CommandOptions, command, option
 from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
@@ -20,71 +20,58 @@ from onestroke.imaging.finding import LeftOut, search
 from onestroke.inference.controls import Look
 
 USAGE = """\
-usage: python export.py ckpt=STYLE.safetensors [options]
+python export.py ckpt=STYLE.safetensors [options]
+onestroke export ... is the same, where OneStroke is installed"""
 
-  ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors
-  style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
-  strength=0.5     0 the photo, 1 the painting
-  stroke=0         0 fine strokes, 1 strokes of twice the size
-  format=KIND      onnx, or torch for torch.export
-  out=FILE         default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2
-  variant=NAME     how; written only where it differs from torch by less than
-                   fp32    1 of 255 levels at most, 0.1 on average
-                   fp16    4 at most, 0.5 on average; half the size, for GPUs and browsers
-                   frozen  32 on average: norms with fixed statistics, so that tiles join; like the style, not the same
-                   int8    8 on average: convolutions of 8 bits, for CPUs
-  pixels=KIND      uint8 for (N, H, W, 3) in and out, or float for (N, 3, H, W) in [0, 1]
-  photos=PATH      a folder or pattern of photos, such as will be painted, for frozen and int8; default: made-up scenes
-  overwrite=true   replace a file that is there already
-
-What is written takes pictures of any size, any number at once. format=torch has the variant fp32 alone.
-"""
+EPILOGUE = "What is written takes pictures of any size, any number at once. format=torch has the variant fp32 alone."
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 _PHOTOS, _SIDE = 16, 256  # how many photos are measured, and how large
 
 
 @dataclass
-class Options:
-    """The command line."""
+class Options(CommandOptions):
+    """What export.py writes, and how."""
 
-    ckpt: str
-    style: str | None = None
-    strength: float | None = None
-    stroke: float | None = None
-    format: str = "onnx"
-    out: str | None = None
-    variant: str = "fp32"
-    pixels: str = "uint8"
-    photos: str | None = None
-    overwrite: bool = False
-
-
-def parse(arguments: list[str]) -> Options:
-    """Read `key=value` arguments.
-
-    Raises:
-        UserError: for unknown, missing, repeated or empty keys, values that are none of those there are, and what
-            doesn't go together.
-    """
-    values = Values(keyed(arguments, [field.name for field in fields(Options)]))
-    options = Options(
-        ckpt=values.needed("ckpt", "checkpoints/starry_night.safetensors"),
-        style=values.values.get("style", [None])[0],
-        strength=values.share("strength"),
-        stroke=values.share("stroke"),
-        format=values.choice("format", FORMATS),
-        out=values.path("out"),
-        variant=values.choice("variant", LIMITS),
-        pixels=values.choice("pixels", PIXELS),
-        photos=values.path("photos"),
-        overwrite=values.flag("overwrite"),
+    ckpt: str = option(
+        "the style file, such as checkpoints/starry_night.safetensors",
+        path=True, placeholder="FILE", example="checkpoints/starry_night.safetensors",
+    )  # fmt: skip
+    style: str | None = option(
+        "of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4",
+        None,
+        placeholder="NAMES",
     )
-    if options.format == "torch" and options.variant != "fp32":
-        raise UserError(f"variant={options.variant} is for format=onnx; format=torch has fp32 alone")
-    if options.photos is not None and options.variant not in ("frozen", "int8"):
-        raise UserError(f"photos is for variant=frozen and variant=int8, not for {options.variant}")
-    return options
+    strength: float | None = option("0 the photo, 1 the painting", None, placeholder="0.5", low=0, high=1)
+    stroke: float | None = option("0 fine strokes, 1 strokes of twice the size", None, placeholder="0", low=0, high=1)
+    format: str = option("onnx, or torch for torch.export", "onnx", choices=FORMATS)
+    out: str | None = option(
+        "default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2",
+        None, placeholder="FILE", path=True,
+    )  # fmt: skip
+    variant: str = option(
+        "how; written only where it differs from torch by less than\n"
+        "fp32    1 of 255 levels at most, 0.1 on average\n"
+        "fp16    4 at most, 0.5 on average; half the size, for GPUs and browsers\n"
+        "frozen  32 on average: norms with fixed statistics, so that tiles join; like the style, not the same\n"
+        "int8    8 on average: convolutions of 8 bits, for CPUs",
+        "fp32", choices=LIMITS,
+    )  # fmt: skip
+    pixels: str = option(
+        "uint8 for (N, H, W, 3) in and out, or float for (N, 3, H, W) in [0, 1]", "uint8", choices=PIXELS
+    )
+    photos: str | None = option(
+        "a folder or pattern of photos, such as will be painted, for frozen and int8; default: made-up scenes",
+        None, placeholder="PATH", path=True,
+    )  # fmt: skip
+    overwrite: bool = option("replace a file that is there already", False)
+
+    def check(self) -> None:
+        """Raise a UserError for options that don't go together."""
+        if self.format == "torch" and self.variant != "fp32":
+            raise UserError(f"variant={self.variant} is for format=onnx; format=torch has fp32 alone")
+        if self.photos is not None and self.variant not in ("frozen", "int8"):
+            raise UserError(f"photos is for variant=frozen and variant=int8, not for {self.variant}")
 
 
 def place(options: Options) -> Path:
@@ -151,12 +138,7 @@ def told(options: Options, exported: Exported) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-
-    def job(given: list[str]) -> int:
-        run(parse(given))
-        return 0
-
-    return command(USAGE, job, arguments)
+    return command(Options, USAGE, run, arguments, EPILOGUE)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""`python infer.py`: paint photos with a style file."""
+"""`onestroke infer`, `python infer.py`: paint photos with a style file."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,190 +13,21 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from onestroke.arguments import Values, command, home, keyed
+from onestroke.cli.infer_options import Options
+from onestroke.cli.infer_places import plan, without_paintings
+from onestroke.cli.options import command
 from onestroke.errors import UserError
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import PAINTING, Found, LeftOut, search
-from onestroke.inference import backends
-from onestroke.inference.compositing import COLOURS
+from onestroke.imaging.finding import LeftOut, search
 from onestroke.inference.controls import grey
 from onestroke.inference.stylizer import Stylizer
 
 USAGE = """\
-usage: python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
+python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
+onestroke infer ... is the same, where OneStroke is installed"""
 
-  ckpt=FILE        the style file, such as checkpoints/starry_night.safetensors, or what export.py made of it as ONNX
-  input=PHOTO      a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like
-  output=PATH      a file, or a folder for many; default: beside each photo, as photo.starry_night.png
-  format=KIND      of paintings in folders: png, jpg, webp, tiff or bmp; default: png
-  quality=N        1 to 100, of JPEG and WebP; default: 95
-  style=NAMES      of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4
-  strength=0.5     0 the photo, 1 the painting
-  stroke=0         0 fine strokes, 1 strokes of twice the size
-  style_map=FILE   a grey picture: black paints in the first of style=, white in the last, grey in between
-  color=KIND       style; photo, to take the painting's luminance alone; match, to give it the photo's palette
-  mask=FILE        a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's own
-  feather=N        softens the mask's edges by N pixels
-  max_side=N       shrink photos whose longer side has more than N pixels; the painting then has that size
-  device=NAME      auto, cpu, cuda or mps
-  backend=NAME     torch; onnx or openvino, which are faster on a CPU; auto: onnx on a CPU that has it, else torch
-  compile=true     make code for this machine first: a minute or more, for many photos of one size; backend=torch
-  batch=N          paint up to N neighbours of one size together, for a GPU and small photos; default: 1
-  overwrite=true   replace paintings that are there already; a photo is never replaced
-"""
-
-
-FORMATS = tuple(suffix.removeprefix(".") for suffix in (".png", *sorted(images.WRITABLE)))
 _NAMED = 10  # files that are named of many
-
-
-@dataclass
-class Options:
-    """The command line."""
-
-    ckpt: str
-    input: list[str]
-    output: str | None = None
-    style: str | None = None
-    strength: float | None = None
-    stroke: float | None = None
-    style_map: str | None = None
-    color: str = "style"
-    mask: str | None = None
-    feather: int = 0
-    max_side: int | None = None
-    device: str = "auto"
-    backend: str | None = None
-    compile: bool = False
-    batch: int = 1
-    overwrite: bool = False
-    format: str | None = None
-    quality: int | None = None
-
-
-def parse(arguments: list[str]) -> Options:
-    """Read `key=value` arguments; any file name may follow the first `=`.
-
-    Raises:
-        UserError: for unknown, missing, repeated or empty keys and values of the wrong type.
-    """
-    values = Values(keyed(arguments, [field.name for field in fields(Options)], several=["input"], bare="input"))
-    ckpt = values.needed("ckpt", "checkpoints/starry_night.safetensors")
-    if "input" not in values.values:
-        raise UserError("input is needed: input=photo.jpg")
-    return Options(
-        ckpt=ckpt,
-        input=values.values["input"],
-        output=values.path("output"),
-        style=values.values.get("style", [None])[0],
-        strength=values.share("strength"),
-        stroke=values.share("stroke"),
-        style_map=values.path("style_map"),
-        color=values.choice("color", COLOURS),
-        mask=values.path("mask"),
-        feather=values.count("feather") or 0,
-        max_side=values.count("max_side"),
-        device=values.text("device", "auto"),
-        backend=values.choice("backend", backends.NAMES) if "backend" in values.values else None,
-        compile=values.flag("compile"),
-        batch=values.count("batch") or 1,
-        overwrite=values.flag("overwrite"),
-        format=values.choice("format", FORMATS) if "format" in values.values else None,
-        quality=values.whole("quality", 1, 100) if "quality" in values.values else None,
-    )
-
-
-def without_paintings(photos: list[Found], given: list[str], style: str, left_out: LeftOut) -> list[Found]:
-    """Leave out what by its name was painted with this style, unless it is the one input that is named.
-
-    Paintings that say what they are in their metadata were left out before; these have lost it, or never had it.
-
-    Raises:
-        UserError: where nothing is left.
-    """
-    only = Path(home(given[0])) if len(given) == 1 else None
-    endings = tuple(f".{style}{suffix}" for suffix in images.WRITABLE)
-    left = []
-    for photo in photos:
-        if photo.path != only and photo.path.name.endswith(endings):
-            left_out.add(photo.path, PAINTING)
-        else:
-            left.append(photo)
-    if not left:
-        raise UserError("there is no photo among the input, only paintings of this style or another")
-    return left
-
-
-def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, Path]]:
-    """Where each photo's painting goes; no two go to one place, and none onto a photo.
-
-    Raises:
-        UserError: where `output`, `format` or `quality` can't be what it would have to be.
-    """
-    output, suffix = options.output, f".{options.format or 'png'}"
-    if output is not None and _is_file_name(output, len(photos) == 1):
-        pairs = [(photos[0].path, _file(output, options.format, len(photos)))]
-        suffix = pairs[0][1].suffix.lower()
-    else:
-        pairs = _in_folders(photos, output, style, suffix)
-    if options.quality is not None and images.WRITABLE[suffix] not in images.LOSSY:
-        raise UserError(
-            f"quality={options.quality} is for JPEG and WebP, not for {suffix}: leave it out, or write format=jpg"
-        )
-    sources = {_identity(photo.path) for photo in photos} - {None}
-    for _, place in pairs:
-        if _identity(place) in sources:
-            raise UserError(f"{place} is one of the photos, which are never overwritten: choose another output")
-    return pairs
-
-
-def _file(output: str, form: str | None, count: int) -> Path:
-    """`output` as the name of the one painting."""
-    target = Path(output)
-    if count > 1:
-        raise UserError(f"output={output} names a file, but {count} photos need a folder")
-    kind = images.WRITABLE.get(target.suffix.lower())
-    if kind is None:
-        raise UserError(
-            f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}; "
-            "the name of a new folder ends in /"
-        )
-    if form is not None and images.WRITABLE[f".{form}"] != kind:
-        raise UserError(f"output={output} and format={form} name two kinds: leave out format, or name a folder")
-    return target
-
-
-def _in_folders(photos: list[Found], output: str | None, style: str, suffix: str) -> list[tuple[Path, Path]]:
-    """Below `output` as the photos lie below what was named, or beside them."""
-    pairs, taken = [], set()
-    for photo in photos:
-        folder = photo.path.parent if output is None else Path(output) / photo.below
-        stem = photo.path.stem
-        place, count = folder / f"{stem}.{style}{suffix}", 2
-        # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg where disks don't tell case
-        while (key := str(place).casefold()) in taken:
-            place, count = folder / f"{stem}-{count}.{style}{suffix}", count + 1
-        taken.add(key)
-        pairs.append((photo.path, place))
-    return pairs
-
-
-def _is_file_name(output: str, single: bool) -> bool:
-    if os.path.isdir(output) or output.endswith(("/", os.sep)):
-        return False
-    suffix = Path(output).suffix.lower()
-    # for one photo any suffix tells a file, so that painted.gif is refused and makes no folder of that name
-    return suffix in images.WRITABLE or (single and suffix != "") or os.path.exists(output)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells that two names are one file, through links and on disks that don't tell case."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 @dataclass
@@ -343,7 +174,7 @@ def first_frames(films: list[tuple[Path, int]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: 2 and one sentence for a user's mistake, else 0."""
-    return command(USAGE, lambda given: run(parse(given)), arguments)
+    return command(Options, USAGE, run, arguments)
 
 
 if __name__ == "__main__":

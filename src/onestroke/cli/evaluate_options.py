@@ -1,0 +1,57 @@
+"""The options of evaluate.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onestroke.cli.options import CommandOptions, option
+from onestroke.errors import UserError
+from onestroke.packages import require
+
+
+@dataclass
+class Options(CommandOptions):
+    """What evaluate.py measures, and how."""
+
+    ckpt: list[str] = option("a style file; as often as you like", [], placeholder="FILE", path=True)
+    outputs: list[str] = option(
+        "finished pictures of any other tool, named as their photos (photo.jpg: photo.png, photo_anything.png)",
+        [], placeholder="FOLDER", path=True,
+    )  # fmt: skip
+    photos: str | None = option(
+        "photos that no painter was trained on; default: made-up scenes that are held out",
+        None, placeholder="FOLDER", path=True,
+    )  # fmt: skip
+    style: str | None = option(
+        "the style that is imitated: one that ships, or a picture; default: as the style file says",
+        None, placeholder="NAME", path=True,
+    )  # fmt: skip
+    count: int = option("how many photos, the first ones of the folder", 4, low=1)
+    size: int = option(
+        "shorter side in pixels at which all is painted and measured, but for artefacts of finished pictures, "
+        "which are looked for at the pictures' own size",
+        256, low=64, high=4096,
+    )  # fmt: skip
+    strength: float = option("the control of the objective, and of the painters that have one", 0.5, above=0, high=1)
+    iterations: int = option("of direct optimisation at most, which each painting is measured by; 0 leaves it out", 150)
+    stability: bool = option("paint moving pictures and made-up fields too (a minute or so more)", True)
+    lpips: bool = option("LPIPS too, with the extra 'lpips' installed: downloads AlexNet (233 MB) once", False)
+    out: str | None = option(
+        "where report.json and report.html go; default: reports/<time>", None, placeholder="FOLDER", path=True
+    )
+    cache: str | None = option(
+        "where the direct optimisations are kept, to be used again", None, placeholder="FOLDER", path=True
+    )
+    keep: bool = option("write the mean numbers into the style files, too", False)
+    device: str = option("auto, cpu, cuda or mps", "auto")
+
+    def check(self) -> None:
+        """Raise a UserError for options that don't go together."""
+        if not self.ckpt and not self.outputs:
+            raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
+        if self.lpips:
+            require("torchvision", "lpips")  # which has AlexNet's weights, whichever package computes LPIPS
+        if self.outputs and self.style is None:
+            raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
+        if self.outputs and self.photos is None:
+            raise UserError("outputs needs photos=, the folder of the photos that its pictures were made from")

@@ -1,0 +1,69 @@
+"""The photos that are painted and measured, and the finished pictures that belong to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from onestroke.cli.evaluate_options import Options
+from onestroke.data.datamodule import to_image
+from onestroke.data.scenes import Scenes
+from onestroke.errors import UserError
+from onestroke.imaging import images
+from onestroke.imaging.finding import Found, LeftOut, search
+
+Pictures = dict[str, Tensor]
+
+
+def read_photos(options: Options) -> Pictures:
+    """The photos by name, each (1, 3, H, W) in [0, 1] with `size` as its shorter side.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if options.photos is None:
+        scenes = Scenes(validation=options.count).held_out(options.size)
+        return {f"scene {i + 1}": to_image(torch.from_numpy(scene)[None]) for i, scene in enumerate(scenes)}
+    left_out = LeftOut()
+    found = search([options.photos], left_out)[: options.count]
+    if left_out.count:
+        print(left_out, file=sys.stderr)
+    names = photo_names(found)
+    read = (images.read(photo.path).fit(short_side=options.size).rgb for photo in found)
+    return dict(zip(names, read, strict=True))
+
+
+def photo_names(photos: list[Found]) -> list[str]:
+    """What tells the photos apart: their names alone, or with their folders, and where needed with their suffixes."""
+    stems = [photo.path.stem for photo in photos]
+    below = [(photo.below / photo.path.stem).as_posix() for photo in photos]
+    whole = [(photo.below / photo.path.name).as_posix() for photo in photos]
+    return [
+        stem if stems.count(stem) == 1 else inside if below.count(inside) == 1 else last
+        for stem, inside, last in zip(stems, below, whole, strict=True)
+    ]
+
+
+def match(folder: str, photos: Collection[str]) -> dict[str, Path]:
+    """The finished picture of each photo, by the photo's name.
+
+    Raises:
+        UserError: for a photo that has none, or several.
+    """
+    pictures = search([folder], LeftOut(), paintings=True)
+    nested = any("/" in name for name in photos)
+    stems = {p.path: (p.below / p.path.stem).as_posix() if nested else p.path.stem for p in pictures}
+    found: dict[str, Path] = {}
+    for name in photos:
+        fitting = [path for path, stem in stems.items() if stem == name] or [
+            path for path, stem in stems.items() if stem.startswith(name) and not stem[len(name)].isalnum()
+        ]
+        if len(fitting) != 1:
+            what = "no picture" if not fitting else f"{len(fitting)} pictures"
+            raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
+        found[name] = fitting[0]
+    return found

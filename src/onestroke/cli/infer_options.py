@@ -1,0 +1,74 @@
+"""The options of infer.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onestroke.cli.options import CommandOptions, option
+from onestroke.imaging import images
+from onestroke.inference import backends
+from onestroke.inference.compositing import COLOURS
+
+FORMATS = tuple(suffix.removeprefix(".") for suffix in sorted(images.WRITABLE))
+
+
+@dataclass
+class Options(CommandOptions):
+    """What infer.py paints, with what, and how."""
+
+    ckpt: str = option(
+        "the style file, such as checkpoints/starry_night.safetensors, or what export.py made of it as ONNX",
+        path=True,
+        placeholder="FILE",
+        example="checkpoints/starry_night.safetensors",
+    )
+    input: list[str] = option(
+        "a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like",
+        placeholder="PHOTO",
+        example="photo.jpg",
+        bare=True,
+    )  # where the files are looked for, a leading ~ is expanded: there may be a file of that name
+    output: str | None = option(
+        "a file, or a folder for many; default: beside each photo, as photo.starry_night.png",
+        None, placeholder="PATH", path=True,
+    )  # fmt: skip
+    format: str | None = option(
+        f"of paintings in folders: {', '.join(FORMATS)}; default: png", None, placeholder="KIND", choices=FORMATS
+    )
+    quality: int | None = option("1 to 100, of JPEG and WebP; default: 95", None, placeholder="N", low=1, high=100)
+    style: str | None = option(
+        "of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4",
+        None,
+        placeholder="NAMES",
+    )
+    strength: float | None = option("0 the photo, 1 the painting", None, placeholder="0.5", low=0, high=1)
+    stroke: float | None = option("0 fine strokes, 1 strokes of twice the size", None, placeholder="0", low=0, high=1)
+    style_map: str | None = option(
+        "a grey picture: black paints in the first of style=, white in the last, grey in between",
+        None, placeholder="FILE", path=True,
+    )  # fmt: skip
+    color: str = option(
+        "style; photo, to take the painting's luminance alone; match, to give it the photo's palette",
+        "style", choices=COLOURS,
+    )  # fmt: skip
+    mask: str | None = option(
+        "a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's own",
+        None, placeholder="FILE", path=True,
+    )  # fmt: skip
+    feather: int = option("softens the mask's edges by N pixels", 0, placeholder="N", low=1)
+    max_side: int | None = option(
+        "shrink photos whose longer side has more than N pixels; the painting then has that size",
+        None, placeholder="N", low=1,
+    )  # fmt: skip
+    device: str = option("auto, cpu, cuda or mps", "auto")
+    backend: str | None = option(
+        "torch; onnx or openvino, which are faster on a CPU; auto: onnx on a CPU that has it, else torch",
+        None, placeholder="NAME", choices=backends.NAMES,
+    )  # fmt: skip
+    compile: bool = option(
+        "make code for this machine first: a minute or more, for many photos of one size; backend=torch", False
+    )
+    batch: int = option(
+        "paint up to N neighbours of one size together, for a GPU and small photos", 1, placeholder="N", low=1
+    )
+    overwrite: bool = option("replace paintings that are there already; a photo is never replaced", False)
