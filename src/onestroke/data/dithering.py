@@ -3,7 +3,7 @@
 A norm divides by the standard deviation of each channel. Where that is nought it multiplies the gradient by
 `1 / sqrt(eps)` = 316, and the next norm does so again, until it overflows; the batch is lost then. With noise of a few
 levels, which dithering is, the first norm brings the features to their usual size, and the crop counts in its batch as
-any other does. BENCHMARKS.md compares this with the alternatives.
+any other does. docs/ablation.md compares this with the alternatives.
 """
 
 from __future__ import annotations
