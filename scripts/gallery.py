@@ -21,9 +21,9 @@ from torch import Tensor
 from onestroke import Stylizer, UserError
 from onestroke.arguments import home
 from onestroke.data.datamodule import to_image
-from onestroke.data.scenes import render
 from onestroke.errors import near, told
 from onestroke.imaging import images
+from onestroke.scenes.compositions import render
 from onestroke.style_file import read_document
 
 SIDE = 256

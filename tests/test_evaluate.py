@@ -21,7 +21,6 @@ from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import read_photos
 from onestroke.cli.options import parse
 from onestroke.data.datamodule import to_image
-from onestroke.data.scenes import render
 from onestroke.errors import UserError
 from onestroke.evaluation.artifacts.pairs import blobs
 from onestroke.evaluation.measure import Measure, fired, means, style_at
@@ -32,6 +31,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception import styles
 from onestroke.perception.styles import CARD_LAYERS, gram_matrix
 from onestroke.perception.vgg import VGG
+from onestroke.scenes.compositions import render
 from onestroke.style_file import Painter, load, save
 
 SIZE = 96

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from onestroke.data import scenes
-from onestroke.data.scenes import Scenes, render
+from onestroke.data.scenes import Scenes
+from onestroke.scenes.compositions import render
 
 Stack = NDArray[np.uint8]
 
@@ -62,7 +63,7 @@ def test_the_same_arguments_give_the_same_bytes_in_any_order_and_process() -> No
     pairs = [(0, k) for k in range(12)] + [(7, 3), (2**40, 1)]
     here = _digest(pairs)
     code = (
-        "import hashlib\nfrom onestroke.data.scenes import render\n"
+        "import hashlib\nfrom onestroke.scenes.compositions import render\n"
         # Backwards first, so that what one picture leaves behind cannot help the next.
         f"pairs = {pairs!r}\nmade = {{p: render(*p, 64).tobytes() for p in reversed(pairs)}}\n"
         "print(hashlib.sha256(b''.join(made[p] for p in pairs)).hexdigest())"
