@@ -1,4 +1,4 @@
-"""Large data sets are downloaded by pooch, and a download that broke off goes on, which pooch's own downloaders don't."""
+"""Large data sets are downloaded by pooch, and one that broke off goes on, which pooch's own downloaders do not do."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Resuming:
         return self.part.stat().st_size if self.part.is_file() else 0
 
     def go_on(self, url: str) -> None:
-        """One request for the bytes that are missing; a server that ignores ranges sends all, which then begins anew."""
+        """One request for the bytes that are missing; a server that ignores ranges sends all of them again."""
         requests = require("requests", "coco")
         have = self.have()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
