@@ -11,6 +11,7 @@ from typing import Any
 from onestroke import documents
 from onestroke.errors import UserError, printable
 from onestroke.training import targets
+from onestroke.training.machine import ARGUMENTS
 from onestroke.training.resume_file import NAME, read
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ def _merged(key: str, default: Any, stored: Any) -> Any:
         return stored
     if not isinstance(stored, Mapping):
         raise UserError(f"resume: {key} should be a group of options, not {printable(stored)}")
-    return {**default, **{name: value for name, value in stored.items() if name in default}}
+    known = (*default, *(ARGUMENTS if key == "trainer" else ()))
+    return {**default, **{name: value for name, value in stored.items() if name in known}}
 
 
 def _without_folders(config: dict[str, Any], stored: Mapping[str, Any], named: Mapping[str, Any]) -> None:

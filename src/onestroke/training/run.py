@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +180,11 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         if chosen.init not in (None, AUTO):
             style_file.read_document(Path(chosen.init))
         found["machine"] = Machine.of(config["trainer"], chosen.batch_size)
+        found["machine"].trainer([], run_dir)  # what Lightning says of its arguments is told with all else
         if chosen.teacher is not None:
             style_file.read_document(Path(chosen.teacher))
+        if found["machine"].tries and chosen.out is None:
+            found["settings"] = chosen = replace(chosen, out=str(run_dir / "fast_dev_run.safetensors"), overwrite=True)
         if chosen.out is not None:
             _check_out(Path(chosen.out), chosen.overwrite, "" if file is None else file.owner)
 

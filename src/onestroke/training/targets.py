@@ -23,6 +23,7 @@ from onestroke.losses.raw import RawContent, RawGram
 from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.losses.tv import TotalVariation
 from onestroke.networks.listed import NETWORKS
+from onestroke.training.machine import TRAINER
 
 
 def _paths(*classes: type) -> frozenset[str]:
@@ -52,6 +53,8 @@ def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) ->
     parts = dict(_parts(stored))
     again = dict(_parts(named))
     for key, value in stored.items():
+        if key == "trainer" and isinstance(value, Mapping) and value.get(_TARGET) == TRAINER:
+            value = {name: part for name, part in value.items() if name != _TARGET}  # which is ours in any case
         if key not in OWN and _special(value):
             raise UserError(f"resume: {printable(key)} has no place for {_special(value)}, and is not built")
     for place, part in parts.items():

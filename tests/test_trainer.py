@@ -1,0 +1,125 @@
+"""Lightning's Trainer takes its own arguments as they are typed; those that a run has an option for name it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.profilers import AdvancedProfiler
+
+from onestroke.cli.train import main
+from onestroke.errors import UserError
+from onestroke.training.machine import ARGUMENTS, REFUSED, Machine
+from tests.commands import ROOT, TINY
+from tests.running import BLOCKS, Seen, composed, run, shallow
+
+SHORT = ("steps=2", "style.size=256", "network.controls=[]", "loss=[tv]", "init=null", "edges=null")
+
+
+def typed(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """`python train.py` in this process."""
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *TINY, *SHORT, *arguments])
+    return main()
+
+
+def watched(tmp_path: Path, steps: bool = False, **arguments: object) -> Seen:
+    config = shallow("network.controls=[]", steps=3, data=BLOCKS, loss=composed("loss=[tv]")["loss"])
+    return run({**config, "trainer": {**config["trainer"], **arguments}}, tmp_path / "run", steps)
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_argument_of_the_trainer_is_taken_or_says_what_to_use() -> None:
+    everything = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
+    assert set(ARGUMENTS) | set(REFUSED) == everything
+    assert not set(ARGUMENTS) & set(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("deterministic", True), ("benchmark", False), ("detect_anomaly", True), ("profiler", "simple"),
+        ("fast_dev_run", 2), ("num_nodes", 2), ("log_every_n_steps", 3), ("sync_batchnorm", True),
+    ],
+)  # fmt: skip
+def test_an_argument_reaches_the_trainer(name: str, value: object, tmp_path: Path) -> None:
+    assert watched(tmp_path, **{name: value}).arguments[name] == value
+
+
+def test_an_argument_may_be_an_object_of_its_own(tmp_path: Path) -> None:
+    profiler = {"_target_": "pytorch_lightning.profilers.AdvancedProfiler", "line_count_restriction": 0.5}
+    environment = {"_target_": "pytorch_lightning.plugins.environments.SLURMEnvironment", "auto_requeue": False}
+    made = watched(tmp_path, profiler=profiler, plugins=[environment]).arguments
+    assert isinstance(made["profiler"], AdvancedProfiler)
+    assert made["profiler"].line_count_restriction == 0.5
+    assert isinstance(made["plugins"][0], SLURMEnvironment)
+    assert not made["plugins"][0].auto_requeue
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_argument_names_its_option(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Machine.of({**composed(*TINY)["trainer"], name: 2}, 2)
+    assert str(caught.value) == f"trainer.{name} can't be used here: {REFUSED[name]}"
+
+
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [
+        ("trainer.profilr=simple", "profiler"),
+        ("trainer.worker=0", "workers"),
+        ("trainer.profiler=no_such", "simple"),
+        ("trainer.max_epochs=3", "steps="),
+        ("+trainer.max_steps=3", "steps="),
+        ("trainer.gradient_clip_val=1", "clip="),
+        ("trainer.num_nodes=0", "at least 1"),
+        ("trainer.num_nodes=3", "batch_size=2"),
+        ("trainer.log_every_n_steps=0", "at least 1"),
+        ("trainer.max_time=soon", "soon"),
+        ("trainer.fast_dev_run=-1", "fast_dev_run"),
+        ("trainer._target_=os.system", "pytorch_lightning.Trainer"),
+        ("trainer.profiler._target_=no.such", "no.such"),
+    ],
+)
+def test_mistakes_of_the_trainer_get_one_sentence(
+    argument: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert typed(argument, cwd=tmp_path, monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("onestroke: ")
+    assert error.count("\n") == 1
+    assert word in error
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_fast_dev_run_takes_a_step_and_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed("trainer.fast_dev_run=true", cwd=tmp_path, monkeypatch=monkeypatch) == 0
+    assert not (tmp_path / "checkpoints").exists()
+    (style,) = tmp_path.rglob("*.safetensors")
+    assert style.name == "fast_dev_run.safetensors"
+    assert style.parent.parent.parent == tmp_path / "runs"
+
+
+def test_a_profile_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    watched(tmp_path, steps=True, profiler="simple")
+    assert "run_training_batch" in caplog.text
+
+
+def test_a_run_that_max_time_ends_keeps_its_last_step(tmp_path: Path) -> None:
+    seen = watched(tmp_path, steps=True, max_time="00:00:00:00")
+    assert isinstance(seen.arguments["callbacks"][0], Timer)
+    assert seen.module.step < 3
+    seen = watched(tmp_path / "days", steps=True, max_time={"days": 1})
+    assert seen.module.step == 3
+    kept = torch.load(tmp_path / "days" / "run" / "last.ckpt", weights_only=True)
+    assert "Timer" in kept["callbacks"]
