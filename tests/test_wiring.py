@@ -316,7 +316,8 @@ def keys() -> set[str]:
     walk(content(CONFIGS / "train.yaml"), "")
     for path in CONFIGS.glob("*/*.yaml"):
         node, group = content(path), path.parent.name
-        of_class = f"[{str(node['_target_']).rsplit('.', 1)[-1]}]" if "_target_" in node else ""
+        several = "_target_" in node and group != "trainer"  # of which there is one class alone
+        of_class = f"[{str(node['_target_']).rsplit('.', 1)[-1]}]" if several else ""
         if group != "experiment":
             walk({f"{group}{of_class}": node}, "")
     return found
