@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler
 
 from onestroke.cli.train import main
@@ -19,7 +20,7 @@ from onestroke.training.machine import ARGUMENTS, REFUSED, Machine
 from tests.commands import ROOT, TINY
 from tests.running import BLOCKS, Seen, composed, run, shallow
 
-SHORT = ("steps=2", "style.size=256", "network.controls=[]", "loss=[tv]", "init=null", "edges=null")
+SHORT = ("steps=2", "style.size=256", "network.controls=[]", "loss=[tv]", "init=null")
 
 
 def typed(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -29,7 +30,7 @@ def typed(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return main()
 
 
-def watched(tmp_path: Path, steps: bool = False, **arguments: object) -> Seen:
+def watched(tmp_path: Path, steps: bool = False, **arguments: Any) -> Seen:
     config = shallow("network.controls=[]", steps=3, data=BLOCKS, loss=composed("loss=[tv]")["loss"])
     return run({**config, "trainer": {**config["trainer"], **arguments}}, tmp_path / "run", steps)
 
@@ -52,7 +53,7 @@ def test_every_argument_of_the_trainer_is_taken_or_says_what_to_use() -> None:
         ("fast_dev_run", 2), ("num_nodes", 2), ("log_every_n_steps", 3), ("sync_batchnorm", True),
     ],
 )  # fmt: skip
-def test_an_argument_reaches_the_trainer(name: str, value: object, tmp_path: Path) -> None:
+def test_an_argument_reaches_the_trainer(name: str, value: Any, tmp_path: Path) -> None:
     assert watched(tmp_path, **{name: value}).arguments[name] == value
 
 

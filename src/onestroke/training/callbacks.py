@@ -68,12 +68,11 @@ class Meter(Callback):
     Args:
         writer: of the run's TensorBoard events.
         batch_size: of a step, over all processes.
-
-    A point is a mean over the steps since the one before, as many as the Trainer's log_every_n_steps.
+        every: steps between two points of a curve; each is a mean over the steps between.
     """
 
-    def __init__(self, writer: Events | None, batch_size: int) -> None:
-        self.writer, self.batch_size = writer, batch_size
+    def __init__(self, writer: Events | None, batch_size: int, every: int = 10) -> None:
+        self.writer, self.batch_size, self.every = writer, batch_size, every
         self.skipped: list[str] = []
         self.images_per_second = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -111,7 +110,7 @@ class Meter(Callback):
         for name, loss in pl_module.losses.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(loss)) + loss
         self._steps += 1
-        if self._steps >= trainer.log_every_n_steps or pl_module.step == 1:
+        if self._steps >= self.every or pl_module.step == 1:
             means = {name: float(batch_mean(total / self._steps)) for name, total in self._sums.items()}
             if trainer.is_global_zero:
                 self._publish(trainer, pl_module, means)
@@ -134,9 +133,7 @@ class Meter(Callback):
         span = max(self._ended - self._since, 1e-9)
         rate = self._steps * self.batch_size / span
         # the first step warms everything up and says little about those to come
-        self.images_per_second = (
-            rate if module.step <= trainer.log_every_n_steps else 0.9 * self.images_per_second + 0.1 * rate
-        )
+        self.images_per_second = rate if module.step <= self.every else 0.9 * self.images_per_second + 0.1 * rate
         scalars = {f"train/{name}": value for name, value in means.items()}
         scalars["train/total"] = sum(means.values())
         scalars["speed/images_per_second"] = rate

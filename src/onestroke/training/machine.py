@@ -90,7 +90,9 @@ class Machine:
             UserError: for unknown options, an accelerator that isn't there, or a batch that can't be shared evenly.
         """
         _check_names(group)
-        get = {"accelerator": "auto", "devices": 1, "strategy": "auto"} | dict.fromkeys(("precision", *_OWN), "auto")
+        get: dict[str, Any] = {"accelerator": "auto", "devices": 1, "strategy": "auto"} | dict.fromkeys(
+            ("precision", *_OWN), "auto"
+        )
         get |= group
         accelerator, precision, workers = get["accelerator"], get["precision"], get["workers"]
         if precision not in _PRECISIONS:
@@ -126,6 +128,11 @@ class Machine:
             _name(accelerator, processes),
             {key: value for key, value in group.items() if key not in _READ and key != "_target_"},
         )
+
+    @property
+    def log_every(self) -> int:
+        """Steps between two points of a curve."""
+        return int(self.more.get("log_every_n_steps", _LOG_EVERY))
 
     @property
     def tries(self) -> bool:
