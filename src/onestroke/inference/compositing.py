@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError, near
+from onestroke.imaging.blur import gaussian_blur
 from onestroke.imaging.images import luminance
 
 Colour = Literal["style", "photo", "match"]
@@ -81,9 +81,4 @@ def feathered(mask: Tensor, feather: float) -> Tensor:
     """(N, 1, H, W) under a Gaussian of this standard deviation in pixels; beyond the border goes on as it ends."""
     if feather <= 0:
         return mask
-    reach = max(1, round(3 * feather))
-    places = torch.arange(-reach, reach + 1, dtype=mask.dtype, device=mask.device)
-    weights = torch.exp(-(places**2) / (2 * feather**2))
-    weights = weights / weights.sum()
-    padded = F.pad(mask, [reach] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+    return gaussian_blur(mask, feather, border="replicate")

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from onestroke.imaging.blur import gaussian_blur
+
 _SCALES = (4, 8)  # standard deviations in pixels: for spots of 3 to 20 pixels' radius
 _FAINT = 0.05  # deviation of colours below which a difference isn't seen as one
 
@@ -52,7 +54,7 @@ def strongest(picture: Tensor, photo: Tensor | None = None) -> Tensor:
 
 def _whitened(image: Tensor) -> Tensor:
     """Colours in standard deviations of the picture's detail, in three directions that don't correlate."""
-    detail = (image - smooth(image, 8)).flatten(2)
+    detail = (image - gaussian_blur(image, 8)).flatten(2)
     covariance = detail @ detail.transpose(1, 2) / detail.shape[2]
     covariance = covariance + _FAINT**2 * torch.eye(3, dtype=image.dtype, device=image.device)
     variances, directions = torch.linalg.eigh(covariance)
@@ -61,20 +63,10 @@ def _whitened(image: Tensor) -> Tensor:
 
 def _spots(image: Tensor, sigma: float) -> Tensor:
     """(N, C, H, W) -> (N, 1, H, W): sigma^2 times the smaller eigenvalue of the Hessian, where both have one sign."""
-    middle = F.pad(smooth(image, sigma), (1, 1, 1, 1), mode="replicate")
+    middle = F.pad(gaussian_blur(image, sigma), (1, 1, 1, 1), mode="replicate")
     xx = middle[..., 1:-1, 2:] + middle[..., 1:-1, :-2] - 2 * middle[..., 1:-1, 1:-1]
     yy = middle[..., 2:, 1:-1] + middle[..., :-2, 1:-1] - 2 * middle[..., 1:-1, 1:-1]
     xy = (middle[..., 2:, 2:] + middle[..., :-2, :-2] - middle[..., 2:, :-2] - middle[..., :-2, 2:]) / 4
     smaller = ((xx + yy).abs() - ((xx - yy).square() + 4 * xy.square()).sqrt()).clamp_min(0) / 2
     strength: Tensor = sigma**2 * torch.linalg.vector_norm(smaller, dim=1, keepdim=True)
     return strength
-
-
-def smooth(image: Tensor, sigma: float) -> Tensor:
-    """(N, C, H, W) under a Gaussian of three sigma's reach, mirrored at the border."""
-    reach = int(3 * sigma)
-    places = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
-    weights = torch.exp(-places.square() / (2 * sigma**2))
-    weights = weights / weights.sum()
-    planes = F.pad(image.reshape(-1, 1, *image.shape[-2:]), [reach] * 4, mode="reflect")
-    return F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1)).reshape(image.shape)

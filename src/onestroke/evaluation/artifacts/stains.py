@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.perception.blob_response import smooth, strongest
+from onestroke.imaging.blur import gaussian_blur
+from onestroke.perception.blob_response import strongest
 
 SMALLEST = 32
 """Shortest side in pixels that can be judged."""
@@ -80,7 +81,7 @@ def _flat_noise(output: Tensor, photo: Tensor) -> Tensor:
         return output.new_tensor(math.nan)
     grain, own = (_grain(image[None])[0][:, flat[1:-1, 1:-1]] for image in (output, photo))
     excess = _deviation(grain).square() - _deviation(own).square()
-    detail = (output[None] - smooth(output[None], 2))[0][:, flat]
+    detail = (output[None] - gaussian_blur(output[None], 2))[0][:, flat]
     return (excess.clamp_min(0) / (detail.square().mean() + _HIDDEN**2)).sqrt()
 
 
