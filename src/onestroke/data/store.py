@@ -5,6 +5,10 @@ each: key, place, size, checksum. Few large files rather than one a photo, since
 more than to read them. Every process appends to pairs of its own, so nobody waits for a lock; a photo's pixels are
 written before its record, and both have checksums, so whatever a kill, a full disk or a power cut leaves behind is
 either whole or not there. What is written twice or left half-written takes room and does no harm.
+
+It is ours because LMDB reads as fast (33 us for a photo of 256 x 340 pixels, 37 us here), but takes 13 ms to write one
+that outlives a power cut (0.8 ms here); without that, says its documentation, a power cut may spoil the whole database.
+LMDB also lets only one process write at a time, and does not work on network file systems.
 """
 
 from __future__ import annotations

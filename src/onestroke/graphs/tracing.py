@@ -3,6 +3,9 @@
 A network is written in Python for the picture it is given: it asks for its size, pads, loops, and cuts. Here it is run
 once, at a size at which it has nothing to pad, and what it does with the picture is recorded. So whatever is built of
 ordinary operations can be exported, and no network has to be described a second time.
+
+It is ours because torch.fx's own tracer stops where a network asks for a size, and torch.export and torch.onnx carry
+the arithmetic of sizes into what they write, or the one size of their example.
 """
 
 from __future__ import annotations

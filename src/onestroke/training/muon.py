@@ -2,6 +2,11 @@
 
 What a convolution learns in one step of Adam lies mostly in a few directions, that the gradient is large in; made
 orthogonal, the step is as long in all of them. A style is met in about half the steps.
+
+It is ours because torch.optim.Muon takes matrices only, and no convolutions. Its Adam is ours because torch's fused one
+rounds otherwise: on the same gradients both stay within 1e-7 of the largest weight over 20 steps, but a training makes
+more of that (most in biases that a norm takes away, whose gradients are rounding): after 20 steps its weights differ by
+1e-3. A run that was begun with one would go on with the other as another run.
 """
 
 from __future__ import annotations
