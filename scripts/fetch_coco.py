@@ -15,6 +15,7 @@ A download or an unpacking that was stopped goes on when the same command is run
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -87,6 +88,8 @@ def parse(arguments: list[str]) -> dict[str, str]:
         raise UserError(f"keep_zip is '{given['keep_zip']}', but only true or false will do")
     if "md5" in given and "url" not in given:
         raise UserError("md5= goes with url=: the checksum of COCO's own zip is known, so leave it out")
+    if not re.fullmatch(r"[0-9a-fA-F]{32}", given.get("md5", "0" * 32)):
+        raise UserError(f"md5 '{given['md5']}' cannot be one: give 32 hexadecimal characters")
     return given
 
 

@@ -308,10 +308,21 @@ def test_no_room(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_addresses_that_cannot_be(remote: Remote, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
-    given = (f"file://{tmp_path}/secret", "ftp://127.0.0.1/x", "no address", "http://", "http://[::1/x", "http://h:p/x")
+    given = (
+        f"file://{tmp_path}/secret",
+        "ftp://127.0.0.1/x",
+        "no address",
+        "http://",
+        "http://[::1/x",
+        "http://h:p/x",
+        f"http://{'a' * 70}.com/",
+    )
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "file.bin.part").write_bytes(BODY[:9])
     for url in given:
         message = failure(Remote(url=url), tmp_path)
         assert url in message and "no valid address" in message
+    assert (tmp_path / "new" / "file.bin.part").read_bytes() == BODY[:9], "what was there is not lost by a typing error"
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
         fetch(remote.url, tmp_path / "file" / "below")
@@ -441,6 +452,7 @@ def test_fetch_coco_tells_of_a_damaged_or_foreign_zip(remote: Remote, tmp_path: 
         (["root=/data", "split=train2014"], "did you mean 'train2017'"),
         (["root=/data", "keep_zip=maybe"], "true or false"),
         (["root=/data", "md5=" + "0" * 32], "md5= goes with url="),
+        (["root=/data", "url=http://127.0.0.1/x", "md5=" + "xyz" * 5], "give 32 hexadecimal characters"),
     ],
 )
 def test_fetch_coco_names_mistakes_in_one_sentence(arguments: list[str], words: str) -> None:

@@ -36,11 +36,11 @@ def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None)
     pooch.get_logger().setLevel("WARNING")
     part = path.with_name(path.name + ".part")
     by_other_means = f"so check the address, go online, or save the file as {path} by other means"
+    resuming = Resuming(part, size)
     try:
-        resuming = Resuming(part, size)
         pooch.retrieve(url, f"md5:{md5}" if md5 else None, path.name, path.parent, downloader=resuming)
     except ValueError as error:
-        if not isinstance(error, requests.RequestException):  # some of which are ValueErrors too
+        if resuming.met and not isinstance(error, requests.RequestException):  # some of which are ValueErrors too
             part.unlink(missing_ok=True)
             mismatch = str(error).partition(". Deleted")[0]
             raise UserError(
