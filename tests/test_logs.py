@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import check_writable
 from onestroke.training.callbacks import Files
-from onestroke.training.logs import Events, survive_log_failures, write_config
+from onestroke.training.loggers import RunLoggers
+from onestroke.training.logs import survive_log_failures, write_config
 from onestroke.training.run import train
 from tests.commands import TINY, command, scalars
 from tests.test_training import CONFIG
@@ -26,6 +28,10 @@ from tests.test_training import CONFIG
 
 def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def board(folder: Path) -> RunLoggers:
+    return RunLoggers([TensorBoardLogger(str(folder), name="", version="")])
 
 
 @pytest.fixture
@@ -57,17 +63,17 @@ def test_a_run_goes_on_where_its_events_cannot_be_written_and_says_so_once(
 def test_events_end_with_those_that_could_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_failed: list[threading.ExceptHookArgs]
 ) -> None:
-    events = Events(tmp_path)
-    events.add_scalar("loss", 3.0, 1)
-    events.add_image("picture", torch.rand(3, 8, 8), 1)
-    events.add_text("config", "{}")
+    events = board(tmp_path)
+    events.scalars({"loss": 3.0}, 1)
+    events.picture("picture", torch.rand(3, 8, 8), 1)
+    events.config({}, "{}")
     events.flush()
     with monkeypatch.context() as patch:
         patch.setattr(RecordWriter, "write", full)
         for step in range(2, 50):
-            events.add_scalar("loss", 2.0, step)
+            events.scalars({"loss": 2.0}, step)
         events.flush()
-    events.add_scalar("loss", 1.0, 50)
+    events.scalars({"loss": 1.0}, 50)
     events.close()
     assert scalars(tmp_path) == {"loss": [(1, 3.0)]}
     assert not threads_failed
@@ -77,7 +83,7 @@ def test_errors_of_other_threads_are_told_as_ever(
     tmp_path: Path, threads_failed: list[threading.ExceptHookArgs]
 ) -> None:
     usual = threading.excepthook
-    events = Events(tmp_path)
+    events = board(tmp_path)
     thread = threading.Thread(target=full)
     thread.start()
     thread.join()
@@ -88,8 +94,8 @@ def test_errors_of_other_threads_are_told_as_ever(
 
 def test_no_events_where_their_folder_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    events = Events(tmp_path / "file" / "run")
-    events.add_scalar("loss", 3.0, 1)
+    events = board(tmp_path / "file" / "run")
+    events.scalars({"loss": 3.0}, 1)
     events.close()
     assert caplog.text.count("going on without") == 1
 

@@ -295,6 +295,8 @@ CONFIG: dict[str, Any] = {
     "data": {"_target_": "onestroke.data.scenes.Scenes", "validation": 1},
     "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "workers": 0,
                 "compile": "auto"},
+    "logger": {"tensorboard": {"_target_": "pytorch_lightning.loggers.TensorBoardLogger", "name": "", "version": ""}},
+    "callbacks": {},
     "steps": 4, "minutes": None, "batch_size": 1, "crop": 32, "lr": 1e-3,
     "optimizer": "muon", "schedule": "cosine", "betas": [0.9, 0.99], "ema": 0.05, "clip": 1.0, "plateau": None,
     "seed": 0, "init": None, "adapt": "all", "teacher": None, "out": None,

@@ -137,6 +137,11 @@ def betas(seen: Seen) -> set[tuple[float, float]]:
     return {tuple(group["betas"]) for group in seen.trainer.optimizers[0].param_groups}
 
 
+def log_folders(seen: Seen) -> list[str]:
+    """Where each logger writes."""
+    return [Path(logger.log_dir).relative_to(Path.cwd()).as_posix() for logger in seen.arguments["logger"]]
+
+
 def hue(picture: Tensor) -> int:
     """Which channel of a picture (3, H, W) is the brightest."""
     return int(picture.float().mean(dim=(1, 2)).argmax())
@@ -198,6 +203,9 @@ CASES: dict[str, Case] = {
                               ("bf16-mixed", [torch.bfloat16, torch.float32])),
     "trainer.workers": Case(1, lambda s: s.data.workers, 1),
     "trainer.compile": Case(True, lambda s: s.module.compiles),
+    "logger.tensorboard.name": Case("mine", log_folders, ["run/mine"]),
+    "logger.tensorboard.version": Case("one", log_folders, ["run/one"]),
+    "logger.csv.name": Case("mine", log_folders, ["run/mine/version_0"]),
     "vgg.arch": Case("vgg16_torchvision", vggs(lambda v: v.arch), ["vgg16_torchvision"] * 2,
                      also={**OWN, "vgg.weights": "vgg.safetensors"}),
     "vgg.weights": Case("vgg.safetensors", vggs(first_bias), [0.5] * 2, also=OWN),
@@ -238,6 +246,8 @@ def base(key: str) -> dict[str, Any]:
     config = shallow(steps=3, data=BLOCKS)
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
+    if key.startswith("logger.csv"):
+        config["logger"] = composed("logger=[csv]")["logger"]
     if key.startswith("data[Scenes]"):
         config["data"] = {**composed("data=scenes")["data"], "validation": 1}
     if key.startswith("data[Photos]"):

@@ -24,6 +24,13 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def started() -> int | None:
+    """How many processes torchrun or srun has started for this run, on all nodes; None where neither did."""
+    if "RANK" in os.environ:
+        return _number("WORLD_SIZE") or None
+    return (_number("SLURM_STEP_NUM_TASKS") or None) if _by_srun() else None
+
+
 def _by_srun() -> bool:
     """Whether srun started this as one task of several, and not a shell in which a user types."""
     # the same rule as in Lightning's SLURMEnvironment, or the two would disagree about who is first

@@ -126,7 +126,7 @@ def _added(argument: str) -> str:
 
     What of it is no option is told by whoever takes it.
     """
-    return f"++{argument}" if re.match(r"trainer\.[^=]+=", argument) else argument
+    return f"++{argument}" if re.match(r"(trainer|logger|callbacks)\.[^=]+=", argument) else argument
 
 
 def _job(config: DictConfig) -> None:
@@ -151,7 +151,8 @@ def _job(config: DictConfig) -> None:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     try:
-        return with_home(_container(config, resolve=True))
+        # Hydra leaves groups out that nothing is chosen of
+        return with_home({"logger": {}, "callbacks": {}, **_container(config, resolve=True)})
     except MissingMandatoryValue as error:
         key = str(error.full_key or error)
         raise UserError(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)") from error

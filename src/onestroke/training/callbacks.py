@@ -24,7 +24,7 @@ from onestroke.errors import UserError
 from onestroke.evaluation.measure import Measure, means
 from onestroke.files import atomic
 from onestroke.losses.objective import batch_mean
-from onestroke.training.logs import Events
+from onestroke.training.loggers import RunLoggers
 from onestroke.training.module import StyleTransfer
 
 log = logging.getLogger(__name__)
@@ -63,15 +63,15 @@ class Rehearsal(Callback):
 
 
 class Meter(Callback):
-    """Scalars in TensorBoard, a progress bar on a terminal, and a line now and then elsewhere.
+    """Scalars to the loggers, a progress bar on a terminal, and a line now and then elsewhere.
 
     Args:
-        writer: of the run's TensorBoard events.
+        writer: the run's loggers.
         batch_size: of a step, over all processes.
         every: steps between two points of a curve; each is a mean over the steps between.
     """
 
-    def __init__(self, writer: Events | None, batch_size: int, every: int = 10) -> None:
+    def __init__(self, writer: RunLoggers | None, batch_size: int, every: int = 10) -> None:
         self.writer, self.batch_size, self.every = writer, batch_size, every
         self.skipped: list[str] = []
         self.images_per_second = 0.0
@@ -140,8 +140,7 @@ class Meter(Callback):
         scalars["speed/data_wait_share"] = self._waited / span
         scalars["schedule/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         if self.writer is not None:
-            for tag, value in scalars.items():
-                self.writer.add_scalar(tag, value, module.step)
+            self.writer.scalars(scalars, module.step)
         self._smooth = {name: 0.8 * self._smooth.get(name, v) + 0.2 * v for name, v in means.items()}
         self._say(module)
 
@@ -166,7 +165,7 @@ class Previews(Callback):
     """Held-out photos, painted and judged: soon after the start, then at growing distances, and at the end.
 
     Args:
-        writer: of the run's TensorBoard events.
+        writer: the run's loggers.
         photos: uint8 (H, W, 3), the same all the time.
         measures: makes those of each style, for the numbers that mean the same for every run; they take their time, and
             so are taken seldom, but always at the end.
@@ -175,7 +174,7 @@ class Previews(Callback):
 
     def __init__(
         self,
-        writer: Events | None,
+        writer: RunLoggers | None,
         photos: list[np.ndarray],
         measures: Callable[[], Sequence[Measure]] | None = None,
         shown: int = 4,
@@ -203,7 +202,7 @@ class Previews(Callback):
             self.show(pl_module, measured=True)
 
     def show(self, module: StyleTransfer, measured: bool = False) -> None:
-        """Paint and judge now, and send both to TensorBoard; where `measured`, with all numbers."""
+        """Paint and judge now, and send both to the loggers; where `measured`, with all numbers."""
         started = module.clock()
         self.metrics, paintings = module.evaluate(self.photos)
         if measured and self.measures is not None:
@@ -216,12 +215,11 @@ class Previews(Callback):
         # at most a twentieth of the time goes into looking
         self._next = module.elapsed + max(15.0, 0.15 * module.elapsed, 20 * (module.clock() - started))
 
-    def _publish(self, writer: Events, paintings: Sequence[Sequence[Tensor]]) -> None:
-        for name, value in self.metrics.items():
-            writer.add_scalar(f"held_out/{name}", value, self.step)
+    def _publish(self, writer: RunLoggers, paintings: Sequence[Sequence[Tensor]]) -> None:
+        writer.scalars({f"held_out/{name}": value for name, value in self.metrics.items()}, self.step)
         shown = zip(self.photos[: self.shown], paintings, strict=False)
         rows = [torch.cat([photo, *painted], dim=3) for photo, painted in shown]
-        writer.add_image("content | output", torch.cat(rows, dim=2)[0], self.step)
+        writer.picture("content | output", torch.cat(rows, dim=2)[0], self.step)
         writer.flush()
 
     def _measured(self, paintings: Sequence[Sequence[Tensor]]) -> dict[str, float]:

@@ -4,70 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from onestroke.errors import UserError
 from onestroke.files import atomic
 
 log = logging.getLogger(__name__)
-
-
-class Events:
-    """TensorBoard's events of a run, as SummaryWriter writes them; where they can't be written, none any more.
-
-    Args:
-        folder: where the file of events is made.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._writer: SummaryWriter | None = None
-        self._before = threading.excepthook
-        threading.excepthook = self._in_thread
-        self._guarded(lambda: setattr(self, "_writer", SummaryWriter(str(folder))))
-
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """A point of a curve."""
-        self._write("add_scalar", tag, value, step)
-
-    def add_image(self, tag: str, image: Tensor, step: int) -> None:
-        """A picture, (3, H, W) in [0, 1]."""
-        self._write("add_image", tag, image, step)
-
-    def add_text(self, tag: str, text: str) -> None:
-        """Markdown."""
-        self._write("add_text", tag, text)
-
-    def flush(self) -> None:
-        """Have on the disk what was added."""
-        self._write("flush")
-
-    def close(self) -> None:
-        """Add nothing more."""
-        self._write("close")
-        self._writer = None
-        threading.excepthook = self._before
-
-    def _write(self, what: str, *arguments: Any) -> None:
-        if self._writer is not None:
-            self._guarded(lambda: getattr(self._writer, what)(*arguments))
-
-    def _guarded(self, job: Callable[[], object]) -> None:
-        try:
-            job()
-        except OSError as error:  # of this call, or of the thread that writes
-            self._writer = None
-            log.warning("TensorBoard's events can't be written (%s); going on without", error.strerror or error)
-
-    def _in_thread(self, failure: threading.ExceptHookArgs) -> None:
-        """The thread that writes keeps its OSError for the next call; other threads' errors are told as ever."""
-        if not (issubclass(failure.exc_type, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
-            self._before(failure)
 
 
 def write_config(path: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import Logger
 
+from onestroke import ranks
 from onestroke.documents import is_whole
 from onestroke.errors import UserError, near, printable, quoted
 from onestroke.training.resume_file import Checked, ResumeFile, quieten
@@ -116,8 +117,7 @@ class Machine:
             )
         processes *= _whole(get, "num_nodes", 1)
         _whole(get, "log_every_n_steps", _LOG_EVERY)
-        if batch_size % processes:
-            raise UserError(f"batch_size={batch_size} can't be shared by {processes} processes: make it a multiple")
+        _check_shares(batch_size, processes)
         return cls(
             accelerator,
             get["devices"],
@@ -158,8 +158,8 @@ class Machine:
             UserError: for arguments that Lightning can't use here.
         """
         quieten()
-        if self.more.get("profiler") is not None:  # tells its table at the end, in a log
-            logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)
+        for name in ("profilers", "callbacks"):  # what was asked for may tell its table
+            logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.INFO)
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
@@ -208,6 +208,16 @@ def _check_names(group: Mapping[str, Any]) -> None:
             raise UserError(f"trainer.{key} can't be used here: {REFUSED[key]}")
         if key not in (*ARGUMENTS, *_OWN, "_target_"):
             raise UserError(f"trainer.{key} is no option: {near(key, [*ARGUMENTS, *_OWN])}")
+
+
+def _check_shares(batch_size: int, processes: int) -> None:
+    if (started := ranks.started()) not in (None, processes):
+        raise UserError(
+            f"{started} processes were started, and trainer.devices times trainer.num_nodes is {processes}: make them "
+            "the same"
+        )
+    if batch_size % processes:
+        raise UserError(f"batch_size={batch_size} can't be shared by {processes} processes: make it a multiple")
 
 
 def _is_strategy(value: object) -> bool:

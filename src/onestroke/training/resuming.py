@@ -17,7 +17,7 @@ from onestroke.training.resume_file import NAME, read
 log = logging.getLogger(__name__)
 
 # of a run that is resumed: all else is fixed by what it was started with
-RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "resume", "save_every")
+RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "logger", "callbacks", "resume", "save_every")
 _WRITES = ("out", "overwrite")  # say where is written, which a file that may come from anyone can't
 
 
@@ -37,7 +37,7 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
     path = path / NAME if path.is_dir() else path
     if not path.is_file():
         raise UserError(f"resume: there is no file {path}; name a run's folder or its {NAME}")
-    for name in (NAME, "config.json", "train.log"):
+    for name in (NAME, "config.json", "train.log", "csv", "mlruns", "wandb"):
         if (path.parent / name).is_symlink():
             raise UserError(
                 f"resume: {path.parent / name} is a link, and would be written to; put the file itself there"
@@ -45,10 +45,12 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
     stored = read(path).config
     changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     repeated = _checked_changes({key.split(".")[0]: key for key in changed}, config, stored)
+    # what the command line says of these counts, and not the file
+    stored = {key: value for key, value in stored.items() if key not in targets.LISTED or key not in repeated}
     targets.check(stored, config, configs)
     # an option that is younger than the run has its default
     before = {key: _merged(key, config[key], stored[key]) for key in config if key in stored}
-    before |= {key: stored[key] for key in ("loss",) if key in stored}
+    before |= {key: stored[key] for key in ("loss", *targets.LISTED) if key in stored}
     before |= {key: config[key] for key in {*repeated, *_WRITES}}
     _without_folders(before, stored, config)
     return {**config, **before, "resume": str(path)}, path.parent
@@ -73,7 +75,7 @@ def _checked_changes(changed: Mapping[str, str], config: Mapping[str, Any], stor
 
 def _merged(key: str, default: Any, stored: Any) -> Any:
     """A stored value of the kind that its default has; in a group, options that are missing have their default."""
-    if key in targets.OWN or not isinstance(default, Mapping):
+    if key in (*targets.OWN, *targets.LISTED) or not isinstance(default, Mapping):
         return stored
     if not isinstance(stored, Mapping):
         raise UserError(f"resume: {key} should be a group of options, not {printable(stored)}")

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from onestroke import __version__, ranks, style_file
@@ -37,7 +39,8 @@ from onestroke.perception.vgg import VGG
 from onestroke.training import resume_file
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
 from onestroke.training.distillation import Teacher
-from onestroke.training.logs import Events, write_config
+from onestroke.training.loggers import RunLoggers, in_run_folder
+from onestroke.training.logs import write_config
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from onestroke.training.plateau import Plateau
@@ -65,6 +68,8 @@ class Parts:
     terms: dict[str, Term]
     source: Source
     machine: Machine
+    loggers: list[Logger]
+    callbacks: list[pl.Callback]
     file: ResumeFile | None
 
 
@@ -111,7 +116,8 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         resume_file.check(file, module, module.configure_optimizers())
 
     first = ranks.is_first()
-    writer = Events(run_dir) if first else None
+    loggers = RunLoggers([] if parts.machine.tries else parts.loggers)
+    writer = loggers if first else None
     previews = Previews(writer, photos, (lambda: _measures(parts)) if first and settings.measure else None)
     meter = Meter(writer, settings.batch_size, parts.machine.log_every)
     export = _Export(config, parts, previews, run_dir.name, module.owner)
@@ -122,11 +128,13 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         tells=settings.minutes is None and settings.resume is None and parts.machine.accelerator == "cpu",
     )  # fmt: skip
     plateau = [] if settings.plateau is None else [Plateau(previews, settings.plateau)]
-    trainer = parts.machine.trainer([begun, rehearsal, meter, *plateau, previews, stop, files], run_dir, file)
+    # those of the user before `files`, which is to see when one of them ends the run
+    callbacks = [begun, rehearsal, meter, *plateau, previews, *parts.callbacks, stop, files]
+    trainer = parts.machine.trainer(callbacks, run_dir, file, parts.loggers)
     if writer is not None:
         text = json.dumps(config, indent=2)
         write_config(run_dir / "config.json", text)
-        writer.add_text("config", "    " + text.replace("\n", "\n    "))
+        writer.config(config, "    " + text.replace("\n", "\n    "))
         _announce(parts, run_dir)
         if file is not None:
             log.info("the style file goes to %s", export.path)
@@ -134,12 +142,13 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         with memory_kept():
             trainer.fit(module, datamodule=data, ckpt_path=settings.resume, weights_only=True)
     except Exception as error:
+        if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # mostly said by a callback
+            raise UserError(f"trainer: {printable(str(error).strip().splitlines()[0])}") from error
         if file is None or begun.begun or isinstance(error, UserError):
             raise
         raise UserError(f"resume: {file.path} does not fit this OneStroke: {printable(error)}") from error
     finally:
-        if writer is not None:
-            writer.close()
+        loggers.close()
 
     if first:
         try:
@@ -230,8 +239,20 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         found["source"] = instantiate_part("data", config["data"], object)
         found["source"].preflight()
 
-    gather([settings, place, run_place, style, network, source])
+    def added() -> None:
+        found["loggers"] = _added(config, "logger", Logger, run_dir)
+        found["callbacks"] = _added(config, "callbacks", pl.Callback, run_dir)
+
+    gather([settings, place, run_place, style, network, source, added])
     return Parts(**found)
+
+
+def _added(config: Mapping[str, Any], group: str, kind: type, run_dir: Path) -> list[Any]:
+    """The loggers or callbacks of a config, built; the group is absent where none is chosen."""
+    parts = config.get(group) or {}
+    if not isinstance(parts, Mapping):
+        raise UserError(f"{group} must be a list of what is in configs/{group}/, such as {group}=[...]")
+    return [instantiate_part(f"{group}.{name}", in_run_folder(part, run_dir), kind) for name, part in parts.items()]
 
 
 def _moving(network: nn.Module, init: Path | None, adapt: str) -> float:
@@ -277,6 +298,10 @@ def instantiate_part(name: str, part: Any, kind: type) -> Any:
         UserError: what its constructor says, or that it takes no such option.
     """
     if not isinstance(part, Mapping) or "_target_" not in part:
+        if kind is Logger or kind is pl.Callback:
+            raise UserError(
+                f"{name} names no _target_: choose one of configs/{name.split('.')[0]}/, or add a yaml there"
+            )
         return part  # whoever asked for it says what is missing
     try:
         built = instantiate(dict(part), _convert_="all")
@@ -284,6 +309,8 @@ def instantiate_part(name: str, part: Any, kind: type) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
+        if isinstance(cause, ModuleNotFoundError):
+            raise UserError(f"{name} needs a package that is not installed: {' '.join(str(cause).split())}") from error
         reason = str(cause or error).splitlines()[0]
         raise UserError(f"{name} can't be built: {reason}; see its options in configs/{name.split('.')[0]}/") from error
     if not isinstance(built, kind):

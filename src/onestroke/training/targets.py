@@ -36,6 +36,8 @@ OWN = {
     "data": _paths(Photos, Scenes),
 }
 """OneStroke's own, by the group of the config that may name them."""
+LISTED = ("logger", "callbacks")
+"""Groups that a resume file may name the members of, but not what they are: that is said by configs/."""
 _TARGET = "_target_"
 
 
@@ -55,7 +57,9 @@ def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) ->
     for key, value in stored.items():
         if key == "trainer" and isinstance(value, Mapping) and value.get(_TARGET) == TRAINER:
             value = {name: part for name, part in value.items() if name != _TARGET}  # which is ours in any case
-        if key not in OWN and _special(value):
+        if key in LISTED:
+            _check_listed(key, value, named.get(key), configs)
+        elif key not in OWN and _special(value):
             raise UserError(f"resume: {printable(key)} has no place for {_special(value)}, and is not built")
     for place, part in parts.items():
         if part == again.get(place):
@@ -71,6 +75,17 @@ def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if not isinstance(losses, Mapping):
         raise UserError("resume: loss is no group of losses")
     yield from ((f"loss.{name}", part) for name, part in losses.items())
+
+
+def _check_listed(group: str, stored: Any, again: Any, configs: Path) -> None:
+    """See that loggers and callbacks, which may write anywhere, are what a file in configs/ says, in all they hold."""
+    for name, part in stored.items() if isinstance(stored, Mapping) else [(printable(stored), None)]:
+        mine = again.get(name) if isinstance(again, Mapping) else None
+        if part is None or (part != mine and part not in list(_members(configs / group, f"{group}.{name}"))):
+            raise UserError(
+                f"resume: {group}.{printable(name)} is not as configs/{group}/ says, and a resume file may come from "
+                f"anyone: repeat {group}=... as the run was started, or choose others with {group}=[...]"
+            )
 
 
 def _check_part(place: str, part: Any, again: Any, configs: Path) -> None:
@@ -111,6 +126,13 @@ def _special(value: Any) -> str:
 
 def _kept(folder: Path, place: str) -> Iterator[str]:
     """The targets that a group's files in configs/ name, in the same place."""
+    for part in _members(folder, place):
+        if isinstance(part, dict) and isinstance(part.get(_TARGET), str):
+            yield part[_TARGET]
+
+
+def _members(folder: Path, place: str) -> Iterator[Any]:
+    """What a group's files in configs/ say in the same place."""
     for path in sorted(folder.glob("*.yaml")):
         try:
             config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
@@ -118,5 +140,5 @@ def _kept(folder: Path, place: str) -> Iterator[str]:
             continue
         for name in place.split(".")[1:]:
             config = config.get(name) if isinstance(config, dict) else None
-        if isinstance(config, dict) and isinstance(config.get(_TARGET), str):
-            yield config[_TARGET]
+        if config is not None:
+            yield config

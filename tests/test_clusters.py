@@ -1,0 +1,98 @@
+"""Several nodes train as one process does: two torchrun agents on this machine, and the variables of SLURM."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from onestroke import ranks
+from onestroke.errors import UserError
+from onestroke.style_file import load
+from onestroke.training.machine import Machine
+from tests.commands import ROOT, TINY, environment, runs, train
+from tests.running import composed
+
+# plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
+FEW = ("steps=3", "batch_size=4", "save_every=2", "lr=1e-4", "network.controls=[]", "init=null")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def node(port: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """A torchrun agent with one process, as on a node of its own."""
+    agent = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", "--local-addr=127.0.0.1",
+    ]  # fmt: skip
+    return subprocess.Popen(
+        [*agent, str(ROOT / "train.py"), *TINY, *arguments],
+        cwd=cwd, env={**environment(), "GLOO_SOCKET_IFNAME": "lo"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def test_two_nodes_equal_one_process(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    train(*FEW, cwd=one)
+    port = free_port()
+    options = (*FEW, "trainer.num_nodes=2", "trainer.strategy=ddp")
+    nodes = [node(port, *options, cwd=two) for _ in range(2)]
+    try:
+        said = [each.communicate(timeout=300)[0] for each in nodes]
+    finally:
+        for each in nodes:
+            each.kill()
+    assert [each.returncode for each in nodes] == [0, 0], "\n".join(said)
+    assert len(runs(two)) == 1
+    assert len(list((two / "runs").rglob("config.json"))) == len(list((two / "runs").rglob("*.tfevents.*"))) == 1
+    name = "starry_night.safetensors"
+    assert [path.name for path in (two / "checkpoints").iterdir()] == [name]
+    assert sum("style file " in text for text in said) == 1
+    single, double = (load(folder / "checkpoints" / name)[0].state_dict() for folder in (one, two))
+    for key, tensor in single.items():
+        torch.testing.assert_close(double[key], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("nodes", "devices", "processes"), [(1, 2, 2), (2, 1, 2), (2, 2, 4)])
+def test_the_batch_is_shared_over_all_nodes(nodes: int, devices: int, processes: int) -> None:
+    group = {**composed(*TINY)["trainer"], "num_nodes": nodes, "devices": devices, "strategy": "ddp"}
+    assert f"{processes} processes" in Machine.of(group, 2 * processes).name
+    with pytest.raises(UserError, match=f"can't be shared by {processes} processes"):
+        Machine.of(group, processes + 1)
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_tasks_of_srun_are_processes_of_one_run(task: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(task), "SLURM_LOCALID": "0",
+        "SLURM_NODEID": str(task), "SLURM_NODELIST": "node[1-2]",
+    }  # fmt: skip
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    group = {**composed(*TINY)["trainer"], "num_nodes": 2, "strategy": "ddp"}
+    trainer = Machine.of(group, 4).trainer([], tmp_path)
+    assert (trainer.world_size, trainer.global_rank, trainer.node_rank) == (2, task, task)
+    assert ranks.rank() == task
+    with pytest.raises(UserError, match=r"2 processes were started, and trainer\.devices times .* is 1"):
+        Machine.of({**group, "num_nodes": 1}, 4)
+
+
+def test_processes_of_torchrun_are_those_that_the_trainer_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    group = {**composed(*TINY)["trainer"], "strategy": "ddp"}
+    assert "4 processes" in Machine.of({**group, "devices": 2, "num_nodes": 2}, 4).name
+    with pytest.raises(UserError, match="4 processes were started"):
+        Machine.of({**group, "devices": 2}, 4)
