@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from onestroke import style_file
+from onestroke import style_file, style_merge
 from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
@@ -478,3 +478,71 @@ def test_weights_that_do_not_lie_in_one_piece_are_saved_as_they_are(tmp_path: Pa
     built.paint.convolution.weight = turned
     save(path, built, painter(SMALL), torch.float32)
     assert torch.equal(load(path)[0].state_dict()["paint.convolution.weight"], turned)
+
+
+# --- damage to the weights ------------------------------------------------------------------------------
+
+
+def flip(path: Path, bit: int) -> None:
+    """Change one bit of the weights' bytes, counted from their start, or from their end where negative."""
+    content = bytearray(path.read_bytes())
+    first = 8 + struct.unpack("<Q", content[:8])[0]
+    place = first + bit // 8 if bit >= 0 else len(content) + bit // 8
+    content[place] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def holds(path: Path) -> bool:
+    """Whether a file has a checksum, and that of its weights."""
+    with safe_open(str(path), framework="pt") as file:
+        written_one = json.loads(file.metadata()[KEY]).get("checksum")
+    return bool(written_one == checksum(load_file(path)))
+
+
+@pytest.mark.parametrize("bit", [0, 5, 1001, -1, -16])
+def test_a_single_flipped_bit_in_the_weights_is_noticed(bit: int, small: Path) -> None:
+    load(small)
+    flip(small, bit)
+    refused(small, "is damaged: its weights are not those that were written, as their checksum tells|not finite")
+
+
+def test_a_file_without_a_checksum_is_as_good(tmp_path: Path) -> None:
+    path = written(tmp_path / "old.safetensors")
+    assert not holds(path)
+    before = load(path)[0].state_dict()
+    style_file.annotate(path, {"content": 1.0})
+    assert holds(path)  # from now on
+    assert all(torch.equal(tensor, before[name]) for name, tensor in load(path)[0].state_dict().items())
+
+
+def test_weights_under_the_checksum_of_others_are_noticed(tmp_path: Path) -> None:
+    whole = network(SMALL).half().state_dict()
+    other = {**whole, "paint.convolution.bias": whole["paint.convolution.bias"].flip(0)}
+    refused(written(tmp_path / "a.safetensors", other, checksum=checksum(whole)), "as their checksum tells")
+    widened = {name: tensor.float() for name, tensor in whole.items()}
+    refused(written(tmp_path / "b.safetensors", widened, checksum=checksum(whole)), "as their checksum tells")
+    load(written(tmp_path / "c.safetensors", whole, checksum=checksum(whole)))
+    for value in (5, True, ["sha256:"], {}):
+        refused(written(tmp_path / "d.safetensors", whole, checksum=value), r"missing or wrong \(checksum\)")
+    refused(written(tmp_path / "e.safetensors", whole, checksum=""), "as their checksum tells")
+
+
+def test_whatever_writes_a_style_file_writes_a_checksum_that_holds(small: Path, tmp_path: Path) -> None:
+    assert holds(small)
+    style_file.annotate(small, {"content": 2.0})
+    assert holds(small)
+    other = tmp_path / "other.safetensors"
+    save(other, network(SMALL), Painter({"name": "ResidualNetwork", "args": SMALL}, {"name": "second"}))
+    style_merge.join([small, other], tmp_path / "both.safetensors")
+    assert holds(tmp_path / "both.safetensors")
+    assert load(tmp_path / "both.safetensors")[1].styles == ["waves", "second"]
+    # and nothing makes damage whole again
+    flip(other, 40)
+    for job in (
+        lambda: style_file.annotate(other, {"content": 1.0}),
+        lambda: style_merge.join([small, other], tmp_path / "more.safetensors"),
+    ):
+        before = other.read_bytes()
+        with pytest.raises(UserError, match=r"checksum tells|not finite"):
+            job()
+        assert other.read_bytes() == before and not (tmp_path / "more.safetensors").exists()

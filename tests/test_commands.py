@@ -204,6 +204,8 @@ BAD = [
     (["data=photos"], "data.root"),
     (["data=photos", "data.root=gone"], "gone"),
     (["trainer=gpu"] if not torch.cuda.is_available() else ["trainer.precision=8"], "trainer"),
+    (["data.validation=0"], "data.validation=0 holds no picture out"),
+    (["data.validation=-1"], "use 1 to"),
     (["trainer.workers=-1"], "trainer.workers"),
     (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "batch_size=3"], "batch_size=3"),
     (["init=gone.safetensors"], "gone.safetensors"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 import subprocess
 import sys
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +18,19 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from torch import Tensor
 
+from onestroke import documents
+from onestroke.documents import KEY
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.perception import styles
 from onestroke.perception.blob_response import strongest_spot
 from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
 from onestroke.perception.vgg import VGG
+from tests.spoiling import WRONG, places, replaced
 
 FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
 SHIPPED = {
@@ -234,6 +241,122 @@ def test_what_is_no_card_is_one_sentence(kind: str, card: Path, tmp_path: Path) 
         styles.read_card(path, 256, ["relu1_1"])
     assert "bad.safetensors" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+# a card of one layer at two sizes, small enough to be written some hundred times
+LAYER = "relu1_1"
+
+
+def card_of(told: Any, path: Path, change: float | None = None) -> Path:
+    """A card as a foreign program may write it, with any document; `change` replaces a number in its Gram matrix."""
+    path.write_bytes(serialize(statistics(change), metadata={KEY: json.dumps(told)}))
+    return path
+
+
+def statistics(change: float | None = None) -> dict[str, Tensor]:
+    found = {}
+    for size in (256, 384):
+        found[f"{size}.{LAYER}.gram"] = torch.linspace(0, 1, 64 * 65 // 2).half()
+        found[f"{size}.{LAYER}.mean"] = torch.linspace(0, 3, 64)
+    if change is not None:
+        found[f"256.{LAYER}.gram"][5] = change
+    return found
+
+
+def told_of_a_card(**changes: Any) -> dict[str, Any]:
+    facts = {"title": "Waves", "artist": "A", "year": "1900", "licence": "CC0", "source": "made up"}
+    scale = {f"{size}.{LAYER}": 2.0 for size in (256, 384)}
+    return {
+        "version": 1, "name": "waves", "vgg": "vgg16", "facts": facts, "scale": scale,
+        "spot": {"256": 0.1, "384": 0.2}, "checksum": documents.checksum(statistics()), **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [*WRONG, "\x1b[2J", 1e300, "x" * 5000], ids=lambda value: repr(value)[:10])
+def test_whatever_stands_in_any_place_of_a_card_s_document_it_is_a_style_or_refused(value: Any, tmp_path: Path) -> None:
+    path, whole = tmp_path / "card.safetensors", told_of_a_card()
+    said: dict[tuple[Any, ...], str] = {}
+    for place in [*places(whole), ("facts", "more"), ("spot", "512")]:
+        card_of(replaced(whole, place, value), path)
+        said[place] = ""
+        try:
+            style = styles.read_card(path, 256, [LAYER])
+            gram, mean = style.gram(LAYER), style.mean(LAYER)
+            assert gram.shape == (64, 64) and mean.shape == (64,)
+            assert torch.isfinite(gram).all() and torch.isfinite(mean).all() and torch.equal(gram, gram.T)
+            assert isinstance(style.spot, float) and 0 <= style.spot < math.inf
+            assert style.name.isprintable() and all(isinstance(fact, str) for fact in asdict(style.facts).values())
+        except UserError as error:
+            said[place] = str(error)
+            assert "\n" not in said[place] and said[place].isprintable() and len(said[place]) < 3000
+    assert said[("version",)] and said[("checksum",)]
+    assert said[("scale", f"256.{LAYER}")] or value == 5  # which is as good a scale
+    assert said[("spot", "256")] or value in (5, 1e300)
+
+
+@pytest.mark.parametrize("place", list(places(told_of_a_card())), ids=str)
+def test_whatever_is_missing_in_a_card_it_is_a_style_or_refused(place: tuple[Any, ...], tmp_path: Path) -> None:
+    whole: Any = told_of_a_card()
+    node = whole
+    for key in place[:-1]:
+        node = node[key]
+    del node[place[-1]]
+    path = card_of(whole, tmp_path / "card.safetensors")
+    if place in (("version",), ("name",), ("scale",), ("scale", f"256.{LAYER}")):
+        with pytest.raises(UserError, match="is not a style card"):
+            styles.read_card(path, 256, [LAYER])
+    else:
+        assert styles.read_card(path, 256, [LAYER]).gram(LAYER).shape == (64, 64)
+
+
+def test_damage_to_a_card_s_statistics_is_noticed(tmp_path: Path) -> None:
+    path = card_of(told_of_a_card(), tmp_path / "card.safetensors")
+    whole = path.read_bytes()
+    first = 8 + struct.unpack("<Q", whole[:8])[0]
+    styles.read_card(path, 256, [LAYER])
+    for place in (first, first + 999, len(whole) - 1):  # the other size's too
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="not those that were written, as their checksum tells"):
+            styles.read_card(path, 256, [LAYER])
+    for change in (math.nan, math.inf):  # written as if it were whole
+        card_of(told_of_a_card(checksum=documents.checksum(statistics(change))), path, change)
+        with pytest.raises(UserError, match="statistics are not finite"):
+            styles.read_card(path, 256, [LAYER])
+
+
+def test_a_card_without_a_checksum_is_as_good(tmp_path: Path) -> None:
+    whole = told_of_a_card()
+    expected = styles.read_card(card_of(whole, tmp_path / "new.safetensors"), 256, [LAYER])
+    del whole["checksum"]
+    found = styles.read_card(card_of(whole, tmp_path / "old.safetensors"), 256, [LAYER])
+    assert torch.equal(found.gram(LAYER), expected.gram(LAYER))
+
+
+def test_statistics_of_another_shape_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "card.safetensors"
+    whole = told_of_a_card()
+    del whole["checksum"]
+    for name, odd in (("gram", torch.zeros(64, 64)), ("gram", torch.zeros(64)), ("mean", torch.zeros(64, 1)),
+                      ("mean", torch.zeros(0)), ("gram", torch.zeros(64 * 64))):  # fmt: skip
+        tensors = {**statistics(), f"256.{LAYER}.{name}": odd}
+        save_file(tensors, path, metadata={KEY: json.dumps(whole)})
+        with pytest.raises(UserError, match=f"its statistics of {LAYER} have "):
+            styles.read_card(path, 256, [LAYER])
+    tensors = statistics()
+    del tensors[f"256.{LAYER}.mean"]
+    save_file(tensors, path, metadata={KEY: json.dumps(whole)})
+    with pytest.raises(UserError, match=f"it has no statistics of {LAYER} at 256 px"):
+        styles.read_card(path, 256, [LAYER])
+
+
+def test_a_card_that_could_not_be_read_again_is_not_made(painting: Path, tmp_path: Path) -> None:
+    out = tmp_path / "card.safetensors"
+    for name, facts in (("x" * 201, Facts()), ("a\x1b", Facts()), ("", Facts()), ("a", Facts(title="x" * 2001))):
+        with pytest.raises(UserError, match="a card's name has at most 200 characters"):
+            styles.make_card(name, [str(painting)], out, facts)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

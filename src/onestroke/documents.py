@@ -42,12 +42,7 @@ def read(path: Path) -> dict[str, Any]:
         NotWhole, NoDocument: see there.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if MAX_HEADER < length <= size - 8:
-            raise NotWhole(f"its header has {length / 2**20:.0f} MiB, and {MAX_HEADER // 2**20} are the most")
+        check_header(path)
         with safe_open(str(path), framework="pt") as opened:
             metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -55,6 +50,21 @@ def read(path: Path) -> dict[str, Any]:
     if KEY not in metadata:
         raise NoDocument("there is none")
     return parse(metadata[KEY])
+
+
+def check_header(path: Path) -> None:
+    """See that the list of a safetensors file's tensors and its document are no longer than any may be.
+
+    Raises:
+        NotWhole: they are.
+        OSError: the file can't be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if MAX_HEADER < length <= size - 8:
+        raise NotWhole(f"its header has {length / 2**20:.0f} MiB, and {MAX_HEADER // 2**20} are the most")
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from onestroke import style_file
 from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import Pictures, match, photo_names, read_photos
 from onestroke.cli.options import command
-from onestroke.errors import UserError
+from onestroke.errors import UserError, escaped
 from onestroke.evaluation.artifacts import pairs
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
@@ -182,7 +182,7 @@ def run(options: Options) -> None:
         def tell(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
             if not console.is_terminal:
-                print(f"{done} of {total}: {what}", file=sys.stderr)
+                print(f"{done} of {total}: {escaped(what)}", file=sys.stderr)
 
         entries = evaluate(options, tell)
     settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}

@@ -16,7 +16,7 @@ from torch import Tensor
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
 from onestroke.cli.options import command
-from onestroke.errors import UserError
+from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
 from onestroke.imaging import images
 from onestroke.imaging.finding import LeftOut, search
@@ -119,7 +119,7 @@ class Easel:
         # as a mask, the alpha channel told what to paint, and is used up
         alpha = None if self.options.mask == "alpha" else photo.picture.alpha
         images.write(photo.place, painting, alpha, self.options.quality, self.stylizer.name, photo.picture.exif)
-        print(photo.place)
+        print(escaped(str(photo.place)))
         if photo.picture.frames > 1:
             self.films.append((photo.path, photo.picture.frames))
 
@@ -167,7 +167,7 @@ def first_frames(films: list[tuple[Path, int]]) -> str:
     """Says of which files the first of several frames or pages was painted; empty where there are none."""
     if not films:
         return ""
-    named = ", ".join(f"{path} ({count})" for path, count in films[:_NAMED])
+    named = ", ".join(f"{escaped(str(path))} ({count})" for path, count in films[:_NAMED])
     more = f" and {len(films) - _NAMED} more" if len(films) > _NAMED else ""
     return f"only the first of several frames or pages was painted: {named}{more}"
 

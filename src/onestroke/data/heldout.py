@@ -47,7 +47,7 @@ def check_count(validation: object) -> None:
     """
     if isinstance(validation, bool) or not isinstance(validation, int) or not 0 <= validation <= _MOST_HELD_OUT:
         raise UserError(
-            f"data.validation is {printable(validation)}, but it counts pictures: use 0 to {_MOST_HELD_OUT}"
+            f"data.validation is {printable(validation)}, but it counts pictures: use 1 to {_MOST_HELD_OUT}"
         )
 
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
+from onestroke.errors import printable
 from onestroke.evaluation.measure import means
 from onestroke.files import atomic
 from onestroke.imaging import images
@@ -78,8 +79,9 @@ def table(entries: Sequence[Entry]) -> Table:
     result = Table("painter", "style", *[name.replace("_", " ") for name in present], "artefacts")
     for entry in entries:
         numbers = [show(entry.metrics.get(name)) for name in present]
-        # a file's name may look like rich's markup
-        result.add_row(*map(escape, (entry.name, entry.style)), *numbers, ", ".join(entry.fired) or "none")
+        # a file's name may look like rich's markup, and hold what moves the terminal
+        named = (escape(printable(name)) for name in (entry.name, entry.style))
+        result.add_row(*named, *numbers, ", ".join(entry.fired) or "none")
     return result
 
 

@@ -285,7 +285,7 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
         raise UserError(f"{path} is not a style card: {printable(error)}") from error
     if not all(torch.isfinite(t).all() for t in (*grams.values(), *means.values())):
         raise UserError(f"{path} is a damaged style card: its statistics are not finite")
-    facts = {f.name: document["facts"].get(f.name, "") for f in fields(Facts)}
+    facts = {f.name: document.get("facts", {}).get(f.name, "") for f in fields(Facts)}
     return Style(
         document["name"], grams, means, Facts(**facts), size, float(document.get("spot", {}).get(str(size), 0))
     )

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from onestroke import torch_files
+from onestroke import documents, torch_files
 from onestroke.arguments import home
 from onestroke.errors import UserError, near, printable, told
 from onestroke.files import atomic
@@ -215,9 +215,10 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
         raise UserError(f"vgg.weights: there is no file {path}")
     try:
         if path.suffix == ".safetensors":
+            documents.check_header(path)
             return load_file(str(path))
         loaded = torch_files.read(path, _MAX_BYTES)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+    except (SafetensorError, documents.NotWhole, OSError, RuntimeError, ValueError) as error:
         reason = printable((str(error) or type(error).__name__).splitlines()[0])
         raise UserError(f"vgg.weights: {path} can't be read as weights: {reason}") from error
     except torch_files.NotPlain as error:

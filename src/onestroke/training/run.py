@@ -26,7 +26,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from onestroke import __version__, ranks, style_file
+from onestroke import __version__, documents, ranks, style_file
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather, printable
@@ -238,6 +238,11 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
     def source() -> None:
         found["source"] = instantiate_part("data", config["data"], object)
         found["source"].preflight()
+        if getattr(found["source"], "validation", None) == 0:
+            raise UserError(
+                "data.validation=0 holds no picture out, and a training is judged and its start is chosen by those: "
+                "use 1 or more"
+            )
 
     def added() -> None:
         found["loggers"] = _added(config, "logger", Logger, run_dir)
@@ -456,7 +461,7 @@ def _report(
     if skipped:
         log.info("%d files were skipped:", len(skipped))
         for line in skipped[:10]:
-            log.info("  %s", line)
+            log.info("  %s", printable(line, documents.TEXT))
         if len(skipped) > 10:
             log.info("  and %d more", len(skipped) - 10)
     if stopped:
