@@ -154,6 +154,7 @@ def flipped(tensor: Tensor, bit: int) -> Tensor:
 
 CHANGES: dict[str, Callable[[dict[str, Tensor]], object]] = {
     "renamed": lambda t: t.update({"z": t.pop("a")}),
+    "renamed in its place": lambda t: t.update({"e": t.pop("d")}),
     "swapped": lambda t: t.update({"b": t["a"], "a": t["b"]}),
     "missing": lambda t: t.pop("c"),
     "more": lambda t: t.update({"e": torch.zeros(0)}),

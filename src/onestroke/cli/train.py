@@ -130,6 +130,8 @@ def _added(argument: str) -> str:
 
 
 def _job(config: DictConfig) -> None:
+    # which comes along with Lightning, and would tell in the run's log that it looked for fonts
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     # torch and Lightning take seconds to import, which --help and a typing error need not wait for
     from onestroke.training.logs import survive_log_failures
     from onestroke.training.resuming import resumed
