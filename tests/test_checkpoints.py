@@ -522,7 +522,8 @@ def test_weights_under_the_checksum_of_others_are_noticed(tmp_path: Path) -> Non
     widened = {name: tensor.float() for name, tensor in whole.items()}
     refused(written(tmp_path / "b.safetensors", widened, checksum=checksum(whole)), "as their checksum tells")
     load(written(tmp_path / "c.safetensors", whole, checksum=checksum(whole)))
-    for value in (5, True, ["sha256:"], {}):
+    odd: list[Any] = [5, True, ["sha256:"], {}]
+    for value in odd:
         refused(written(tmp_path / "d.safetensors", whole, checksum=value), r"missing or wrong \(checksum\)")
     refused(written(tmp_path / "e.safetensors", whole, checksum=""), "as their checksum tells")
 
