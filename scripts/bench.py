@@ -36,6 +36,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,54 +47,110 @@ from bench_measure import Case, Spread, compare, matrix_products, precisions, ra
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
 from bench_report import append, machine, show, write
 
-from onestroke.arguments import Values, command, home_in_override, keyed
+from onestroke.cli.home import home_in_override
+from onestroke.cli.options import CommandOptions, guarded, option, parse
 from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMON = ("runs", "warmup", "threads", "device", "out", "append", "only")
-OPTIONS = {
-    "train": ("size", "batch"),
-    "vgg": ("size", "batch"),
-    "infer": ("size", "batch", "networks", "backends", "compile"),
-    "data": ("source", "crop", "workers", "cache", "consumer", "batch", "batches"),
+
+
+@dataclass
+class Options(CommandOptions):
+    """What every mode takes; its own options are lists with commas, every combination of which is a case."""
+
+    batch: str = option("pictures at once", "4")
+    runs: int = option("timings of each contestant", 7, low=1)
+    warmup: int = option("timings before these", 2, low=1)
+    threads: str = option("a number, or auto", "auto")
+    device: str = option("auto, cpu, cuda or mps", "auto")
+    out: str | None = option("a file for all numbers as JSON", None, path=True)
+    append: bool = option("add the table to BENCHMARKS.md", False)
+    only: str | None = option("some of the contestants", None)
+
+    def check(self) -> None:
+        """Raise a UserError for threads that are no number."""
+        if self.threads != "auto" and not (re.fullmatch("[0-9]{1,6}", self.threads) and int(self.threads)):
+            raise UserError(f"threads must be a whole number of at least 1, not '{self.threads}'")
+
+
+@dataclass
+class SizedOptions(Options):
+    """Of the modes train and vgg."""
+
+    size: str = option("sides of the pictures in pixels", "256")
+
+
+@dataclass
+class InferOptions(Options):
+    """Of the mode infer."""
+
+    batch: str = option("pictures at once", "1")
+    size: str = option("sides of the photo in pixels", "512")
+    networks: str | None = option("of configs/network; default: all", None)
+    backends: str | None = option("torch, onnx, openvino; default: all that are installed", None)
+    compile: bool = option("torch.compile too", False)
+
+
+@dataclass
+class DataOptions(Options):
+    """Of the mode data."""
+
+    runs: int = option("timings of each contestant", 3, low=1)
+    warmup: int = option("timings before these", 1, low=1)
+    source: str | None = option("scenes, photos; default: all that are there", None)
+    crop: str = option("sides in pixels", "128,256")
+    workers: str = option("processes", "0,1,2")
+    cache: str = option("off, on", "off,on")
+    consumer: str = option("what takes the batches: none, a number of images a second, or step", "none,2000,step")
+    batches: int = option("of a timing", 8, low=1)
+
+
+OPTIONS: dict[str, type[Options]] = {
+    "train": SizedOptions,
+    "vgg": SizedOptions,
+    "infer": InferOptions,
+    "data": DataOptions,
 }
 
 
-def listed(values: Values, key: str, default: str | None = None) -> list[str] | None:
+def listed(key: str, value: str) -> list[str]:
     """The parts of a list with commas.
 
     Raises:
         UserError: for one that is empty or comes twice.
     """
-    if default is None and key not in values.values:
-        return None
-    parts = [part.strip() for part in values.text(key, default or "").split(",")]
+    parts = [part.strip() for part in value.split(",")]
     if not all(parts) or len(set(parts)) < len(parts):
         raise UserError(f"{key}={','.join(parts)}: write different values with commas between")
     return parts
 
 
-def whole(values: Values, key: str, default: str, least: int = 1) -> list[int]:
+def some(key: str, value: str | None) -> list[str] | None:
+    """As `listed`, of an option that need not be given."""
+    return None if value is None else listed(key, value)
+
+
+def whole(key: str, value: str, least: int = 1) -> list[int]:
     """A list of whole numbers.
 
     Raises:
         UserError: for what is none.
     """
-    parts = listed(values, key, default) or []
+    parts = listed(key, value)
     if not all(re.fullmatch("[0-9]{1,6}", part) and int(part) >= least for part in parts):
         raise UserError(f"{key}={','.join(parts)}: write whole numbers of at least {least} with commas between")
     return [int(part) for part in parts]
 
 
-def sizes(values: Values, default: str) -> list[Size]:
+def sizes(value: str) -> list[Size]:
     """A list of 512 or 1280x720, each as height and width; sides are multiples of 4, as the baseline needs them.
 
     Raises:
         UserError: for what is none.
     """
     found = []
-    for part in listed(values, "size", default) or []:
+    for part in listed("size", value):
         match = re.fullmatch("([0-9]{1,5})(?:x([0-9]{1,5}))?", part)
         width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if min(width, height) < 32 or width % 4 or height % 4:
@@ -102,31 +159,31 @@ def sizes(values: Values, default: str) -> list[Size]:
     return found
 
 
-def cases(mode: str, values: Values, overrides: list[str], device: torch.device) -> Iterable[Case]:
+def cases(mode: str, options: Options, overrides: list[str], device: torch.device) -> Iterable[Case]:
     """What is to be compared.
 
     Raises:
         UserError: for options that can't be.
     """
-    batches = whole(values, "batch", "1" if mode == "infer" else "4")
-    if mode == "train":
-        return train_cases(sizes(values, "256"), batches, device, overrides)
-    if mode == "vgg":
-        return vgg_cases(sizes(values, "256"), batches, device)
-    if mode == "infer":
-        networks = chosen("networks", listed(values, "networks"), network_names())
-        roads = chosen("backends", listed(values, "backends"), roads_on(device))
-        return infer_cases(sizes(values, "512"), batches, device, networks, roads, values.flag("compile"))
+    batches = whole("batch", options.batch)
+    if isinstance(options, SizedOptions):
+        if mode == "train":
+            return train_cases(sizes(options.size), batches, device, overrides)
+        return vgg_cases(sizes(options.size), batches, device)
+    if isinstance(options, InferOptions):
+        networks = chosen("networks", some("networks", options.networks), network_names())
+        roads = chosen("backends", some("backends", options.backends), roads_on(device))
+        return infer_cases(sizes(options.size), batches, device, networks, roads, options.compile)
+    assert isinstance(options, DataOptions)
     if len(batches) > 1:
         raise UserError("batch takes one number in the mode data")
-    crops, workers = whole(values, "crop", "128,256", 32), whole(values, "workers", "0,1,2", 0)
-    takers = listed(values, "consumer", "none,2000,step") or []
-    given = listed(values, "cache", "off,on") or []
+    crops, workers = whole("crop", options.crop, 32), whole("workers", options.workers, 0)
+    takers, given = listed("consumer", options.consumer), listed("cache", options.cache)
     if not set(given) <= {"off", "on"}:
         raise UserError(f"cache={','.join(given)}: write off, on, or both with a comma between")
-    caches, count = [part == "on" for part in given], values.count("batches") or 8
-    found = chosen_sources(sources(overrides), listed(values, "source"))
-    return data_cases(found, crops, workers, caches, takers, batches[0], count, device)
+    caches = [part == "on" for part in given]
+    found = chosen_sources(sources(overrides), some("source", options.source))
+    return data_cases(found, crops, workers, caches, takers, batches[0], options.batches, device)
 
 
 def select(case: Case, names: list[str] | None) -> str | None:
@@ -152,14 +209,12 @@ def bench(arguments: list[str]) -> int:
     dotted = [a for a in rest if "." in (key := a.partition("=")[0]) or (mode == "train" and key == "loss")]
     if dotted and (mode not in ("train", "data") or any(mode == "data" and not a.startswith("data.") for a in dotted)):
         raise UserError(f"the mode {mode} takes no {dotted[0].partition('=')[0]}; run  bench.py --help")
-    values = Values(keyed([a for a in rest if a not in dotted], (*COMMON, *OPTIONS[mode])))
+    options = parse(OPTIONS[mode], [a for a in rest if a not in dotted])
     dotted = [home_in_override(argument) for argument in dotted]
-    device = choose_device(values.text("device", "auto"))
-    if values.text("threads", "auto") != "auto":
-        torch.set_num_threads(values.count("threads") or 1)
-    runs = values.count("runs") or (3 if mode == "data" else 7)
-    warmup = values.count("warmup") or (1 if mode == "data" else 2)
-    out, only, adds = values.path("out"), listed(values, "only"), values.flag("append")
+    device = choose_device(options.device)
+    if options.threads != "auto":
+        torch.set_num_threads(int(options.threads))
+    runs, warmup, only = options.runs, options.warmup, some("only", options.only)
     products = matrix_products(device, precisions(device)) if mode != "data" else []
     result: dict[str, Any] = {
         "mode": mode,
@@ -172,16 +227,16 @@ def bench(arguments: list[str]) -> int:
         "labels": [],
         "rows": [],
     }
-    for case in cases(mode, values, dotted, device):
+    for case in cases(mode, options, dotted, device):
         baseline = select(case, only)
         found = race([*case.contestants, *products], runs, warmup, device)
         rates = {short(p.dtype): 2 * p.gmac / Spread.of(found[p.name].seconds).median for p in products if p.dtype}
         rows = compare(case, products, found, baseline)
         result.update(labels=list(case.labels), rates=rates, rows=[*result["rows"], *rows])
-        if out is not None:
-            write(result, Path(out))  # what is there is kept, whatever comes of the next case
+        if options.out is not None:
+            write(result, Path(options.out))  # what is there is kept, whatever comes of the next case
     show(result)
-    if adds:
+    if options.append:
         append(result, ROOT / "BENCHMARKS.md")
     return 0
 
@@ -200,7 +255,7 @@ def shown(arguments: Iterable[str], hidden: Mapping[str, str | None] | None = No
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    return command((__doc__ or "") + "\n", bench, arguments)
+    return guarded((__doc__ or "") + "\n", bench, arguments)
 
 
 if __name__ == "__main__":

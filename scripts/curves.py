@@ -1,15 +1,7 @@
 #!/usr/bin/env python
 """Quality against images seen: the held-out loss of some runs, as one picture, and how much sooner the first is there.
 
-    python scripts/curves.py run=runs/mine/<time> run=runs/other/<time> [label=...] [rate=6.2] [out=curves.svg]
-
-run=      a run's folder, as often as you like
-label=    what a run is called, once for each; default: the folder's name
-value=    what is drawn, a tag of TensorBoard; default: held_out/total
-rate=     images a second on the machine that counts, for an axis of minutes beside the one of images
-out=      the picture, .svg, .png or .pdf; default: curves.svg
-
-Needs matplotlib: pip install -e '.[plots]'.
+python scripts/curves.py run=runs/mine/<time> run=runs/other/<time> [label=...] [rate=6.2] [out=curves.svg]
 """
 
 from __future__ import annotations
@@ -22,7 +14,7 @@ from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from onestroke.arguments import Values, command, keyed
+from onestroke.cli.options import CommandOptions, command, option
 from onestroke.errors import UserError
 from onestroke.files import atomic
 
@@ -114,27 +106,39 @@ def draw(curves: list[Curve], rate: float | None, what: str, out: Path) -> None:
         figure.savefig(temporary, format=out.suffix[1:], dpi=120)
 
 
-def make(arguments: list[str]) -> int:
+@dataclass
+class Options(CommandOptions):
+    """Which runs are drawn, and how."""
+
+    run: list[str] = option(
+        "a run's folder, as often as you like", placeholder="FOLDER", example="runs/starry_night/<time>", path=True
+    )
+    label: list[str] = option("what a run is called, once for each; default: the folder's name", [], placeholder="NAME")
+    value: str = option("what is drawn, a tag of TensorBoard", "held_out/total")
+    rate: float | None = option(
+        "images a second on the machine that counts, for an axis of minutes beside the one of images",
+        None, placeholder="6.2", above=0,
+    )  # fmt: skip
+    out: str = option(f"the picture, {', '.join(SUFFIXES)}", "curves.svg", path=True)
+
+    def check(self) -> None:
+        """Raise a UserError for options that don't go together."""
+        if self.label and len(self.label) != len(self.run):
+            raise UserError(f"{len(self.label)} labels for {len(self.run)} runs: give one for each, or none")
+        if Path(self.out).suffix not in SUFFIXES:
+            raise UserError(f"out={self.out}: a picture of curves is written as {', '.join(SUFFIXES)}")
+
+
+def make(options: Options) -> None:
     """Read the runs, say how they compare, and draw them."""
-    values = Values(keyed(arguments, ["run", "label", "value", "rate", "out"], several=("run", "label")))
-    runs = [Path(path) for path in values.paths("run")]
-    labels = values.values.get("label", [run.name for run in runs])
-    if not runs:
-        raise UserError("run is needed: run=runs/starry_night/<time>")
-    if len(labels) != len(runs):
-        raise UserError(f"{len(labels)} labels for {len(runs)} runs: give one for each, or none")
-    out, tag = Path(values.path("out") or "curves.svg"), values.text("value", "held_out/total")
-    if out.suffix not in SUFFIXES:
-        raise UserError(f"out={out}: a picture of curves is written as {', '.join(SUFFIXES)}")
-    rate = values.number("rate")
-    if rate is not None and not 0 < rate < math.inf:
-        raise UserError(f"rate must be a number of images a second above 0, not '{values.text('rate', '')}'")
-    curves = [read(run, label, tag) for run, label in zip(runs, labels, strict=True)]
-    print(*comparison(curves, rate), sep="\n")
-    draw(curves, rate, tag, out)
+    runs, out = [Path(path) for path in options.run], Path(options.out)
+    labels = options.label or [run.name for run in runs]
+    curves = [read(run, label, options.value) for run, label in zip(runs, labels, strict=True)]
+    print(*comparison(curves, options.rate), sep="\n")
+    draw(curves, options.rate, options.value, out)
     print(f"wrote {out}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(command((__doc__ or "") + "\n", make, None))
+    usage = "python scripts/curves.py run=FOLDER run=FOLDER [options]"
+    sys.exit(command(Options, usage, make, None, "Needs matplotlib: pip install -e '.[plots]'."))

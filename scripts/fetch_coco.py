@@ -28,10 +28,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from onestroke.arguments import home
 from onestroke.data.download import fetch
 from onestroke.errors import UserError, near
-from onestroke.files import atomic
+from onestroke.files import atomic, home
 
 
 @dataclass(frozen=True)

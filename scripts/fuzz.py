@@ -34,7 +34,7 @@ from fuzzing import child  # noqa: E402
 from fuzzing.cases import Case, Kind, build, draw  # noqa: E402
 from fuzzing.child import LIMITS, Limits, Result  # noqa: E402
 
-from onestroke.arguments import Values, keyed  # noqa: E402
+from onestroke.cli.options import CommandOptions, option, parse  # noqa: E402
 from onestroke.errors import UserError, near  # noqa: E402
 
 KINDS = {"style": "style", "picture": "picture", "card": "card", "resume": "resume", "onnx": "graph"}
@@ -185,17 +185,27 @@ def keep(kind: Kind, report: Report, folder: Path, seed: int, out: Path, limits:
     return written
 
 
+@dataclass
+class Options(CommandOptions):
+    """How many cases, and which."""
+
+    seconds: int | None = option("for each kind; default: 60, or no end with cases=", None, low=1)
+    cases: int | None = option("how many", None, low=1)
+    seed: int = option("the same seed and number give the same case", 0, high=999_999_999)
+    jobs: int = option("processes", 1, low=1)
+    case: int | None = option("the one that is run, alone", None, high=999_999_999)
+    out: str = option("where failing files are kept", "fuzz", path=True)
+
+
 def main(arguments: list[str]) -> int:
     """The command line: 0 where nothing failed, 1 where something did, 2 for a user's mistake."""
     names = list(KINDS) if arguments[0] == "all" else arguments[0].split(",")
     for name in names:
         if name not in KINDS:
             raise UserError(f"there is nothing to fuzz called '{name}': {near(name, KINDS)}, all")
-    options = Values(keyed(arguments[1:], ["seconds", "cases", "seed", "jobs", "case", "out"]))
-    seed = options.whole("seed", 0, 999_999_999) if "seed" in options.values else 0
-    most, jobs, out = options.count("cases"), options.count("jobs") or 1, Path(options.path("out") or "fuzz")
-    seconds = options.count("seconds") or (60 if most is None else None)
-    single = options.whole("case", 0, 999_999_999) if "case" in options.values else None
+    options = parse(Options, arguments[1:])
+    seed, most, jobs, out, single = options.seed, options.cases, options.jobs, Path(options.out), options.case
+    seconds = options.seconds or (60 if most is None else None)
     failed = False
     for name in names:
         kind = load(name)

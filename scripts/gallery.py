@@ -12,6 +12,7 @@ styles, half and half; on the diagonal in one.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,9 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke import Stylizer, UserError
-from onestroke.arguments import home
+from onestroke.cli.options import CommandOptions, command, option
 from onestroke.data.datamodule import to_image
-from onestroke.errors import near, told
 from onestroke.imaging import images
 from onestroke.scenes.compositions import render
 from onestroke.style_file import read_document
@@ -84,26 +84,33 @@ def pairs(photo: Tensor, path: str, gap: int = 6) -> Tensor:
     return torch.cat(rows, dim=2)[..., :-gap, :-gap]
 
 
-def make(arguments: list[str]) -> None:
-    """Read the options, paint, and write the sheet."""
-    options: dict[str, list[str]] = {"out": [], "ckpt": [], "photo": [], "pairs": []}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options or not value:
-            raise UserError(f"there is no option '{argument}': {near(key, options)}")
-        options[key].append(home(value))
-    if len(options["out"]) != 1:
-        raise UserError("out is needed, once: out=docs/gallery.jpg")
-    styles = options["ckpt"] or [str(Path("checkpoints") / "gallery.safetensors")]
-    out = Path(options["out"][0])
+@dataclass
+class Options(CommandOptions):
+    """What is painted, in which styles, and where the sheet goes."""
+
+    out: str = option("the sheet", placeholder="FILE", example="docs/gallery.jpg", path=True)
+    ckpt: list[str] = option(
+        "style files, of which every style is shown", ["checkpoints/gallery.safetensors"], placeholder="FILE", path=True
+    )
+    photo: list[str] = option(
+        "photos; default: a NASA photo that scikit-image ships, and a made-up scene", [], placeholder="FILE", path=True
+    )
+    pairs: str | None = option(
+        "a style file, to paint the first photo in all pairs of its styles", None, placeholder="FILE", path=True
+    )
+
+
+def make(options: Options) -> None:
+    """Paint, and write the sheet."""
+    out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    originals = photos(options["photo"])
-    if options["pairs"]:
-        images.write(out, pairs(images.fit(originals[0], short_side=SIDE // 2), options["pairs"][0]))
+    originals = photos(options.photo)
+    if options.pairs is not None:
+        images.write(out, pairs(images.fit(originals[0], short_side=SIDE // 2), options.pairs))
     else:
-        images.write(out, sheet(originals, stylizers(styles)))
+        images.write(out, sheet(originals, stylizers(options.ckpt)))
     print(f"wrote {out}")
 
 
 if __name__ == "__main__":
-    sys.exit(told(lambda: make(sys.argv[1:])))
+    sys.exit(command(Options, "python scripts/gallery.py out=FILE [options]", make, None))

@@ -24,9 +24,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from onestroke import Stylizer, UserError
-from onestroke.arguments import home
 from onestroke.data.datamodule import to_image
 from onestroke.errors import told
+from onestroke.files import home
 from onestroke.imaging import images
 
 ROOT = Path(__file__).resolve().parents[1]

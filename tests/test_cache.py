@@ -18,6 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
+from onestroke.cli import main
+from onestroke.cli.cache import build
 from onestroke.data import cache, store
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.data.photos import Photos
@@ -316,7 +318,7 @@ def test_a_read_only_folder_is_read(
 
 def command(root: Path, folder: Path, *options: str) -> list[str]:
     arguments = (f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1", *options)
-    return [sys.executable, "-m", "onestroke.data.cache", "build", *arguments]
+    return [sys.executable, "-m", "onestroke", "cache", "build", *arguments]
 
 
 def test_build_and_build_again(root: Path, tmp_path: Path) -> None:
@@ -326,13 +328,14 @@ def test_build_and_build_again(root: Path, tmp_path: Path) -> None:
     assert "9 of 9 photos" in done.stdout and "1 files were skipped" in done.stdout and "text.png: " in done.stdout
     assert len(opened(folder)) == 8
     before = opened(folder).size()
-    assert cache.main(["build", f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
+    assert build([f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
     assert opened(folder).size() == before
 
 
 # The command, killed with all of its processes when it comes to one of the photos.
 KILLED = """
 import os, signal, sys
+from onestroke.cli.cache import build
 from onestroke.data import cache
 
 class Killed(cache.Builder):
@@ -343,7 +346,7 @@ class Killed(cache.Builder):
 
 if __name__ == "__main__":
     cache.Builder = Killed
-    cache.main(sys.argv[1:])
+    build(sys.argv[1:])
 """
 
 
@@ -354,11 +357,11 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     for n in range(1, 150):
         shutil.copy(root / "000.jpg", root / f"{n:03}.jpg")
     (tmp_path / "killed.py").write_text(KILLED)
-    build = [sys.executable, str(tmp_path / "killed.py"), *command(root, folder)[3:]]
-    done = subprocess.run(build, start_new_session=True, stdout=subprocess.DEVNULL, check=False)
+    started = [sys.executable, str(tmp_path / "killed.py"), *command(root, folder)[5:]]
+    done = subprocess.run(started, start_new_session=True, stdout=subprocess.DEVNULL, check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(opened(folder)) == 40
-    assert cache.main(["build", f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
+    assert build([f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
     assert len(opened(folder)) == 150
     source, plain = photos(root, folder), photos(root, None)
     assert all(np.array_equal(source.sample(n, 0, CROP)[0], plain.sample(n, 0, CROP)[0]) for n in range(20))
@@ -377,13 +380,13 @@ def test_two_builds_at_once(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["bild"], "there is no command 'bild'"),
-        (["build"], "root is needed"),
+        (["bild"], "there is no command 'cache bild': did you mean 'build'?"),
+        (["build", "crop=9"], "root is needed"),
         (["build", "root=gone"], "there is no folder gone"),
         (["build", "root=gone", "size=3"], "there is no option 'size'"),
         (["build", "root=gone", "crop=x"], "crop must be a whole number"),
     ],
 )
 def test_bad_commands(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cache.main(arguments) == 2
+    assert main.main(["cache", *arguments]) == 2
     assert told in capsys.readouterr().err

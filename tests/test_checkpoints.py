@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from onestroke import style_file, style_merge
+from onestroke.cli import checkpoints
 from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
@@ -161,14 +162,14 @@ def test_a_file_from_when_controls_were_called_dials_paints_the_same(tmp_path: P
 
 
 def test_show_prints_the_document(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert style_file.main(["show", str(small)]) == 0
+    assert checkpoints.show([str(small)]) == 0
     out = capsys.readouterr().out
     assert json.loads(out) == asdict(painter(SMALL))
     assert "Große Welle" in out
-    assert style_file.main(["show", str(small.with_name("smal.safetensors"))]) == 2
+    assert checkpoints.show([str(small.with_name("smal.safetensors"))]) == 2
     assert "did you mean 'small'?" in capsys.readouterr().err
-    assert style_file.main(["show"]) == 2
-    assert capsys.readouterr().err.startswith("usage: ")
+    assert checkpoints.show([]) == 2
+    assert capsys.readouterr().out.startswith("usage: ")
 
 
 def test_show_of_a_document_that_would_fill_the_memory_when_indented_is_its_beginning(
@@ -178,7 +179,7 @@ def test_show_of_a_document_that_would_fill_the_memory_when_indented_is_its_begi
     for _ in range(50):
         deep = [deep]
     path = written(tmp_path / "deep.safetensors", training={"config": deep})
-    assert style_file.main(["show", str(path)]) == 0
+    assert checkpoints.show([str(path)]) == 0
     said = capsys.readouterr().out
     assert "Große Welle" in said and len(said) < 250_000
 

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from onestroke.cli import evaluate_options, evaluate_pictures, export
+from onestroke.cli.cache import build
 from onestroke.cli.infer import main
-from onestroke.data import cache, listing
+from onestroke.data import listing
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.imaging import finding, images, kinds
@@ -341,10 +342,10 @@ def test_too_few_photos_tell_what_was_left_out(tmp_path: Path) -> None:
 def test_the_builder_of_the_cache_says_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training(tmp_path / "photos")
     (tmp_path / "photos" / "film.mp4").touch()
-    arguments = ["build", "root=~/photos", f"cache={tmp_path / 'cache'}", "crop=32", "workers=1"]
+    arguments = ["root=~/photos", f"cache={tmp_path / 'cache'}", "crop=32", "workers=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path))
-        assert cache.main(arguments) == 0
+        assert build(arguments) == 0
     assert "1 left out: 1 .mp4 (empty)" in capsys.readouterr().out
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from onestroke import style_file
+from onestroke.cli import checkpoints
 from onestroke.inference.stylizer import Stylizer
 from onestroke.interop import converting, layout
 from onestroke.interop.converting import RANGES
@@ -111,7 +112,7 @@ def picture(height: int, width: int) -> Tensor:
 
 
 def run(*arguments: str) -> int:
-    return style_file.main(["import", *arguments])
+    return checkpoints.import_(list(arguments))
 
 
 def imported(state: object, tmp_path: Path, *options: str, **save: Any) -> Path:
@@ -377,19 +378,20 @@ def test_what_would_paint_another_picture_is_not_written(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        [],
-        ["path=a.pth"],
-        ["out=a.safetensors"],
-        ["path=a.pth", "out=a.safetensors", "rage=255"],
-        ["path=a.pth", "out=a.safetensors", "overwrite=yes"],
-        ["a.pth", "a.safetensors"],
+        ([], "import path=FILE out=FILE"),
+        (["path=a.pth"], "out is needed: out=mosaic.safetensors"),
+        (["out=a.safetensors"], "path is needed: path=mosaic.pth"),
+        (["path=a.pth", "out=a.safetensors", "rage=255"], "no option 'rage': did you mean 'range'"),
+        (["path=a.pth", "out=a.safetensors", "overwrite=yes"], "overwrite must be true or false, not 'yes'"),
+        (["a.pth", "a.safetensors"], "no option 'a.pth'"),
     ],
 )
-def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 2
-    assert "import path=FILE.pth out=FILE.safetensors" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert told in (said.err if arguments else said.out)
 
 
 def test_a_style_files_name_and_the_range_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

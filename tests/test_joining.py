@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from onestroke.cli.checkpoints import merge
 from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import load, save
-from onestroke.style_merge import main
 from onestroke.training.run import train
 from tests.test_controls import BOTH, controlled, saved
 from tests.test_many import photos
@@ -46,7 +46,7 @@ def test_a_style_is_added_and_the_others_paint_the_same_to_the_bit(
 ) -> None:
     new = adapted(two, tmp_path / "run")
     out = tmp_path / "all.safetensors"
-    assert main([f"path={two}", f"path={new}", f"out={out}"]) == 0
+    assert merge([f"path={two}", f"path={new}", f"out={out}"]) == 0
     name = load(new)[1].style["name"]
     assert capsys.readouterr().out.rstrip().endswith(f": a, b, {name}")
     photo = photos(40)[0]
@@ -80,10 +80,10 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
         ([two], "path is needed twice"),
         ([two, tmp_path / "none.safetensors"], "no style file"),
     ):
-        assert main([*(f"path={path}" for path in given), f"out={out}"]) == 2
+        assert merge([*(f"path={path}" for path in given), f"out={out}"]) == 2
         assert words in capsys.readouterr().err
         assert not out.exists()
     out.write_bytes(b"mine")
-    assert main([f"path={two}", f"path={two}", f"out={out}"]) == 2
+    assert merge([f"path={two}", f"path={two}", f"out={out}"]) == 2
     assert "is there already" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"

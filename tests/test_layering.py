@@ -23,7 +23,6 @@ ORDER = (
     ("files",),
     ("documents", "torch_files"),
     ("devices", "ranks", "packages"),
-    ("arguments",),
     ("imaging",),
     ("kernels",),
     ("perception",),
@@ -31,15 +30,16 @@ ORDER = (
     ("networks",),
     ("scenes",),
     ("data",),
-    ("interop",),
     ("style_file",),
     ("style_merge",),
+    ("interop",),
     ("graphs",),
     ("optimization",),
     ("evaluation",),
     ("training", "inference"),
     ("export",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -21,11 +21,13 @@ from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from PIL import Image
 
+from onestroke.cli.main import COMMANDS
 from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import read_document
 from tests.commands import ROOT, TINY, environment
 
 SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate")
+SUBCOMMANDS = [name.split() for name in COMMANDS]
 
 
 def photo(path: Path, height: int = 40, width: int = 56) -> Path:
@@ -105,6 +107,17 @@ def test_each_command_is_installed_and_says_how_it_is_used(script: str, installe
     done = started(installed, script, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert script.removeprefix("onestroke-") in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["train"], ["infer"], ["checkpoints", "show"]], ids=" ".join)
+def test_the_one_command_has_them_all_and_is_the_module_too(words: list[str], installed: Path, tmp_path: Path) -> None:
+    whole = started(installed, "onestroke", *words, "--help", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert words[0] in whole.stdout
+    listed = started(installed, "python", "-m", "onestroke", "--help", cwd=tmp_path)
+    assert listed.stdout == started(installed, "onestroke", cwd=tmp_path).stdout
+    assert [" ".join(words) for words in SUBCOMMANDS] == re.findall(r"^  (\w+(?: \w+)?)  ", listed.stdout, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 

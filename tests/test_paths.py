@@ -14,16 +14,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from onestroke import style_file, style_merge
-from onestroke.arguments import home_in_override
-from onestroke.cli import evaluate_options, export, infer_options
+from onestroke.cli import checkpoints, evaluate_options, export, infer_options, optimize, styles, vgg
+from onestroke.cli.home import PATHS, home_in_override, with_home
 from onestroke.cli.options import parse
-from onestroke.cli.train import PATHS, config_folder, run_folder, with_home
+from onestroke.cli.train import config_folder, run_folder
 from onestroke.data.cache import cache_folder
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.evaluation.report import write_html, write_json
-from onestroke.optimization import arguments as reference
-from onestroke.perception import styles, vgg
+from onestroke.interop.adopting import adopt
 from onestroke.training import run
 from tests.commands import ROOT, environment, train
 from tests.test_infer import photo, tiny
@@ -107,17 +106,17 @@ def test_the_other_command_lines(at_home: Path, capsys: pytest.CaptureFixture[st
     assert [painted.ckpt, painted.output, painted.mask, painted.style_map] == [x] * 4
     exported = parse(export.Options, ["ckpt=~/x", "out=~/x", "photos=~/x", "variant=int8"])
     assert [exported.ckpt, exported.out, exported.photos] == [x] * 3
-    direct = reference.parse(["image=~/x", "input=~/x", "output=~/x"])
+    direct = parse(optimize.Options, ["image=~/x", "input=~/x", "output=~/x"])
     assert [direct.image, direct.input, direct.output] == [x] * 3
     assert cache_folder("~/x", 32).parent == at_home / "x" and Photos("~/x").root == at_home / "x"
     with pytest.raises(UserError, match="no folder ~nobody_of_that_name"):
         Photos("~nobody_of_that_name/x").files()
     for command, arguments, given in (
-        (style_merge.main, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
-        (style_file.main, ["show", "~/x"], "no style file"),
-        (style_file.main, ["import", "path=~/x", "out=~/z.safetensors"], "x"),
-        (styles.main, ["make", "image=~/x", "out=~/z"], "no file"),
-        (vgg.main, ["pack", "out=~/z", "weights=~/x"], "no file"),
+        (checkpoints.merge, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
+        (checkpoints.show, ["~/x"], "no style file"),
+        (checkpoints.import_, ["path=~/x", "out=~/z.safetensors"], "x"),
+        (styles.make, ["image=~/x", "out=~/z"], "no file"),
+        (vgg.pack, ["out=~/z", "weights=~/x"], "no file"),
     ):
         code, err = command(arguments), capsys.readouterr().err
         assert code == 2 and "~" not in err and given in err
@@ -148,7 +147,7 @@ def test_a_link_where_a_style_file_goes_is_there_already(tmp_path: Path) -> None
         with pytest.raises(UserError, match="is there already"):
             style_merge.join([], out)
         with pytest.raises(UserError, match="is there already"):
-            style_file.adopt(tmp_path / "x", out)
+            adopt(tmp_path / "x", out)
         out.with_suffix(".onnx").symlink_to(tmp_path / target)
         with pytest.raises(UserError, match="is there already"):
             export.place(export.Options("x", out=str(out.with_suffix(".onnx"))))

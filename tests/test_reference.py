@@ -17,13 +17,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from onestroke.cli import optimize
+from onestroke.cli.optimize import Options
+from onestroke.cli.options import help_text, parse
 from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective, Term, Views
 from onestroke.losses.tv import TotalVariation
 from onestroke.optimization import reference, trace_cache
-from onestroke.optimization.arguments import USAGE, Options, parse
 from onestroke.optimization.reference import (
     Landscape,
     Trace,
@@ -339,13 +341,13 @@ SHORT = ("iterations=2", "scales=1")
 
 
 def test_the_command_paints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reference.main(["style=starry_night", "input=photo.png", "output=new/out.png", "size=32", *SHORT]) == 0
+    assert optimize.main(["style=starry_night", "input=photo.png", "output=new/out.png", "size=32", *SHORT]) == 0
     out, err = capsys.readouterr()
     assert out == f"{Path('new/out.png')}\n"
     assert "32 px, scale 1 of 1: 2 of 2, loss" in err
     assert images.read("new/out.png").rgb.shape == (1, 3, 32, 43)
     # again, by its defaults: beside the photo, and no larger than it
-    assert reference.main(["style=starry_night", "input=photo.png", *SHORT]) == 0
+    assert optimize.main(["style=starry_night", "input=photo.png", *SHORT]) == 0
     painted = images.read("photo.reference.starry_night.png").rgb
     assert painted.shape == (1, 3, 48, 64)
     assert float((painted - images.read("photo.png").rgb).abs().mean()) > 0.01
@@ -353,7 +355,7 @@ def test_the_command_paints(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_command_paints_like_a_picture_of_one_s_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["image=painting.jpg", "style_size=64", "input=été (1)=a,b.png", "output=./", "start=noise", "seed=2"]
-    assert reference.main([*given, "optimizer=adam", "strength=0.8", *SHORT]) == 0, capsys.readouterr().err
+    assert optimize.main([*given, "optimizer=adam", "strength=0.8", *SHORT]) == 0, capsys.readouterr().err
     picture = images.read("été (1)=a,b.reference.painting.png")
     assert picture.rgb.shape == (1, 3, 20, 24)
     assert picture.alpha is not None
@@ -361,11 +363,9 @@ def test_the_command_paints_like_a_picture_of_one_s_own(folder: Path, capsys: py
 
 
 def test_at_a_coarse_scale_the_painting_is_seen_smaller_too(folder: Path) -> None:
-    objectives = reference.Objectives(
-        Options("photo.png", image="painting.jpg", style_size=160), 256, torch.device("cpu")
-    )
+    objectives = reference.Objectives(None, "painting.jpg", 160, 0.5, 256, torch.device("cpu"))
     assert [objectives(side).style.size for side in (256, 128, 64)] == [160, 80, 64]
-    objectives = reference.Objectives(Options("photo.png", style="udnie", style_size=512), 512, torch.device("cpu"))
+    objectives = reference.Objectives("udnie", None, 512, 0.5, 512, torch.device("cpu"))
     assert [objectives(side).style.size for side in (512, 256, 128)] == [512, 256, 256]
     assert not objectives(256).terms["content"].training
 
@@ -400,7 +400,7 @@ BAD = {
 @pytest.mark.parametrize("argument", BAD)
 def test_a_bad_option_is_told_in_one_sentence(argument: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(folder.iterdir())
-    assert reference.main(["style=starry_night", "input=photo.png", argument]) == 2
+    assert optimize.main(["style=starry_night", "input=photo.png", argument]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert_one_sentence(err, BAD[argument])
@@ -425,7 +425,7 @@ def test_a_bad_option_is_told_in_one_sentence(argument: str, folder: Path, capsy
 def test_bad_input_is_told_in_one_sentence(
     arguments: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reference.main(arguments) == 2
+    assert optimize.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert_one_sentence(err, message)
@@ -440,7 +440,7 @@ def assert_one_sentence(told: str, message: str) -> None:
 
 def test_overwriting_is_asked_for(folder: Path) -> None:
     given = ["style=starry_night", "input=photo.png", "output=painting.jpg", "size=16", *SHORT]
-    assert reference.main([*given, "overwrite=true"]) == 0
+    assert optimize.main([*given, "overwrite=true"]) == 0
     with Image.open("painting.jpg") as picture:
         assert picture.size == (21, 16)
 
@@ -449,8 +449,8 @@ def test_too_little_memory_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr(reference, "coarse_to_fine", fail)
-    assert reference.main(["style=starry_night", "input=photo.png"]) == 2
+    monkeypatch.setattr(optimize, "coarse_to_fine", fail)
+    assert optimize.main(["style=starry_night", "input=photo.png"]) == 2
     assert_one_sentence(capsys.readouterr().err, "not enough memory for size=512; take a smaller one")
 
 
@@ -458,24 +458,27 @@ def test_stopping_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch, cap
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reference, "coarse_to_fine", stop)
-    assert reference.main(["style=starry_night", "input=photo.png"]) == 130
+    monkeypatch.setattr(optimize, "coarse_to_fine", stop)
+    assert optimize.main(["style=starry_night", "input=photo.png"]) == 130
     assert capsys.readouterr().err.endswith("stopped\n")
 
 
+HELP = help_text(Options, optimize.USAGE)
+
+
 def test_help_names_every_option() -> None:
-    known = {line.split("=")[0].strip() for line in USAGE.splitlines() if line.startswith("  ")}
+    known = {line.split("=")[0].strip() for line in HELP.splitlines() if line.startswith("  ")}
     assert known == set(Options.__dataclass_fields__)
-    defaults = parse(["a.png", "style=b"])
-    assert defaults == parse(["input=a.png", "style=b"])
+    defaults = parse(Options, ["a.png", "style=b"])
+    assert defaults == parse(Options, ["input=a.png", "style=b"])
     for name in ("size", "style_size", "strength", "iterations", "scales", "optimizer", "start", "seed", "device"):
-        assert f"  {name}={getattr(defaults, name)} " in USAGE
+        assert f"  {name}={getattr(defaults, name)} " in HELP
 
 
 def test_the_command_is_a_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (reference.main(["--help"]), capsys.readouterr().out) == (0, USAGE)
-    assert (reference.main([]), capsys.readouterr().out) == (2, USAGE)
-    command = [sys.executable, "-m", "onestroke.optimization.reference", "style=no", "input=photo.png"]
+    assert (optimize.main(["--help"]), capsys.readouterr().out) == (0, HELP)
+    assert (optimize.main([]), capsys.readouterr().out) == (2, HELP)
+    command = [sys.executable, "-m", "onestroke", "optimize", "style=no", "input=photo.png"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert_one_sentence(done.stderr, "there is no style card 'no'")

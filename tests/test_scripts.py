@@ -123,7 +123,7 @@ def test_curves_say_how_many_images_each_run_needs_to_be_where_the_first_ends(tm
         (["run=a", "value=held_out/gram"], "has no held_out/gram; it has held_out/total"),
         (["run=a", "label=x", "label=y"], "2 labels for 1 runs"),
         (["run=a", "out=curves.gif"], "written as .svg, .png, .pdf"),
-        (["run=a", "rate=0"], "rate must be a number of images a second above 0"),
+        (["run=a", "rate=0"], "rate must be a number above 0, not '0'"),
     ],
 )
 def test_curves_tell_mistakes(arguments: list[str], says: str, tmp_path: Path) -> None:

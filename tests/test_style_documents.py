@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.cli import infer
+from onestroke.cli import checkpoints, infer
 from onestroke.errors import UserError
 from onestroke.evaluation.report import Entry, table
 from onestroke.inference.stylizer import Stylizer
@@ -168,7 +168,7 @@ def test_no_text_of_a_file_moves_the_terminal(
     path = tmp_path / "a.safetensors"
     for text in (ESCAPES, {ESCAPES: ESCAPES}, [ESCAPES]):
         written(path, weights, json.dumps(replaced(full(), place, text)))
-        style_file.main(["show", str(path)])
+        checkpoints.show([str(path)])
         infer.main([f"ckpt={path}", f"input={painting}", f"output={tmp_path / 'painted.png'}", "overwrite=true",
                     "device=cpu", "style=waves"])  # fmt: skip
         infer.main([f"ckpt={path}", f"input={painting}", "device=cpu"])  # names the styles

@@ -7,7 +7,7 @@ import math
 import struct
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from onestroke import documents
+from onestroke.cli.styles import Options, make
 from onestroke.documents import KEY
 from onestroke.errors import UserError
 from onestroke.imaging import images
@@ -175,7 +176,7 @@ def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A card made by the command line."""
     out = tmp_path_factory.mktemp("card") / "waves.safetensors"
     facts = [f"{key}={value}" for key, value in asdict(FACTS).items()]
-    command = [sys.executable, "-m", "onestroke.perception.styles", "make", f"image={painting}", f"out={out}", *facts]
+    command = [sys.executable, "-m", "onestroke", "styles", "make", f"image={painting}", f"out={out}", *facts]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {out}\n", "")
     assert list(out.parent.iterdir()) == [out]
@@ -360,17 +361,29 @@ def test_a_card_that_could_not_be_read_again_is_not_made(painting: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["make"], ["make", "image=a.jpg"], ["make", "out=b"], ["make", "image=a", "out=b", "titel=c"]],
+    ("arguments", "told"),
+    [
+        ([], "usage: onestroke styles make image=FILE"),
+        (["image=a.jpg"], "out is needed: out=painting.safetensors"),
+        (["out=b"], "image is needed: image=painting.jpg"),
+        (["image=a", "out=b", "titel=c"], "there is no option 'titel': did you mean 'title'"),
+    ],
 )
-def test_make_without_what_it_needs_tells_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert styles.main(arguments) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m onestroke.perception.styles make image=FILE")
+def test_make_without_what_it_needs_says_what_that_is(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make(arguments) == 2
+    said = capsys.readouterr()
+    assert told in (said.err if arguments else said.out)
+
+
+def test_the_facts_of_a_painting_are_options() -> None:
+    assert {field.name for field in fields(Options)} == {"image", "out", "name", *(f.name for f in fields(Facts))}
 
 
 def test_make_tells_a_mistake_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "card.safetensors"
-    assert styles.main(["make", f"image={tmp_path / 'lost.jpg'}", f"out={out}"]) == 2
+    assert make([f"image={tmp_path / 'lost.jpg'}", f"out={out}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("onestroke: ")
     assert error.count("\n") == 1

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import onestroke
+from onestroke.cli.vgg import pack
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.kernels.convolutions import FrozenConv
@@ -446,16 +447,17 @@ def test_one_changed_number_changes_the_fingerprint(embedded: dict[str, Tensor])
 
 def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "packed.safetensors"
-    command = [sys.executable, "-m", "onestroke.perception.vgg", "pack", f"out={out}", f"weights={ASSET}"]
+    command = [sys.executable, "-m", "onestroke", "vgg", "pack", f"out={out}", f"weights={ASSET}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(vgg.EMBEDDED_SHA256, done.stdout)
     assert load_file(str(out)).keys() == load_file(str(ASSET)).keys()
-    assert vgg.main(["pack", f"out={out}", "weights=lost.pth"]) == 2
+    assert pack([f"out={out}", "weights=lost.pth"]) == 2
     assert capsys.readouterr().err == "onestroke: vgg.weights: there is no file lost.pth\n"
-    for wrong in ([], ["pack"], ["unpack", "out=a"], ["pack", "out=a", "weight=b"]):
-        assert vgg.main(wrong) == 2
-        assert capsys.readouterr().err.startswith("usage: ")
+    for wrong, words in (([], "out=FILE"), (["weights=a"], "out is needed"), (["out=a", "weight=b"], "'weight'")):
+        assert pack(wrong) == 2
+        said = capsys.readouterr()
+        assert words in (said.err if wrong else said.out)
 
 
 @pytest.mark.parametrize("sides", [(6, 8), (5, 8)])

@@ -209,7 +209,7 @@ _TARGETS: tuple[dict[str, Any], ...] = (
     {"_target_": "onestroke.training.run.instantiate", "config": _FIRE},
     {"_target_": "onestroke.files.make_folder", "folder": "canary"},
     {"_target_": "onestroke.data.download.fetch"},
-    {"_target_": "onestroke.data.cache.main", "arguments": ["build"]},
+    {"_target_": "onestroke.cli.cache.build", "arguments": ["root=."]},
     {"_target_": "onestroke.networks.residual.UserError"},
     {"_target_": "onestroke.networks.residual.ResidualNetwork", "channels": _FIRE},
     {"_target_": "onestroke.networks.base.TransformNetwork"},

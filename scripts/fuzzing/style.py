@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fuzzing import tensors, values
 from fuzzing.cases import Change, Kind
 from onestroke import style_file
+from onestroke.cli import checkpoints
 from onestroke.errors import UserError
 from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
@@ -214,7 +215,7 @@ def _shown(path: Path) -> None:
     """`checkpoints show`, which must print nothing that a terminal obeys."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = style_file.main(["show", str(path)])
+        code = checkpoints.show([str(path)])
     found = printed.getvalue()
     foul = [c for c in found if not c.isprintable() and c not in "\n\t"]
     if foul or len(found) > 2**20:

@@ -5,21 +5,13 @@ A `.safetensors` file with the weights of one network, in fp16, and one JSON doc
 It rebuilds its own network, and reading one never runs code: the network's name is looked up in a list of our own,
 see networks/listed.py. Whatever a reader goes by is checked when the file is read, and a checksum over the weights
 tells of damage; files without one, from before there was one, are as good.
-
-    python -m onestroke.style_file show checkpoints/starry_night.safetensors
-
-Networks that were trained with pytorch/examples' fast_neural_style, or a fork of it, become style files too:
-
-    python -m onestroke.style_file import path=mosaic.pth out=checkpoints/mosaic.safetensors
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import struct
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,10 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from onestroke import __version__, documents
-from onestroke.arguments import home
+from onestroke import documents
 from onestroke.documents import KEY, MAX_HEADER, NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
-from onestroke.errors import UserError, escaped, near, printable, told
+from onestroke.errors import UserError, escaped, near, printable
 from onestroke.files import atomic, make_folder
 from onestroke.networks.listed import NETWORKS
 
@@ -86,7 +77,7 @@ def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = 
 
 def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
     """As `save`, of the weights by name, as they are."""
-    _check_name(path)
+    check_name(path)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
@@ -108,7 +99,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
         temporary.write_bytes(content)
 
 
-def _check_name(path: Path) -> None:
+def check_name(path: Path) -> None:
+    """Raise a UserError for what can't be the name of a style file."""
     if path.suffix != ".safetensors":
         raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
 
@@ -321,44 +313,6 @@ def finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", overwrite: bool = False) -> None:
-    """Make a style file of a network that others trained, see `onestroke.interop`, and tell what was found.
-
-    Args:
-        path: weights that `torch.save` wrote; no code in them is run.
-        out: the style file to write.
-        name: what the style is called; default: as `path`.
-        range: 255, 1 or imagenet, the values that the network takes and gives; auto finds out by painting.
-        overwrite: whether an older `out` is replaced.
-
-    Raises:
-        UserError: for networks that OneStroke can't paint with, and where `out` is there or can't be written; nothing
-            is written then, nor where what was written wouldn't paint as the original does.
-    """
-    from onestroke.interop import (
-        converting,  # which painting needs nothing of
-        layout,
-    )
-
-    _check_name(out)
-    if os.path.lexists(out) and not overwrite:
-        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
-    original = layout.read(path)
-    found = converting.convert(original, range)
-    name = path.stem if name is None else name
-    network = {"name": type(found.network).__name__, "args": found.arguments}
-    training = {"imported": path.name, "range": found.range, "version": __version__}
-    painter = Painter(network, {"name": name, "styles": [{"name": name}]}, training)
-    make_folder(out.parent)
-    with atomic(out) as temporary:
-        save(temporary, found.network, painter, found.dtype)
-        difference = converting.difference(original, found.range, load(temporary)[0])
-        if not difference < converting.TOLERANCE:
-            raise UserError(f"{path} was not imported: the style file would paint another picture than the original")
-    print(f"{original.describe()}\n{found.describe()}")
-    print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {difference * 255:.2f} of 255 from the original at most")
-
-
 def show(path: Path) -> str:
     """What a style file says of itself, as JSON that any terminal may print; of more than any run says, the beginning.
 
@@ -370,27 +324,3 @@ def show(path: Path) -> str:
     if len(dense) > _SHOWN:  # indented, a document of 4 MiB could come to hundreds
         return printable(dense, _SHOWN)
     return escaped(json.dumps(document, indent=2, ensure_ascii=False), keep="\n")
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m onestroke.style_file show FILE`: print what a style file says of itself; `import`: see `adopt`."""
-    usage = (
-        "usage: python -m onestroke.style_file show FILE\n       python -m onestroke.style_file import path=FILE.pth "
-        "out=FILE.safetensors [name=] [range=auto|255|1|imagenet] [overwrite=true]"
-    )
-    known = {"path", "out", "name", "range", "overwrite"}
-    command, rest = arguments[:1], arguments[1:]
-    options = dict(argument.split("=", 1) for argument in rest if "=" in argument)
-    if command == ["show"] and len(rest) == 1:
-        return told(lambda: print(show(Path(home(rest[0])))))
-    if command == ["import"] and len(options) == len(rest) and {"path", "out"} <= options.keys() <= known:
-        overwrite = options.pop("overwrite", "false").lower()
-        if overwrite in ("true", "false"):
-            path, out = (Path(home(options.pop(key))) for key in ("path", "out"))
-            return told(lambda: adopt(path, out, overwrite=overwrite == "true", **options))
-    print(usage, file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,13 +4,12 @@ A style that was trained with `adapt=norms` shares its convolutions with the fil
 has norms and colours of its own (Dumoulin et al., 2017). So both fit into one file:
 
     python train.py style.image=my.jpg style.name=mine init=checkpoints/gallery.safetensors adapt=norms
-    python -m onestroke.style_merge path=checkpoints/gallery.safetensors path=mine.safetensors out=eight.safetensors
+    onestroke checkpoints merge path=checkpoints/gallery.safetensors path=mine.safetensors out=eight.safetensors
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,18 +17,9 @@ import torch
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.arguments import Values, command, keyed
 from onestroke.errors import UserError
 from onestroke.networks.conditioning import table_names
 from onestroke.style_file import Painter
-
-USAGE = """\
-usage: python -m onestroke.style_merge path=STYLES.safetensors path=STYLE.safetensors [path=...] out=FILE.safetensors
-
-  path=FILE        style files that share their convolutions: one, and what was trained from it with adapt=norms
-  out=FILE         the style file to write, with the styles of all in that order
-  overwrite=true   replace a file that is there already
-"""
 
 
 def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:
@@ -85,23 +75,3 @@ def _check_alike(
         raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be joined")
     if not all(torch.equal(state[key], other_state[key]) for key in shared):
         raise UserError(f"{other_path} has other convolutions than {path}: train it again with init={path} adapt=norms")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-
-    def job(given: list[str]) -> int:
-        values = Values(keyed(given, ["path", "out", "overwrite"], several=["path"]))
-        paths = [Path(path) for path in values.paths("path")]
-        if len(paths) < 2:
-            raise UserError("path is needed twice or more: path=checkpoints/gallery.safetensors path=mine.safetensors")
-        out = Path(values.needed("out", "all.safetensors"))
-        names = join(paths, out, values.flag("overwrite"))
-        print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
-        return 0
-
-    return command(USAGE, job, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

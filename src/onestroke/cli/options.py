@@ -233,7 +233,7 @@ def _placeholder(declared: _Declared) -> tuple[str, str]:
     default, option = declared.default, declared.option
     if declared.kind is bool:
         return "true", "; true is the default" if default is True else ""
-    if default in (None, dataclasses.MISSING) or isinstance(default, list):
+    if default in (None, "", dataclasses.MISSING) or isinstance(default, list):
         return option.placeholder or option.example or "...", ""
     return (option.placeholder, f"; default: {default}") if option.placeholder else (str(default), "")
 

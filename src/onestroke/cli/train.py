@@ -23,17 +23,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import onestroke
 from onestroke import ranks
-from onestroke.arguments import home, home_in_override
+from onestroke.cli.home import home_in_override, with_home
 from onestroke.errors import UserError, near
+from onestroke.files import home
 
 log = logging.getLogger(__name__)
-
-
-PATHS = (
-    *("style.image", "data.root", "data.val", "data.cache", "vgg.weights"),
-    *("init", "teacher", "out", "resume"),
-)
-"""Options that are paths, or lists of them."""
 
 
 def config_folder() -> Path:
@@ -158,22 +152,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         key = str(error.full_key or error)
         raise UserError(f"{key} is needed: add {key}=... (data.root=/path/to/photos, for example)") from error
-
-
-def with_home(config: dict[str, Any]) -> dict[str, Any]:
-    """A plain config with the home folder in place of a leading `~`, in every option that is a path, in place."""
-    for option in PATHS:
-        *groups, key = option.split(".")
-        place: Any = config
-        for group in groups:
-            place = place.get(group)
-        if isinstance(place, dict) and key in place:
-            value = place[key]
-            if isinstance(value, list):
-                place[key] = [home(part) if isinstance(part, str) else part for part in value]
-            elif isinstance(value, str):
-                place[key] = home(value)
-    return config
 
 
 def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""A cache of decoded photos: where it is, whether it is used, and the command that fills it at once.
+"""A cache of decoded photos: where it is, whether it is used, and how it is filled at once.
 
-    python -m onestroke.data.cache build root=/path/to/photos [crop=256] [cache=auto] [workers=N]
+    onestroke cache build root=/path/to/photos [crop=256] [cache=auto] [workers=N]
 
 Photos are kept at the size that training cuts crops from (data/resized.py), so the cache is a memo and nothing else: a
 sample is the same to the bit with and without it. A photo is written when it is first decoded, by whichever process
@@ -21,8 +21,6 @@ import hashlib
 import logging
 import os
 import signal
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,11 +29,10 @@ from pathlib import Path
 import PIL
 from PIL import features
 
-from onestroke.arguments import Values, command, home, keyed
 from onestroke.data.resized import MAX_ZOOM, header_size, kept_side, read_resized
 from onestroke.data.store import KEY_BYTES, Store, free_bytes
 from onestroke.errors import UserError
-from onestroke.files import user_cache
+from onestroke.files import home, user_cache
 
 log = logging.getLogger(__name__)
 
@@ -180,41 +177,3 @@ def _begin(builder: Builder) -> None:
 def _work(path: str) -> str:
     assert _builder is not None
     return _builder(path)
-
-
-def _build(arguments: list[str]) -> int:
-    from onestroke.data.photos import Photos  # which has this file's cache
-
-    if arguments[0] != "build":
-        raise UserError(f"there is no command '{arguments[0]}': write build root=/path/to/photos")
-    values = Values(keyed(arguments[1:], ("root", "crop", "cache", "workers")))
-    crop, workers = values.count("crop") or 256, values.count("workers") or os.cpu_count() or 1
-    photos = Photos(values.needed("root", "/path/to/photos"))
-    files = photos.files()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    store = open_cache(values.path("cache") or AUTO, crop, files)
-    if store is None or not store.writes:
-        raise UserError("the cache can't be built there: make room, or name another folder by cache=")
-    bad, told, begun = [], time.monotonic(), time.monotonic()
-    for done, wrong in enumerate(build(Builder(store, photos.root, crop, photos.min_size), files, workers), 1):
-        bad += [wrong] if wrong else []
-        now = time.monotonic()
-        if now - told > 2 or done == len(files):
-            told, pace = now, done / (now - begun)
-            left = f"{(len(files) - done) / pace:.0f} s left"
-            print(f"{done} of {len(files)} photos, {pace:.0f}/s, {left}", flush=True)
-    for line in bad[:10]:
-        print(f"skipped {line}")
-    if photos.left_out.count:
-        print(photos.left_out)
-    print(f"{len(files) - len(bad)} photos in {store.folder}, {amount(store.size())}; {len(bad)} files were skipped")
-    return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    return command((__doc__ or "") + "\n", _build, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

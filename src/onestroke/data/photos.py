@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onestroke.arguments import home
 from onestroke.data.cache import AUTO, entry_key, open_cache
 from onestroke.data.heldout import VAL_EXAMPLE, centre, check_count, choose, validation_photos
 from onestroke.data.listing import check_folder, tell, walk
 from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, look, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
+from onestroke.files import home
 from onestroke.imaging.finding import LeftOut
 from onestroke.imaging.kinds import KNOWN
 

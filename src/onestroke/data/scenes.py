@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onestroke.arguments import home
 from onestroke.data.heldout import centre, check_count, validation_photos
 from onestroke.data.listing import tell
+from onestroke.files import home
 from onestroke.imaging.finding import LeftOut
 from onestroke.scenes.compositions import compose, render
 

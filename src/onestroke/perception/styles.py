@@ -3,13 +3,12 @@
 A style card holds all that training needs of a painting, for each layer and style size: the Gram matrix (upper
 triangle) and the mean of each channel, the strongest spot, and the painting's facts. A megabyte, and no picture.
 
-    python -m onestroke.perception.styles make image=painting.jpg out=card.safetensors title="..." artist="..."
+    onestroke styles make image=painting.jpg out=card.safetensors title="..." artist="..."
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
@@ -23,9 +22,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from onestroke import documents
-from onestroke.arguments import home
 from onestroke.documents import NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
-from onestroke.errors import UserError, near, printable, told
+from onestroke.errors import UserError, near, printable
 from onestroke.files import atomic
 from onestroke.imaging import images
 from onestroke.perception.blob_response import strongest_spot
@@ -352,30 +350,3 @@ def _symmetric(triangle: Tensor, channels: int) -> Tensor:
     gram[rows, columns] = triangle
     gram[columns, rows] = triangle
     return gram
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m onestroke.perception.styles make image=FILE out=FILE`: measure a card."""
-    usage = (
-        "usage: python -m onestroke.perception.styles make image=FILE [image=FILE ...] out=FILE "
-        "[name= title= artist= ...]"
-    )
-    options = [a.partition("=") for a in arguments[1:]]
-    pictures = [home(value) for key, _, value in options if key == "image"]
-    rest = {key: value for key, _, value in options if key != "image"}
-    known = {"out", "name", *(f.name for f in fields(Facts))}
-    if arguments[:1] != ["make"] or not pictures or "out" not in rest or not set(rest) <= known:
-        print(usage, file=sys.stderr)
-        return 2
-    out = Path(home(rest.pop("out")))
-    name = rest.pop("name", out.stem)
-
-    def make() -> None:
-        make_card(name, pictures, out, Facts(**rest))
-        print(f"wrote {out}")
-
-    return told(make)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -5,7 +5,7 @@ deepest one asked for, and the mean and scale that the weights were trained with
 
 Make the embedded weights again, from the network or from a local file:
 
-    python -m onestroke.perception.vgg pack out=src/onestroke/assets/vgg16.safetensors [weights=vgg16_features.pth]
+    onestroke vgg pack out=src/onestroke/assets/vgg16.safetensors [weights=vgg16_features.pth]
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from onestroke import documents, torch_files
-from onestroke.arguments import home
-from onestroke.errors import UserError, near, printable, told
+from onestroke.errors import UserError, near, printable
 from onestroke.files import atomic
 from onestroke.kernels.convolutions import FrozenConv
 
@@ -315,16 +314,3 @@ def pack(out: str, weights: str | None = None) -> str:
             serialize(tensors, metadata={"source": "VGG16, Visual Geometry Group, Oxford; CC BY 4.0"})
         )
     return found
-
-
-def main(arguments: list[str]) -> int:
-    """`python -m onestroke.perception.vgg pack out=FILE [weights=FILE]`."""
-    options = {key: home(value) for key, _, value in (a.partition("=") for a in arguments[1:] if "=" in a)}
-    if arguments[:1] != ["pack"] or "out" not in options or not set(options) <= {"out", "weights"}:
-        print("usage: python -m onestroke.perception.vgg pack out=FILE [weights=FILE]", file=sys.stderr)
-        return 2
-    return told(lambda: print(f"wrote {options['out']}: sha256 of its numbers {pack(**options)}, as it should be"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

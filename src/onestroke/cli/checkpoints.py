@@ -1,0 +1,83 @@
+"""`onestroke checkpoints show|import|merge`: look into style files, and make them of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onestroke import style_file
+from onestroke.cli.options import CommandOptions, command, option
+from onestroke.errors import UserError
+from onestroke.interop.adopting import adopt
+from onestroke.interop.converting import AUTO, RANGES
+from onestroke.style_merge import join
+
+
+@dataclass
+class ShowOptions(CommandOptions):
+    """Which file is shown."""
+
+    path: str = option(
+        "the style file; its name alone will do",
+        placeholder="FILE", example="checkpoints/starry_night.safetensors", path=True, bare=True,
+    )  # fmt: skip
+
+
+@dataclass
+class ImportOptions(CommandOptions):
+    """Which network is imported, and as what."""
+
+    path: str = option(
+        "weights of pytorch/examples' fast_neural_style or a fork of it, by torch.save; no code in them is run",
+        placeholder="FILE", example="mosaic.pth", path=True,
+    )  # fmt: skip
+    out: str = option("the style file to write", placeholder="FILE", example="mosaic.safetensors", path=True)
+    name: str | None = option("what the style is called; default: as the file", None, placeholder="NAME")
+    range: str = option(
+        "the values that the network takes and gives: 255, 1 or imagenet; auto finds out by painting",
+        AUTO, choices=(AUTO, *RANGES),
+    )  # fmt: skip
+    overwrite: bool = option("replace a file that is there already", False)
+
+
+@dataclass
+class MergeOptions(CommandOptions):
+    """Which styles are joined, and where they go."""
+
+    path: list[str] = option(
+        "style files that share their convolutions: one, and what was trained from it with adapt=norms",
+        placeholder="FILE", example="checkpoints/gallery.safetensors path=mine.safetensors", path=True,
+    )  # fmt: skip
+    out: str = option(
+        "the style file to write, with the styles of all in that order",
+        placeholder="FILE", example="all.safetensors", path=True,
+    )  # fmt: skip
+    overwrite: bool = option("replace a file that is there already", False)
+
+
+def show(arguments: list[str] | None = None) -> int:
+    """Print what a style file says of itself; 2 and one sentence for a user's mistake, else 0."""
+    usage = "onestroke checkpoints show FILE"
+    return command(ShowOptions, usage, lambda options: print(style_file.show(Path(options.path))), arguments)
+
+
+def import_(arguments: list[str] | None = None) -> int:
+    """Make a style file of a network that others trained; 2 and one sentence for a user's mistake, else 0."""
+
+    def job(options: ImportOptions) -> None:
+        adopt(Path(options.path), Path(options.out), options.name, options.range, options.overwrite)
+
+    return command(ImportOptions, "onestroke checkpoints import path=FILE out=FILE [options]", job, arguments)
+
+
+def merge(arguments: list[str] | None = None) -> int:
+    """Join the styles of several files in one; 2 and one sentence for a user's mistake, else 0."""
+
+    def job(options: MergeOptions) -> None:
+        if len(options.path) < 2:
+            raise UserError("path is needed twice or more: path=checkpoints/gallery.safetensors path=mine.safetensors")
+        out = Path(options.out)
+        names = join([Path(path) for path in options.path], out, options.overwrite)
+        print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
+
+    return command(MergeOptions, "onestroke checkpoints merge path=FILE path=FILE [path=...] out=FILE", job, arguments)

@@ -1,0 +1,106 @@
+"""`onestroke`: all commands under one name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+from onestroke import __version__
+from onestroke.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand. It is imported when it is called, since torch takes seconds, which --help need not wait for."""
+
+    module: str
+    function: str
+    help: str
+
+
+COMMANDS = {
+    "train": Command("train", "main", "train a style: style=starry_night, or style.image=my.jpg"),
+    "infer": Command("infer", "main", "paint photos with a style file"),
+    "evaluate": Command("evaluate", "main", "measure style files, or finished pictures of any other tool"),
+    "export": Command("export", "main", "write a style as ONNX or torch.export, for programs without our code"),
+    "optimize": Command("optimize", "main", "paint one photo by direct optimisation, without training"),
+    "styles make": Command("styles", "make", "measure a painting for a style card"),
+    "checkpoints show": Command("checkpoints", "show", "print what a style file says of itself"),
+    "checkpoints import": Command("checkpoints", "import_", "make a style file of a network that others trained"),
+    "checkpoints merge": Command("checkpoints", "merge", "join the styles of several files in one"),
+    "cache build": Command("cache", "build", "decode the photos of a training before it begins"),
+    "vgg pack": Command("vgg", "pack", "make the embedded weights of the VGG again"),
+}
+"""Subcommand, of one word or two -> what it calls."""
+
+_HELP = ("-h", "--help", "help")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        arguments: None for those of the process.
+
+    Returns:
+        The subcommand's exit code; 2 for one that doesn't exist, after a sentence on stderr.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["--version"]:
+        print(f"onestroke {__version__}")
+        return 0
+    if not arguments or arguments[0] in _HELP:
+        print(listing(), end="")
+        return 0 if arguments else 2
+    try:
+        name, rest = resolve(arguments)
+    except UserError as error:
+        print(f"onestroke: {error}", file=sys.stderr)
+        return 2
+    if name not in COMMANDS:
+        print(listing(name), end="")
+        return 0 if rest else 2
+    called = COMMANDS[name]
+    function = getattr(importlib.import_module(f"onestroke.cli.{called.module}"), called.function)
+    if name == "train":
+        sys.argv[1:] = rest  # which is where Hydra reads its arguments
+        return int(function())
+    return int(function(rest))
+
+
+def resolve(arguments: list[str]) -> tuple[str, list[str]]:
+    """The subcommand and its arguments; or a first word such as `checkpoints` alone, and what asks for help there.
+
+    Raises:
+        UserError: there is no such subcommand.
+    """
+    first, *rest = arguments
+    words = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
+    if first in COMMANDS:
+        return first, rest
+    if first not in words:
+        if "LOCAL_RANK" in os.environ:
+            # Lightning starts the other processes of a training as this one, with what Hydra was given
+            return "train", arguments
+        raise UserError(f"there is no command '{first}': {near(first, words)}")
+    if not rest or rest[0] in _HELP:
+        return first, rest
+    name = f"{first} {rest[0]}"
+    if name not in COMMANDS:
+        seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+        raise UserError(f"there is no command '{name}': {near(rest[0], seconds)}")
+    return name, rest[1:]
+
+
+def listing(first: str = "") -> str:
+    """A line for each subcommand, or for each that begins with that word."""
+    shown = {name: one.help for name, one in COMMANDS.items() if not first or name.startswith(f"{first} ")}
+    lines = [f"usage: onestroke {first or 'COMMAND'} ...", ""]
+    lines += [f"  {name:<20}{help}" for name, help in shown.items()]
+    return "\n".join([*lines, "", "onestroke COMMAND --help says what a command takes.", ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
