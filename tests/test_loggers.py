@@ -63,6 +63,16 @@ def test_no_logger_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(p.name for p in run.iterdir()) == ["config.json", "last.ckpt", "train.log"]
 
 
+def test_mlflow_keeps_files_in_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    assert typed("logger=mlflow", monkeypatch=monkeypatch) == 0
+    (run,) = runs(tmp_path)
+    (points,) = (run / "mlruns").rglob("metrics/train/tv")
+    assert [line.split()[2] for line in points.read_text().splitlines()] == ["1"]  # the first step, of three
+    assert not (tmp_path / "mlruns").exists()
+
+
 class Failing(CSVLogger):
     """Fails at the second point."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +30,11 @@ def in_run_folder(part: Any, run_dir: Path) -> Any:
         return part
     with suppress(Exception):  # what can't be found is told where it is built
         if "save_dir" in inspect.signature(get_class(part["_target_"])).parameters:
-            return {**part, "save_dir": str(run_dir)}
+            if not part["_target_"].endswith(".MLFlowLogger"):
+                return {**part, "save_dir": str(run_dir)}
+            # MLflow 3 wants to be told that it may keep its entries in files
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            return {**part, "save_dir": str(run_dir / "mlruns")}
     return part
 
 
