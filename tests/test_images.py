@@ -21,6 +21,7 @@ from PIL import Image, ImageFile
 from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.imaging import decoding, images
+from onestroke.imaging.decoding import shrinking
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -356,6 +357,26 @@ def test_read_shrinks_to_a_longest_side(tmp_path: Path) -> None:
         got = images.read(tmp_path / "photo.png", max_side=side).rgb
         assert (got - images.fit(whole, max_side=side)).abs().max() < 1e-5
         assert got.shape == images.fit(whole, max_side=side).shape
+
+
+def test_a_picture_of_few_rows_and_very_many_columns_is_made_narrower_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the weights across the width take as long as a strip of it, and a strip of this has 13 rows
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 20_000), dtype=np.uint8)).save(tmp_path / "wide.png")
+    calls: list[int] = []
+    narrow = shrinking._narrow
+
+    def counted(rows: torch.Tensor, width: int) -> torch.Tensor:
+        calls.append(rows.shape[1])
+        return narrow(rows, width)
+
+    monkeypatch.setattr(shrinking, "_narrow", counted)
+    got = images.read(tmp_path / "wide.png", max_side=1000)
+    whole = images.fit(images.read(tmp_path / "wide.png").rgb, max_side=1000)
+    assert got.rgb.shape == whole.shape == (1, 3, 4, 1000)
+    assert (got.rgb - whole).abs().max() < 1e-5
+    assert calls == [4]
 
 
 def test_one_pixel(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_memory_is_asked_for_before_it_is_taken(
 MEASURE = """
 import os, resource, sys
 from pathlib import Path
-from onestroke import images
+from onestroke.imaging import images
 from onestroke.imaging.decoding import memory, opening
 images.read("tiny.png"), images.read("tiny.png", max_side=2)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -11,6 +11,7 @@ from torch import Tensor
 from onestroke.imaging.decoding.conversion import Array, Source, as_in_file, turned
 
 _LEAST_ALPHA = 1e-4
+_TOGETHER = 2**18  # pixels of finished rows that are made narrower at once
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -51,20 +52,32 @@ def shrunk(
     Returns:
         float32 in [0, 1]: colours (1, C, height, width) and alpha (1, 1, height, width) or None, turned.
     """
-    planes = torch.zeros(source.channels + source.has_alpha, height, width)
+    planes = torch.empty(source.channels + source.has_alpha, height, width)
     rows = _Rows(source.size[0], height)
+    # Rows first, which are sums, so that the weights across the width are made for many rows at once; those of the
+    # result from `start` on that still miss rows of the source wait in `window`.
+    window, start = torch.zeros(len(planes), 0, source.size[1]), 0
     for top, strip, cover in source.strips():
-        values = torch.from_numpy(_planes(strip, cover, weighted))[None]
-        narrow = F.interpolate(values, (values.shape[-2], width), mode="bicubic", antialias=True, align_corners=False)[
-            0
-        ]
-        first, weights = rows.of(top, values.shape[-2])
-        planes[:, first : first + len(weights)] += weights @ narrow
+        values = torch.from_numpy(_planes(strip, cover, weighted))
+        bottom = top + values.shape[1]
+        first, weights = rows.of(top, bottom - top)
+        window = F.pad(window, (0, 0, 0, max(0, first + len(weights) - start - window.shape[1])))
+        window[:, first - start : first - start + len(weights)] += weights @ values
+        whole = rows.ended(bottom) - start
+        if whole * source.size[1] >= _TOGETHER or start + whole == height:
+            planes[:, start : start + whole] = _narrow(window[:, :whole], width)
+            window, start = window[:, whole:].clone(), start + whole
     if not source.has_alpha:
         return _upright(planes.clamp_(0, 1)[None], turn), None
     clamped = planes.clamp(0, 1)[None]
     colours, alpha = _divided(planes[None]) if weighted else (clamped[:, :-1], clamped[:, -1:])
     return _upright(colours, turn), _upright(alpha, turn)
+
+
+def _narrow(rows: Tensor, width: int) -> Tensor:
+    """(C, n, W) at another width."""
+    size = (rows.shape[1], width)
+    return F.interpolate(rows[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
 
 
 def _planes(colours: Array, cover: Array | None, weighted: bool) -> Array:
@@ -98,6 +111,10 @@ class _Rows:
         self.ends = np.minimum((self.centres + reach + 0.5).astype(np.int64), height)
         taps = self.starts[:, None] + np.arange(int((self.ends - self.starts).max()))
         self.sums = np.where(taps < self.ends[:, None], self._kernel(taps), 0).sum(1)
+
+    def ended(self, bottom: int) -> int:
+        """How many rows, from the first on, need nothing below row `bottom`."""
+        return int(np.searchsorted(self.ends, bottom, side="right"))
 
     def of(self, top: int, count: int) -> tuple[int, Tensor]:
         """The first row that rows `top` to `top + count` count in, and the weights (rows, count)."""
