@@ -359,10 +359,10 @@ def test_read_shrinks_to_a_longest_side(tmp_path: Path) -> None:
         assert got.shape == images.fit(whole, max_side=side).shape
 
 
-def test_a_picture_of_few_rows_and_very_many_columns_is_made_narrower_in_one_go(
+def test_of_very_many_columns_only_the_rows_that_are_left_are_made_narrower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the weights across the width take as long as a strip of it, and a strip of this has 13 rows
+    # the weights across the width take longer than the sums down a strip, of which this has six
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 20_000), dtype=np.uint8)).save(tmp_path / "wide.png")
     calls: list[int] = []
     narrow = shrinking._narrow
@@ -376,7 +376,7 @@ def test_a_picture_of_few_rows_and_very_many_columns_is_made_narrower_in_one_go(
     whole = images.fit(images.read(tmp_path / "wide.png").rgb, max_side=1000)
     assert got.rgb.shape == whole.shape == (1, 3, 4, 1000)
     assert (got.rgb - whole).abs().max() < 1e-5
-    assert calls == [4]
+    assert sum(calls) == 4 and len(calls) <= 2
 
 
 def test_one_pixel(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from onestroke.imaging.decoding.conversion import Array, Source, as_in_file, turned
 
 _LEAST_ALPHA = 1e-4
-_TOGETHER = 2**18  # pixels of finished rows that are made narrower at once
+_TOGETHER = 2**15  # pixels of finished rows that are made narrower at once
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -56,17 +56,21 @@ def shrunk(
     rows = _Rows(source.size[0], height)
     # Rows first, which are sums, so that the weights across the width are made for many rows at once; those of the
     # result from `start` on that still miss rows of the source wait in `window`.
-    window, start = torch.zeros(len(planes), 0, source.size[1]), 0
+    window, start = torch.zeros(len(planes), 1, source.size[1]), 0
     for top, strip, cover in source.strips():
         values = torch.from_numpy(_planes(strip, cover, weighted))
         bottom = top + values.shape[1]
         first, weights = rows.of(top, bottom - top)
-        window = F.pad(window, (0, 0, 0, max(0, first + len(weights) - start - window.shape[1])))
-        window[:, first - start : first - start + len(weights)] += weights @ values
+        last = first + len(weights) - start
+        if last > window.shape[1]:  # twice as large, so that memory is not asked for at every strip
+            window = F.pad(window, (0, 0, 0, 2 * last - window.shape[1]))
+        window[:, first - start : last] += weights @ values
         whole = rows.ended(bottom) - start
         if whole * source.size[1] >= _TOGETHER or start + whole == height:
             planes[:, start : start + whole] = _narrow(window[:, :whole], width)
-            window, start = window[:, whole:].clone(), start + whole
+            waiting = window[:, whole:last].clone()
+            window.zero_()[:, : waiting.shape[1]] = waiting
+            start += whole
     if not source.has_alpha:
         return _upright(planes.clamp_(0, 1)[None], turn), None
     clamped = planes.clamp(0, 1)[None]
