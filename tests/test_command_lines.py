@@ -55,6 +55,9 @@ def watched(calls: Calls) -> type[Stylizer]:
             calls.update(inspect.signature(Stylizer).bind(*args, **more).arguments)
             super().__init__(calls["style"])
 
+        def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
+            super().check_memory(count, height, width)
+
         def paint(self, image: Tensor, *args: Any, **finish: Any) -> Tensor:
             calls.update(finish, image=image)
             return super().paint(image)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onestroke.cli import evaluate_options, export, infer_options
+from onestroke.cli import evaluate_options, export, infer_options, train
 from tests.commands import ROOT
 from tests.running import composed
 
@@ -60,7 +60,7 @@ def test_training_commands_compose() -> None:
         if any(argument.startswith("resume=") for argument in given):
             continue
         photos = any(argument.startswith(("data=", "experiment=full")) for argument in given)
-        composed(*["data.root=/photos"] * photos, *given)
+        composed(*["data.root=/photos"] * photos, *map(train.added, given))
         found += 1
     assert found >= 10
 

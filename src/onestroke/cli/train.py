@@ -82,7 +82,7 @@ def _aside() -> str:
 def main() -> int:
     """Train; 2 and one sentence for a user's mistake, else 0."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
-    sys.argv[1:] = [_added(home_in_override(argument)) for argument in sys.argv[1:]]
+    sys.argv[1:] = [added(home_in_override(argument)) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
     mistakes: list[str] = []
@@ -115,7 +115,7 @@ def main() -> int:
     return 2 if mistakes else 0
 
 
-def _added(argument: str) -> str:
+def added(argument: str) -> str:
     """An override of a group that takes more than its yaml names, as Hydra wants it: with a + of its own.
 
     What of it is no option is told by whoever takes it.
