@@ -27,12 +27,12 @@ MIDDLE = 5.0
 class Again:
     """A second painting of some photos of the batch, for terms that compare it with the first.
 
-    numbers: which photos those are, (M,). paint: paints that many pictures (M, 3, H, W), each in the style and with the
-    controls of its photo, with gradients.
+    repeated: whether each photo is painted again, (N,) of bool on the CPU. paint: paints pictures (M, 3, H, W), each in
+    the style and with the controls of the photo whose number in the batch is given, (M,); with gradients.
     """
 
-    numbers: Tensor
-    paint: Callable[[Tensor], Tensor]
+    repeated: Tensor
+    paint: Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,11 @@ class ShiftConsistency(Term):
         output, photos = views.output["image"], views.content["image"]
         losses = output.new_zeros(len(output))
         assert views.again is not None
-        some = views.again.numbers.to(output.device)
+        some = views.again.repeated.nonzero()[:, 0]
         if len(some):  # a batch may have none
-            moved = exchanged(photos[some]).contiguous(memory_format=torch.channels_last)
-            losses[some] = 2 * apart(views.again.paint(moved), exchanged(output[some]))
+            where = some.to(output.device)
+            moved = exchanged(photos[where]).contiguous(memory_format=torch.channels_last)
+            losses[where] = 2 * apart(views.again.paint(moved, some), exchanged(output[where]))
         return losses
 
 

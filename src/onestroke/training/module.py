@@ -304,8 +304,10 @@ class StyleTransfer(LightningModule):
 
     def _again(self, photos: Tensor, chosen: Assignment) -> Again:
         assert chosen.repeated is not None
-        some = chosen.repeated.nonzero()[:, 0]
-        return Again(some, lambda pictures: self._paint(self.network, pictures, chosen.of(some)).float())
+        return Again(
+            chosen.repeated,
+            lambda pictures, some: self._paint(self.network, pictures, chosen.of(some)).float(),
+        )
 
     def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
         return cast(Tensor, network(photos, **chosen.arguments(len(self.judge.styles), photos.device)))
