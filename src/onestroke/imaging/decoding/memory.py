@@ -11,7 +11,7 @@ _ONE_BYTE = ("1", "L", "P")
 # Bytes a pixel that decoders take beside Pillow's own, measured as the peak of a process that reads large noise.
 _DECODER = {"WEBP": 9.0, "AVIF": 9.0, "HEIF": 12.0, "GIF": 1.0}
 _WIDE_SAMPLE = 4  # bytes in which the decoders of JPEG 2000 and progressive JPEG hold one
-_FIXED = 32 * 2**20  # strips, tables and small pictures
+_FIXED = 40 * 2**20  # strips, tables, small pictures, and rows that wait while a picture is shrunk
 
 
 def check(image: ImageFile.ImageFile, name: str, size: tuple[int, int], shrinks: bool) -> None:
