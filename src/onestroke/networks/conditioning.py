@@ -12,7 +12,7 @@ every control. Rows are ordered by style, then by position of strength, then of 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -143,14 +143,15 @@ class Conditioning:
 
         Args:
             count: pictures in the batch, N.
-            mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where there is one.
+            mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where there is one
+                style and no control.
             settings: the controls' values; those that are missing have their defaults.
 
         Returns:
             (N, rows) or (N, rows, H, W); None where there is one row.
 
         Raises:
-            ValueError: for a control that the network lacks, and for several styles without a mix.
+            ValueError: for a control that the network lacks, and for controls without a mix.
         """
         for control, value in settings.items():
             if value is not None and control not in self.controls:
@@ -158,9 +159,7 @@ class Conditioning:
         if not self.controls:
             return mix
         if mix is None:
-            if self.styles > 1:
-                raise ValueError(f"a network of {self.styles} styles needs their mix")
-            mix = torch.ones(count, 1, device=_device(settings))
+            raise ValueError(f"a network of {self.styles} styles needs their mix")
         for control, anchors in ANCHORS.items():
             if control in self.controls:
                 value = _each(settings, control, count, mix.device)
@@ -176,7 +175,7 @@ class Conditioning:
         return (_each(settings, "strength", count, device) / _FADES_UNTIL).clamp(max=1)
 
     def condition(self, image: Tensor, mix: Tensor | None, settings: Mapping[str, Setting]) -> Condition:
-        """What a batch is painted with. Arguments and errors as for `shares`, and the batch (N, ...) itself."""
+        """What a batch (N, ...) is painted with. As for `shares`, but that one style needs no mix."""
         if self.controls and mix is None and self.styles == 1:
             mix = image.new_ones(len(image), 1)
         return Condition(
@@ -320,10 +319,6 @@ def _with_gradient(network: nn.Module) -> list[Any]:
     return [t for layer in tables_of(network) for t in layer.parameters(recurse=False) if t.grad is not None]
 
 
-def _device(settings: Mapping[str, Setting]) -> torch.device | None:
-    return next((value.device for value in settings.values() if isinstance(value, Tensor)), None)
-
-
 def _each(settings: Mapping[str, Setting], control: str, count: int, device: torch.device) -> Tensor:
     """The control's value for each picture, (N,), fp32."""
     value = settings.get(control)
@@ -335,8 +330,3 @@ def _interpolation(value: Tensor, anchors: int) -> Tensor:
     """The share of each of the evenly spaced anchors in linear interpolation: (N,) in [0, 1] -> (N, anchors)."""
     positions = torch.arange(anchors, device=value.device)
     return (1 - (value[:, None] * (anchors - 1) - positions).abs()).clamp_min(0)
-
-
-def controls_among(names: Collection[str]) -> list[str]:
-    """Those of the names that are controls, in the order of the tables."""
-    return [control for control in ANCHORS if control in names]

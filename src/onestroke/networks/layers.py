@@ -98,10 +98,7 @@ class Colours(Tables):
                 return torch.einsum("noihw,nihw->nohw", weight, features) + bias
             if shares is None and not given and len(self.weight) == 1:
                 return F.conv2d(features, self.gain * self.weight[0, :, :, None, None], self.gain * self.bias[0])
-            if shares is not None and not given:
-                weight, bias = self.mixed(self.gain * shares)
-            else:
-                weight, bias = (self.gain * part for part in self.chosen(len(features), condition))
+            weight, bias = (self.gain * part for part in self.chosen(len(features), condition))
             return torch.einsum("noi,nihw->nohw", weight, features) + bias[:, :, None, None]
 
     def extra_repr(self) -> str:

@@ -33,6 +33,7 @@ from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, Term, balance, make_terms
+from onestroke.networks.conditioning import Draw
 from onestroke.perception import styles
 from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Style
 from onestroke.perception.vgg import VGG
@@ -57,13 +58,13 @@ _DEFAULT_OUT = Path("checkpoints")
 class Parts:
     """What a config is built into, checked.
 
-    coarser: of each style, the same at larger sizes, for a network with a control of strokes. file: of a resumed run.
+    at_sizes: each style at its size, and for a network with a control of strokes at larger ones too. file: of a
+    resumed run.
     """
 
     settings: Settings
     style_settings: StyleSettings
-    styles: list[Style]
-    coarser: list[list[Style]]
+    at_sizes: list[list[Style]]
     network: nn.Module
     terms: dict[str, Term]
     source: Source
@@ -71,6 +72,11 @@ class Parts:
     loggers: list[Logger]
     callbacks: list[pl.Callback]
     file: ResumeFile | None
+
+    @property
+    def styles(self) -> list[Style]:
+        """Each style once, at its own size."""
+        return [sizes[0] for sizes in self.at_sizes]
 
 
 def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Path:
@@ -90,12 +96,11 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     parts = build(config, run_dir)
     settings, file = parts.settings, parts.file
     dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
-    at_sizes = [one for style, more in zip(parts.styles, parts.coarser, strict=True) for one in (style, *more)]
-    objective = _objective(parts, config["vgg"], dtype, at_sizes)
+    objective = _objective(parts, config["vgg"], dtype, Draw.targets(parts.at_sizes))
     # in evaluation mode, as only the first process judges
     judge = _objective(parts, config["vgg"], torch.float32, parts.styles).eval()
     photos = parts.source.held_out(max(256, settings.crop))
-    init = choose(settings.init, _network_document(config, parts.styles))
+    init = choose(settings.init, _network_document(config, len(parts.styles)))
     if init is not None and settings.resume is None:
         small = [F.avg_pool2d(to_image(torch.from_numpy(photo)[None]), 2) for photo in photos[:2]]
         warm_start(parts.network, init, judge, small)
@@ -215,15 +220,17 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         sizes = _sizes(config, chosen.size)
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
-            at_sizes = [[styles.from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]]
+            own = [styles.from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]
+            found["at_sizes"] = [own]
         else:
             arch = config["vgg"]["arch"]
-            at_sizes = [[styles.from_card(name, size, layers, arch) for size in sizes] for name in chosen.cards]
-        found["styles"], found["coarser"] = [one[0] for one in at_sizes], [one[1:] for one in at_sizes]
+            found["at_sizes"] = [
+                [styles.from_card(card, size, layers, arch) for size in sizes] for card in chosen.cards
+            ]
 
     def network() -> None:
-        part = _network(config, found.get("styles", []))
-        if file is not None and "styles" in found:
+        part = _network(config, len(found.get("at_sizes", [])))
+        if file is not None and "at_sizes" in found:
             with torch.device("meta"):  # what a file asks for takes no memory before it is seen to be there
                 resume_file.check_weights(file, "network", instantiate_part("network", part, nn.Module))
         if "settings" in found:
@@ -282,17 +289,17 @@ def _sizes(config: Mapping[str, Any], size: int) -> list[int]:
     return [size * other // CARD_SIZES[0] for other in CARD_SIZES]
 
 
-def _network(config: Mapping[str, Any], several: Sequence[Style]) -> dict[str, Any]:
+def _network(config: Mapping[str, Any], count: int) -> dict[str, Any]:
     """The network group; only a run of several styles asks that a network knows of them."""
     network = dict(config["network"])
     if network.get("controls"):
         network["controls"] = _controls(config)
-    return {**network, "styles": len(several)} if len(several) > 1 else network
+    return {**network, "styles": count} if count > 1 else network
 
 
-def _network_document(config: Mapping[str, Any], several: Sequence[Style]) -> dict[str, Any]:
+def _network_document(config: Mapping[str, Any], count: int) -> dict[str, Any]:
     """The network as a style file names it."""
-    network = _network(config, several)
+    network = _network(config, count)
     return {"name": str(network.pop("_target_")).rsplit(".", 1)[-1], "args": network}
 
 
@@ -340,7 +347,7 @@ class _Export:
         """Write it under another name."""
         settings, style = self.parts.settings, self.parts.style_settings
         painter = style_file.Painter(
-            network=_network_document(self.config, self.parts.styles),
+            network=_network_document(self.config, len(self.parts.styles)),
             style={
                 "name": style.name,
                 "size": style.size,
