@@ -14,6 +14,7 @@ from PIL import Image
 
 from onestroke.errors import UserError
 from onestroke.imaging import images
+from onestroke.imaging.decoding import alpha
 from onestroke.inference.compositing import recoloured
 from onestroke.inference.controls import grey
 from tests.test_images import chunk, png
@@ -118,6 +119,19 @@ def test_wholly_transparent_is_neutral(tmp_path: Path) -> None:
     Image.fromarray(stored).save(tmp_path / "none.png")
     for side in (None, 9):
         assert (images.read(tmp_path / "none.png", max_side=side).rgb - 0.5).abs().max() < 0.003
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_where_nothing_is_visible_no_neighbours_are_asked(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of such a picture a small file may claim many pixels."""
+    pixels, hidden = torch.full((1, 3, 9, 14), 7).to(dtype), torch.zeros(1, 1, 9, 14, dtype=dtype)
+    seen = hidden.clone()
+    seen[..., 0, 0] = 1
+    monkeypatch.setattr(alpha, "_filled", lambda *_: pytest.fail("neighbours were asked"))
+    alpha.fill(pixels, hidden)
+    assert pixels.unique().tolist() == [128 if dtype == torch.uint8 else 0.5]
+    with pytest.raises(pytest.fail.Exception):
+        alpha.fill(pixels, seen)
 
 
 def test_matched_colours_count_as_much_as_they_are_seen() -> None:

@@ -26,6 +26,9 @@ def fill(pixels: Tensor, alpha: Tensor) -> None:
     levels = pixels.dtype == torch.uint8
     if float(alpha.min()) >= _SEEN * (255 if levels else 1):
         return
+    if not bool(alpha.any()):  # nothing to take a colour from, so what _filled comes down to
+        pixels.fill_(int(_NEUTRAL * 255 + 0.5) if levels else _NEUTRAL)
+        return
     height, width = pixels.shape[-2:]
     coarse = _filled(*_blocks(pixels, alpha))
     rows = max(1, 2**18 // width) * _BLOCK
