@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from onestroke.cli.look import STRENGTH, STROKE, STYLE
 from onestroke.cli.options import CommandOptions, command, option
 from onestroke.data.heldout import centre
 from onestroke.errors import UserError
@@ -37,13 +38,9 @@ class Options(CommandOptions):
         "the style file, such as checkpoints/starry_night.safetensors",
         path=True, placeholder="FILE", example="checkpoints/starry_night.safetensors",
     )  # fmt: skip
-    style: str | None = option(
-        "of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4",
-        None,
-        placeholder="NAMES",
-    )
-    strength: float | None = option("0 the photo, 1 the painting", None, placeholder="0.5", low=0, high=1)
-    stroke: float | None = option("0 fine strokes, 1 strokes of twice the size", None, placeholder="0", low=0, high=1)
+    style: str | None = option(**STYLE)
+    strength: float | None = option(**STRENGTH)
+    stroke: float | None = option(**STROKE)
     format: str = option("onnx, or torch for torch.export", "onnx", choices=FORMATS)
     out: str | None = option(
         "default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onestroke.cli.look import STRENGTH, STROKE, STYLE
 from onestroke.cli.options import CommandOptions, option
 from onestroke.imaging import images
 from onestroke.inference import backends
@@ -36,13 +37,9 @@ class Options(CommandOptions):
         f"of paintings in folders: {', '.join(FORMATS)}; default: png", None, placeholder="KIND", choices=FORMATS
     )
     quality: int | None = option("1 to 100, of JPEG and WebP; default: 95", None, placeholder="N", low=1, high=100)
-    style: str | None = option(
-        "of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4",
-        None,
-        placeholder="NAMES",
-    )
-    strength: float | None = option("0 the photo, 1 the painting", None, placeholder="0.5", low=0, high=1)
-    stroke: float | None = option("0 fine strokes, 1 strokes of twice the size", None, placeholder="0", low=0, high=1)
+    style: str | None = option(**STYLE)
+    strength: float | None = option(**STRENGTH)
+    stroke: float | None = option(**STROKE)
     style_map: str | None = option(
         "a grey picture: black paints in the first of style=, white in the last, grey in between",
         None, placeholder="FILE", path=True,
