@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from PIL import Image
 
 from onestroke.cli import evaluate_options, evaluate_pictures, export
 from onestroke.cli.cache import build
-from onestroke.cli.infer import main
 from onestroke.data import listing
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.imaging import finding, images, kinds
 from onestroke.imaging.finding import LeftOut, search
-from tests.test_infer import Said, files, photo, tiny
+from tests.test_infer import Said, files, photo, said, tiny
+
+pytestmark = pytest.mark.usefixtures("alone")
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
@@ -33,22 +34,10 @@ def styles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: tiny(folder / f"{name}.safetensors", name) for name in ("one", "two")}
 
 
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def infer(styles: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     def run(*arguments: str, ckpt: str = "one") -> Said:
-        capfd.readouterr()
-        code = main([f"ckpt={styles[ckpt]}", *arguments])
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err
+        return said(capfd, f"ckpt={styles[ckpt]}", *arguments)
 
     return run
 

@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3}
 Bytes = npt.NDArray[np.uint8]
 Said = tuple[int, list[str], str]
 
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 def tiny(path: Path, name: str | None = "tiny", paint: Callable[[ResidualNetwork], None] | None = None) -> Path:
     """A style file of a network that changes a photo for all to see."""
@@ -50,18 +52,17 @@ def tiny(path: Path, name: str | None = "tiny", paint: Callable[[ResidualNetwork
     return path
 
 
+def said(capfd: pytest.CaptureFixture[str], *arguments: str) -> Said:
+    """What infer.py answers: exit code, lines on stdout, stderr."""
+    capfd.readouterr()
+    code = main([*arguments])
+    out, err = capfd.readouterr()
+    return code, out.splitlines(), err
+
+
 @pytest.fixture(scope="session")
 def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny(tmp_path_factory.mktemp("style") / "file.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -69,10 +70,7 @@ def infer(style: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]
     """Run the command line: exit code, lines on stdout, stderr."""
 
     def run(*arguments: str, ckpt: Path | str = style) -> Said:
-        capfd.readouterr()
-        code = main([f"ckpt={ckpt}", *arguments])
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err
+        return said(capfd, f"ckpt={ckpt}", *arguments)
 
     return run
 
