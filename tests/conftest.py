@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -28,6 +29,16 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("cache-home")
     os.environ["XDG_CACHE_HOME"] = str(home)
     return home
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Loggers as they were: a command line that runs inside a test sets levels for all that come after it."""
+    loggers = [logging.getLogger(), logging.getLogger("onestroke"), logging.getLogger("pytorch_lightning")]
+    before = [each.level for each in loggers]
+    yield
+    for each, level in zip(loggers, before, strict=True):
+        each.setLevel(level)
 
 
 @pytest.fixture

@@ -305,6 +305,7 @@ def test_a_read_only_folder_is_read(
 ) -> None:
     samples(photos(root, tmp_path / "cache"), 3)
     before = opened(tmp_path / "cache").size()
+    caplog.clear()
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     monkeypatch.setattr(store, "_Writer", never)
