@@ -49,11 +49,20 @@ class Views:
     style: Statistics
     again: Again | None = None
 
+    def detached(self) -> Views:
+        """The same without gradients to the network, and with nothing painted again."""
+        output = {layer: features.detach() for layer, features in self.output.items()}
+        return Views(output, self.content, self.style)
+
 
 class Term(nn.Module):
     """One part of the objective, with a weight and the layers it reads. Holds no images.
 
     `forward(views)` gives its loss for each picture, (N,), or one for the batch, a scalar.
+
+    A term may own parameters, such as those of a discriminator: it then has `own_loss` and `optimizer` as well. After
+    each step of the network, its parameters make a step of their own; they are kept in the resume file, and the term is
+    left out of the held-out loss, as what it says changes while it learns.
 
     Args:
         layers: names of the layers it reads.
@@ -82,6 +91,18 @@ class Term(nn.Module):
 
     def forward(self, views: Views) -> Tensor:
         raise NotImplementedError
+
+    def own_loss(self, views: Views) -> Tensor:
+        """What the term's own parameters are trained by, a scalar.
+
+        Args:
+            views: as for `forward`, without gradients to the network.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has parameters, and so needs an own_loss")
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Moves the term's own parameters. It has a learning rate of its own, which the run's schedule leaves alone."""
+        return torch.optim.Adam(self.parameters(), lr=1e-4, betas=(0.5, 0.99))
 
     def over_batch(self, mean: Tensor) -> Tensor:
         """A mean over this process's share of the batch, made one over the whole batch while training."""
@@ -153,14 +174,18 @@ class Objective(nn.Module):
             strength: another balance for each picture, (N,) on the CPU; None: this one's.
             again: what some of the photos are painted with once more, for terms that ask for it.
         """
+        return self.weighted(self.views(output, content, which, again), strength)
+
+    def views(self, output: Tensor, content: Tensor, which: Tensor | None = None, again: Again | None = None) -> Views:
+        """What the terms are computed from; as for `forward`."""
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
         style = self.style if which is None else StyleOfEach(self.styles, which)
-        return self.weighted(Views(self.vgg(output, self.output_layers), content_features, style, again), strength)
+        return Views(self.vgg(output, self.output_layers), content_features, style, again)
 
     def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
-        """As `forward`, where the features are at hand."""
-        terms = {name: term for name, term in self.terms.items() if views.again is not None or not term.trains_only}
+        """As `forward`, where the views are at hand."""
+        terms = {name: term for name, term in self.terms.items() if views.again is not None or not _trains_only(term)}
         if strength is None:
             return {name: self.factors[name] * term(views).mean() for name, term in terms.items()}
         controls = [balance(float(s)) for s in strength]
@@ -171,6 +196,11 @@ class Objective(nn.Module):
             factors = torch.tensor([term.weight * control[term.side] for control in controls])
             found[name] = (factors.to(loss.device) * loss).mean()
         return found
+
+
+def _trains_only(term: nn.Module) -> bool:
+    """Whether a term is left out where finished paintings are judged."""
+    return bool(getattr(term, "trains_only", False)) or next(term.parameters(), None) is not None
 
 
 def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:

@@ -313,6 +313,17 @@ class Draw:
             repeated,
         )
 
+    def restrict_gradients(self, network: nn.Module) -> None:
+        """Change the gradients of the norm tables as `moving` asks for.
+
+        With 0, what is learned at the defaults is taken over at all other anchor positions: a start whose controls work
+        keeps them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
+        """
+        if self.conditioning.controls and self.moving == 0:
+            self.conditioning.tie(network)
+        if self.conditioning.controls and self.moving == 1:
+            self.conditioning.hold(network, self.strength)
+
 
 def _with_gradient(network: nn.Module) -> list[Any]:
     """The tables of a network that have a gradient."""
