@@ -149,18 +149,6 @@ def test_the_document_alone_is_read_without_the_weights(small: Path, tmp_path: P
     assert read_document(written(tmp_path / "empty.safetensors", {"a": torch.zeros(1)})) == painter(SMALL)
 
 
-def test_a_file_from_when_controls_were_called_dials_paints_the_same(tmp_path: Path) -> None:
-    arguments = {**SMALL, "controls": ["strength"]}
-    path, older = tmp_path / "new.safetensors", {**SMALL, "dials": ["strength"]}
-    save(path, network(arguments), painter(arguments))
-    before = document(network={"name": "ResidualNetwork", "args": older})
-    save_file(load_file(path), tmp_path / "old.safetensors", metadata={KEY: json.dumps(before)})
-    (one, _), (other, found) = load(path), load(tmp_path / "old.safetensors")
-    photo = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
-    assert found.network["args"]["controls"] == ["strength"]
-    assert torch.equal(one(photo, strength=0.3), other(photo, strength=0.3))
-
-
 def test_show_prints_the_document(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert checkpoints.show([str(small)]) == 0
     out = capsys.readouterr().out
