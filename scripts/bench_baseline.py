@@ -19,7 +19,8 @@ from bench_measure import peak
 from torch import Tensor, nn
 
 from onestroke.losses.raw import SCALE
-from onestroke.perception.styles import Style, from_card
+from onestroke.perception.style import Style
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

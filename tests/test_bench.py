@@ -18,7 +18,7 @@ from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception.styles import from_card
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

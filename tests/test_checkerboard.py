@@ -14,7 +14,7 @@ from onestroke.data.scenes import Scenes
 from onestroke.evaluation.artifacts.pairs import LIMITS, checkerboard
 from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.objective import Views
-from onestroke.perception.styles import Statistics
+from onestroke.perception.style import Statistics
 
 
 def cost(image: Tensor) -> Tensor:

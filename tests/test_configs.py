@@ -8,7 +8,7 @@ import pytest
 
 from onestroke.errors import UserError
 from onestroke.losses.objective import Term
-from onestroke.perception import styles
+from onestroke.perception.style_card import card_names, from_card
 from onestroke.training.run import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings
 from tests.running import CONFIGS, composed
@@ -21,13 +21,13 @@ def choices(group: str) -> list[str]:
 @pytest.mark.parametrize("name", choices("style"))
 def test_each_style_has_its_card(name: str) -> None:
     config = composed(f"style={name}")
-    chosen = StyleSettings.of(config["style"], styles.card_names())
+    chosen = StyleSettings.of(config["style"], card_names())
     assert chosen.name == name
-    assert styles.from_card(name, chosen.size, ["relu1_2"]).name == name
+    assert from_card(name, chosen.size, ["relu1_2"]).name == name
 
 
 def test_each_card_has_its_style() -> None:
-    assert styles.card_names() == choices("style")
+    assert card_names() == choices("style")
 
 
 @pytest.mark.parametrize("name", choices("experiment"))

@@ -21,7 +21,7 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import Tables, table_names, tables_of
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception import styles
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
 from onestroke.training.module import Recipe, StyleTransfer
@@ -159,7 +159,7 @@ def test_onnx_paints_with_the_controls_as_they_were_set(tmp_path: Path) -> None:
 
 def module(network: TransformNetwork, names: list[str], sizes: list[int], strength: float = 0.5) -> StyleTransfer:
     layers = {"relu1_2", "relu2_2"}
-    chosen = [styles.from_card(name, size, layers) for name in names for size in sizes]
+    chosen = [from_card(name, size, layers) for name in names for size in sizes]
     terms = {"content": Content(["relu2_2"]), "gram": Gram(sorted(layers))}
     judge = Objective(terms, VGG(layers), chosen[:: len(sizes)])
     return StyleTransfer(network, Objective(terms, VGG(layers), chosen), judge, Recipe(), strength=strength, seed=3)

@@ -18,7 +18,8 @@ from torch import Tensor
 from onestroke import documents, style_file
 from onestroke.documents import KEY, MAX_HEADER, NAME, NoDocument, NotWhole
 from onestroke.errors import UserError
-from onestroke.perception import styles, vgg
+from onestroke.perception.style_card import read_card
+from onestroke.perception.vgg_weights import read_weights
 
 
 def refused(text: str, pattern: str) -> None:
@@ -43,8 +44,8 @@ def many(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "style": style_file.load,
-    "card": lambda path: styles.read_card(path, 256, ["relu1_1"]),
-    "vgg": lambda path: vgg.read_weights("vgg16", str(path)),
+    "card": lambda path: read_card(path, 256, ["relu1_1"]),
+    "vgg": lambda path: read_weights("vgg16", str(path)),
 }
 
 

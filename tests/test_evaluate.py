@@ -24,12 +24,12 @@ from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
 from onestroke.evaluation.artifacts.pairs import blobs
 from onestroke.evaluation.measure import Measure, fired, means, style_at
+from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception import styles
-from onestroke.perception.styles import CARD_LAYERS, gram_matrix
+from onestroke.perception.style_card import CARD_LAYERS, from_card
 from onestroke.perception.vgg import VGG
 from onestroke.scenes.compositions import render
 from onestroke.style_file import Painter, load, save
@@ -84,7 +84,7 @@ def test_a_photo_given_as_its_own_painting_keeps_all_and_paints_nothing(evaluate
 
 def test_the_errors_are_the_objective_s(evaluated: dict[str, Any], folder: Path) -> None:
     judge = Objective(
-        {"content": Content(), "gram": Gram()}, VGG(CARD_LAYERS), styles.from_card("great_wave", 256, CARD_LAYERS)
+        {"content": Content(), "gram": Gram()}, VGG(CARD_LAYERS), from_card("great_wave", 256, CARD_LAYERS)
     ).eval()
     for i in range(2):
         photo, output = (
@@ -110,7 +110,7 @@ def test_spots_are_measured_by_those_of_the_painting() -> None:
     vgg, empty = VGG(CARD_LAYERS), torch.full((1, 3, 64, 64), 0.5)
     found = {name: Measure(style_at(name, [], vgg), vgg).all(star, empty) for name in ("starry_night", "great_wave")}
     strongest = float(blobs(star, empty))
-    own = styles.from_card("starry_night", 256, CARD_LAYERS).spot
+    own = from_card("starry_night", 256, CARD_LAYERS).spot
     assert own > 1.2 and strongest > 0
     assert found["starry_night"]["artefact/blobs"] == pytest.approx(strongest / own)
     assert found["great_wave"]["artefact/blobs"] == pytest.approx(strongest)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Views
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception.styles import Facts, Style
+from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG
 
 aten = torch.ops.aten

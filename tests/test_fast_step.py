@@ -9,14 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onestroke.kernels.gram import _Products, gram_matrix
+from onestroke.kernels.pooling import halved
 from onestroke.losses.content import Content, _Squares
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import MIDDLE, Objective, Views
 from onestroke.losses.raw import RawGram
 from onestroke.networks.layers import Conv
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception.styles import Facts, Style, _Products, gram_matrix, measure
-from onestroke.perception.vgg import VGG, _halved
+from onestroke.perception.style import Facts, Style, measure
+from onestroke.perception.vgg import VGG
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
@@ -135,10 +137,10 @@ def test_a_convolution_that_trains_is_the_plain_one(
 
 
 @pytest.mark.parametrize("sides", [(8, 6), (9, 7), (2, 3)])
-def test_halved_features_are_the_largest_of_four(sides: tuple[int, int]) -> None:
+def testhalved_features_are_the_largest_of_four(sides: tuple[int, int]) -> None:
     f = features(0, 2, 5, *sides)
-    assert torch.equal(_halved(f), F.max_pool2d(f, 2))
-    assert torch.equal(_halved(f), _halved(f.clone().requires_grad_()))
+    assert torch.equal(halved(f), F.max_pool2d(f, 2))
+    assert torch.equal(halved(f), halved(f.clone().requires_grad_()))
 
 
 # --- the step -----------------------------------------------------------------------------------------------------

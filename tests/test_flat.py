@@ -21,7 +21,7 @@ from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception.styles import from_card
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.training.module import StyleTransfer
 from tests.commands import command

@@ -20,7 +20,7 @@ from onestroke.cli import checkpoints
 from onestroke.inference.stylizer import Stylizer
 from onestroke.interop import converting, layout
 from onestroke.interop.converting import RANGES
-from onestroke.perception import vgg
+from onestroke.perception.vgg_weights import read_weights
 
 SMALL = {"widths": (6, 8, 10), "blocks": 2, "ends": 5}
 
@@ -468,7 +468,7 @@ def test_other_networks_are_told_in_a_sentence(what: str, tmp_path: Path, capsys
 
 def test_a_vgg_and_other_things_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.pth"
-    torch.save(vgg.read_weights("vgg16"), path)
+    torch.save(read_weights("vgg16"), path)
     refused(capsys, path, "holds 10 convolutions and 0 norms with weights")
     things: list[object] = [
         [1, 2],

@@ -20,7 +20,7 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import MIDDLE, Objective, Term, Views, balance, make_terms
 from onestroke.losses.tv import TotalVariation
-from onestroke.perception.styles import Facts, Style
+from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG
 
 CONFIGS = Path(__file__).parents[1] / "configs"

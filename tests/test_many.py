@@ -18,7 +18,7 @@ from onestroke.losses.objective import Objective
 from onestroke.networks.conditioning import table_names
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception import styles
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
 from onestroke.training.module import Recipe, StyleTransfer
@@ -41,7 +41,7 @@ def network(count: int, seed: int = 0) -> ResidualNetwork:
 
 
 def objective(names: list[str]) -> Objective:
-    chosen = [styles.from_card(name, 256, LAYERS) for name in names]
+    chosen = [from_card(name, 256, LAYERS) for name in names]
     return Objective({"content": Content(["relu2_2"]), "gram": Gram(sorted(LAYERS))}, VGG(LAYERS), chosen)
 
 

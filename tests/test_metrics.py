@@ -20,8 +20,8 @@ from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.perception import styles
-from onestroke.perception.styles import CARD_LAYERS, Style
+from onestroke.perception.style import Facts, Style, measure
+from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES
 from onestroke.perception.vgg import VGG
 
 Array = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ def painting() -> Tensor:
 
 @pytest.fixture(scope="module")
 def style(eye: VGG, painting: Tensor) -> Style:
-    return Style("made up", *styles.measure([painting], eye, 64, CARD_LAYERS), styles.Facts(), 64)
+    return Style("made up", *measure([painting], eye, 64, CARD_LAYERS), Facts(), 64)
 
 
 # --- content and style errors ---------------------------------------------------------------------------
@@ -84,10 +84,7 @@ def test_errors_are_nothing_where_nothing_is_left_to_do(eye: VGG, style: Style, 
 
 
 def test_the_painting_enlarged_is_the_painting_measured_larger(eye: VGG, painting: Tensor) -> None:
-    larger = [
-        Style("made up", *styles.measure([painting], eye, size, CARD_LAYERS), styles.Facts(), size)
-        for size in (96, 128)
-    ]
+    larger = [Style("made up", *measure([painting], eye, size, CARD_LAYERS), Facts(), size) for size in (96, 128)]
     found = metrics.style_errors_at_sizes(painting, 64, larger, eye, metrics.HELD_OUT_LAYERS)
     assert list(found) == [96, 128]
     assert all(list(errors) == list(metrics.HELD_OUT_LAYERS) for errors in found.values())
@@ -99,7 +96,7 @@ def test_the_painting_enlarged_is_the_painting_measured_larger(eye: VGG, paintin
 def test_what_is_held_out_is_held_out_and_on_every_card() -> None:
     assert not set(metrics.HELD_OUT_LAYERS) & {*Gram().layers, *Content().layers}
     assert {*metrics.HELD_OUT_LAYERS, *metrics.E_LAYERS} <= set(CARD_LAYERS)
-    assert set(metrics.HELD_OUT_SIZES) < set(styles.CARD_SIZES)
+    assert set(metrics.HELD_OUT_SIZES) < set(CARD_SIZES)
 
 
 # --- E statistic ----------------------------------------------------------------------------------------
@@ -124,7 +121,7 @@ def test_the_divergence_of_gaussians_is_the_closed_form_s() -> None:
 
 def test_the_e_statistic_is_that_of_features_one_by_one(eye: VGG) -> None:
     output, painting = noise(5, 1, 128, 112), noise(6, 1, 120, 144)
-    style = Style("made up", *styles.measure([painting], eye, 120, CARD_LAYERS), styles.Facts(), 120)
+    style = Style("made up", *measure([painting], eye, 120, CARD_LAYERS), Facts(), 120)
     found = metrics.e_statistics(output, style, eye)
     for layer, most in metrics.E_LAYERS.items():
         own, target = (eye(image, [layer])[layer][0].flatten(1).double().numpy() for image in (output, painting))

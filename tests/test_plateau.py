@@ -11,7 +11,7 @@ import torch
 
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective, Term, Views
-from onestroke.perception import styles
+from onestroke.perception.style_card import from_card
 from onestroke.training.callbacks import Previews, StopOnSignal, remaining
 from onestroke.training.module import Recipe, StyleTransfer, learning_rate
 from onestroke.training.plateau import FINISH, Plateau, flat
@@ -147,7 +147,7 @@ def test_what_is_left_is_told_by_where_the_run_ends() -> None:
 
 
 def test_the_real_held_out_loss_is_what_counts(tmp_path: Path) -> None:
-    still = Objective({"still": Still()}, objective().vgg, styles.from_card("starry_night", 256, LAYERS))
+    still = Objective({"still": Still()}, objective().vgg, from_card("starry_night", 256, LAYERS))
     one = StyleTransfer(tiny(), objective(), still, Recipe(1e-3), steps=60)
     previews = Previews(None, Noise().held_out(64))
     plateau = Plateau(previews, 0.01, apart=3)

@@ -36,8 +36,7 @@ from onestroke.optimization.reference import (
     optimise,
     sides,
 )
-from onestroke.perception import styles
-from onestroke.perception.styles import Facts, Style
+from onestroke.perception.style import Facts, Style, measure
 from onestroke.perception.vgg import VGG
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
@@ -62,7 +61,7 @@ def eye() -> VGG:
 
 
 def painted(eye: VGG, seed: int = 7) -> Style:
-    return Style("made up", *styles.measure([noise(seed, 64, 64)], eye, 64, LAYERS), Facts(), 64)
+    return Style("made up", *measure([noise(seed, 64, 64)], eye, 64, LAYERS), Facts(), 64)
 
 
 def aim(eye: VGG, strength: float = 0.5, style: Style | None = None, **terms: Term) -> Objective:

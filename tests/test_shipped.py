@@ -16,7 +16,7 @@ from onestroke.evaluation.artifacts.pairs import LIMITS, bands_of
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.perception.styles import from_card
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import read_document
 

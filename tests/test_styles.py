@@ -27,9 +27,10 @@ from onestroke.cli.styles import Options, make
 from onestroke.documents import KEY
 from onestroke.errors import UserError
 from onestroke.imaging import images
-from onestroke.perception import styles
+from onestroke.kernels.gram import gram_matrix
 from onestroke.perception.blob_response import strongest_spot
-from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Facts, Style, gram_matrix
+from onestroke.perception.style import Facts, Style, from_pictures
+from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card, make_card, read_card
 from onestroke.perception.vgg import VGG
 from tests.spoiling import WRONG, places, replaced
 
@@ -128,7 +129,7 @@ def independent(path: Path, size: int, vgg: VGG) -> dict[str, tuple[npt.NDArray[
 
 
 def test_a_style_from_a_picture_is_its_statistics_at_that_size(painting: Path, vgg: VGG) -> None:
-    style = styles.from_pictures("waves", [str(painting)], 96, ["image", "relu1_1", "relu3_3"], vgg)
+    style = from_pictures("waves", [str(painting)], 96, ["image", "relu1_1", "relu3_3"], vgg)
     expected = independent(painting, 96, vgg)
     for layer in ("relu1_1", "relu3_3"):
         assert apart(style.gram(layer), expected[layer][0]) < 1e-5
@@ -139,8 +140,8 @@ def test_a_style_from_a_picture_is_its_statistics_at_that_size(painting: Path, v
 
 def test_two_pictures_count_alike_in_any_order(painting: Path, other: Path, vgg: VGG) -> None:
     paths = [str(painting), str(other)]
-    both = styles.from_pictures("both", paths, 64, CARD_LAYERS, vgg)
-    turned = styles.from_pictures("both", paths[::-1], 64, CARD_LAYERS, vgg)
+    both = from_pictures("both", paths, 64, CARD_LAYERS, vgg)
+    turned = from_pictures("both", paths[::-1], 64, CARD_LAYERS, vgg)
     one, two = independent(painting, 64, vgg), independent(other, 64, vgg)
     for layer in CARD_LAYERS:
         assert apart(both.gram(layer), (one[layer][0] + two[layer][0]) / 2) < 1e-5
@@ -157,15 +158,15 @@ def test_a_picture_too_small_to_show_strokes_is_named(
     path = tmp_path / "small.png"
     Image.new("RGB", size, "red").save(path)
     if fits:
-        assert styles.from_pictures("s", [str(path)], 64, ["relu1_1"], vgg).gram("relu1_1").shape == (64, 64)
+        assert from_pictures("s", [str(path)], 64, ["relu1_1"], vgg).gram("relu1_1").shape == (64, 64)
         return
     with pytest.raises(UserError, match=r"small\.png is only 63 x 200; its shorter side must be at least 64"):
-        styles.from_pictures("s", [str(path)], 64, ["relu1_1"], vgg)
+        from_pictures("s", [str(path)], 64, ["relu1_1"], vgg)
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, vgg: VGG) -> None:
     with pytest.raises(UserError, match=r"lost\.png"):
-        styles.from_pictures("s", [str(tmp_path / "lost.png")], 64, ["relu1_1"], vgg)
+        from_pictures("s", [str(tmp_path / "lost.png")], 64, ["relu1_1"], vgg)
 
 
 # --- cards ----------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("size", CARD_SIZES)
 def test_a_card_gives_back_what_was_measured(size: int, card: Path, painting: Path, vgg: VGG) -> None:
-    style = styles.read_card(card, size, CARD_LAYERS)
+    style = read_card(card, size, CARD_LAYERS)
     expected = independent(painting, size, vgg)
     for layer in CARD_LAYERS:
         assert apart(style.gram(layer), expected[layer][0]) < 2e-3
@@ -195,7 +196,7 @@ def test_a_card_gives_back_what_was_measured(size: int, card: Path, painting: Pa
 
 
 def test_a_card_keeps_its_facts(card: Path) -> None:
-    assert styles.read_card(card, 256, ["relu1_1"]).facts == FACTS
+    assert read_card(card, 256, ["relu1_1"]).facts == FACTS
 
 
 def test_a_card_says_how_strong_the_painting_s_spots_are(card: Path, painting: Path, tmp_path: Path) -> None:
@@ -205,18 +206,18 @@ def test_a_card_says_how_strong_the_painting_s_spots_are(card: Path, painting: P
             sides = tuple(round(scale * side) for side in picture.size)
             small = picture.convert("RGB").resize(sides, Image.Resampling.BICUBIC)
         expected = strongest_spot(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255)
-        assert styles.read_card(card, size, []).spot == pytest.approx(expected, rel=0.05)
+        assert read_card(card, size, []).spot == pytest.approx(expected, rel=0.05)
         assert expected > 0.01
     with safe_open(str(card), framework="pt") as file:
         document = json.loads(file.metadata()["onestroke"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     del document["spot"]
     save_file(tensors, tmp_path / "older.safetensors", {"onestroke": json.dumps(document)})
-    assert styles.read_card(tmp_path / "older.safetensors", 256, []).spot == 0
+    assert read_card(tmp_path / "older.safetensors", 256, []).spot == 0
 
 
 def test_a_card_is_read_only_as_far_as_asked(card: Path) -> None:
-    assert len(list(styles.read_card(card, 384, ["relu2_2"]).buffers())) == 2
+    assert len(list(read_card(card, 384, ["relu2_2"]).buffers())) == 2
 
 
 def test_a_card_is_small_and_holds_no_picture(card: Path) -> None:
@@ -239,7 +240,7 @@ def test_what_is_no_card_is_one_sentence(kind: str, card: Path, tmp_path: Path) 
     elif kind == "newer":
         save_file({"weight": torch.ones(2)}, path, metadata={"onestroke": '{"version": 2}'})
     with pytest.raises(UserError, match="version 2" if kind == "newer" else "is not a style card") as raised:
-        styles.read_card(path, 256, ["relu1_1"])
+        read_card(path, 256, ["relu1_1"])
     assert "bad.safetensors" in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -281,7 +282,7 @@ def test_whatever_stands_in_any_place_of_a_card_s_document_it_is_a_style_or_refu
         card_of(replaced(whole, place, value), path)
         said[place] = ""
         try:
-            style = styles.read_card(path, 256, [LAYER])
+            style = read_card(path, 256, [LAYER])
             gram, mean = style.gram(LAYER), style.mean(LAYER)
             assert gram.shape == (64, 64) and mean.shape == (64,)
             assert torch.isfinite(gram).all() and torch.isfinite(mean).all() and torch.equal(gram, gram.T)
@@ -305,33 +306,33 @@ def test_whatever_is_missing_in_a_card_it_is_a_style_or_refused(place: tuple[Any
     path = card_of(whole, tmp_path / "card.safetensors")
     if place in (("version",), ("name",), ("scale",), ("scale", f"256.{LAYER}")):
         with pytest.raises(UserError, match="is not a style card"):
-            styles.read_card(path, 256, [LAYER])
+            read_card(path, 256, [LAYER])
     else:
-        assert styles.read_card(path, 256, [LAYER]).gram(LAYER).shape == (64, 64)
+        assert read_card(path, 256, [LAYER]).gram(LAYER).shape == (64, 64)
 
 
 def test_damage_to_a_card_s_statistics_is_noticed(tmp_path: Path) -> None:
     path = card_of(told_of_a_card(), tmp_path / "card.safetensors")
     whole = path.read_bytes()
     first = 8 + struct.unpack("<Q", whole[:8])[0]
-    styles.read_card(path, 256, [LAYER])
+    read_card(path, 256, [LAYER])
     for place in (first, first + 999, len(whole) - 1):  # the other size's too
         damaged = bytearray(whole)
         damaged[place] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="not those that were written, as their checksum tells"):
-            styles.read_card(path, 256, [LAYER])
+            read_card(path, 256, [LAYER])
     for change in (math.nan, math.inf):  # written as if it were whole
         card_of(told_of_a_card(checksum=documents.checksum(statistics(change))), path, change)
         with pytest.raises(UserError, match="statistics are not finite"):
-            styles.read_card(path, 256, [LAYER])
+            read_card(path, 256, [LAYER])
 
 
 def test_a_card_without_a_checksum_is_as_good(tmp_path: Path) -> None:
     whole = told_of_a_card()
-    expected = styles.read_card(card_of(whole, tmp_path / "new.safetensors"), 256, [LAYER])
+    expected = read_card(card_of(whole, tmp_path / "new.safetensors"), 256, [LAYER])
     del whole["checksum"]
-    found = styles.read_card(card_of(whole, tmp_path / "old.safetensors"), 256, [LAYER])
+    found = read_card(card_of(whole, tmp_path / "old.safetensors"), 256, [LAYER])
     assert torch.equal(found.gram(LAYER), expected.gram(LAYER))
 
 
@@ -344,19 +345,19 @@ def test_statistics_of_another_shape_are_refused_before_they_are_read(tmp_path: 
         tensors = {**statistics(), f"256.{LAYER}.{name}": odd}
         save_file(tensors, path, metadata={KEY: json.dumps(whole)})
         with pytest.raises(UserError, match=f"its statistics of {LAYER} have "):
-            styles.read_card(path, 256, [LAYER])
+            read_card(path, 256, [LAYER])
     tensors = statistics()
     del tensors[f"256.{LAYER}.mean"]
     save_file(tensors, path, metadata={KEY: json.dumps(whole)})
     with pytest.raises(UserError, match=f"it has no statistics of {LAYER} at 256 px"):
-        styles.read_card(path, 256, [LAYER])
+        read_card(path, 256, [LAYER])
 
 
 def test_a_card_that_could_not_be_read_again_is_not_made(painting: Path, tmp_path: Path) -> None:
     out = tmp_path / "card.safetensors"
     for name, facts in (("x" * 201, Facts()), ("a\x1b", Facts()), ("", Facts()), ("a", Facts(title="x" * 2001))):
         with pytest.raises(UserError, match="a card's name has at most 200 characters"):
-            styles.make_card(name, [str(painting)], out, facts)
+            make_card(name, [str(painting)], out, facts)
     assert not out.exists()
 
 
@@ -395,7 +396,7 @@ def test_make_tells_a_mistake_in_one_line(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_the_shipped_styles_are_all_there() -> None:
-    assert styles.card_names() == sorted(SHIPPED)
+    assert card_names() == sorted(SHIPPED)
     configs = Path(__file__).parents[1] / "configs" / "style"
     assert {path.stem for path in configs.glob("*.yaml")} == SHIPPED
 
@@ -403,7 +404,7 @@ def test_the_shipped_styles_are_all_there() -> None:
 @pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_a_shipped_card_is_whole_at_every_size(name: str) -> None:
     for size in CARD_SIZES:
-        style = styles.from_card(name, size, ["image", *CARD_LAYERS])
+        style = from_card(name, size, ["image", *CARD_LAYERS])
         assert (style.name, style.size) == (name, size)
         for layer, channels in zip(CARD_LAYERS, (64, 64, 128, 128, 256, 256, 512), strict=True):
             gram, mean = style.gram(layer), style.mean(layer)
@@ -422,12 +423,12 @@ def test_a_shipped_card_is_whole_at_every_size(name: str) -> None:
 
 
 def test_no_two_shipped_cards_are_alike() -> None:
-    found = {name: styles.from_card(name, 256, ["relu3_3"]) for name in styles.card_names()}
+    found = {name: from_card(name, 256, ["relu3_3"]) for name in card_names()}
     for one, two in combinations(found.values(), 2):
         assert apart(one.gram("relu3_3"), two.gram("relu3_3").double().numpy()) > 0.1
         assert one.facts.title != two.facts.title
     for name in found:
-        small, large = (styles.from_card(name, size, ["relu3_3"]) for size in (256, 512))
+        small, large = (from_card(name, size, ["relu3_3"]) for size in (256, 512))
         assert apart(small.gram("relu3_3"), large.gram("relu3_3").double().numpy()) > 0.02
 
 
@@ -451,5 +452,5 @@ def test_what_a_card_does_not_hold_is_told_with_a_way_out(
     name: str, size: int, layers: list[str], arch: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as raised:
-        styles.from_card(name, size, layers, arch)
+        from_card(name, size, layers, arch)
     assert "\n" not in str(raised.value)

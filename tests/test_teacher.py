@@ -12,7 +12,7 @@ from onestroke.errors import UserError
 from onestroke.networks.conditioning import Assignment
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception import styles
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
 from onestroke.training.distillation import Teacher
@@ -27,7 +27,7 @@ PAINTER = Painter({"name": "ResidualNetwork", "args": {"channels": [4, 6, 8], "b
 
 
 def teacher(path: Path, names: list[str]) -> Teacher:
-    chosen = [styles.from_card(name, 256, {"relu1_2"}) for name in names]
+    chosen = [from_card(name, 256, {"relu1_2"}) for name in names]
     return Teacher(path, chosen, VGG(Teacher.LAYERS)).eval()
 
 

@@ -14,13 +14,13 @@ import torch
 from onestroke import torch_files
 from onestroke.errors import UserError
 from onestroke.interop import layout
-from onestroke.perception import vgg
+from onestroke.perception.vgg_weights import read_weights
 from onestroke.training import resume_file
 
 LISTS = 40_000_000
 READERS: dict[str, Callable[[Path], object]] = {
     "import": layout.read,
-    "vgg.weights": lambda path: vgg.read_weights("vgg16", str(path)),
+    "vgg.weights": lambda path: read_weights("vgg16", str(path)),
     "resume": resume_file.read,
 }
 

@@ -25,7 +25,7 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective, Term, Views
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception import styles
+from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import load
 from onestroke.training.callbacks import Files, duration
@@ -76,7 +76,7 @@ def tiny(seed: int = 0) -> ResidualNetwork:
 
 def objective(extra: Mapping[str, Term] | None = None) -> Objective:
     terms: dict[str, Term] = {"content": Content(["relu2_2"]), "gram": Gram(sorted(LAYERS)), **(extra or {})}
-    style = styles.from_card("starry_night", 256, LAYERS)
+    style = from_card("starry_night", 256, LAYERS)
     return Objective(terms, VGG(LAYERS), style)
 
 
@@ -269,7 +269,7 @@ def test_the_advice_of_a_run_that_gives_up_names_an_option_that_there_is(precisi
 
 
 def test_bf16_judges_as_fp32_does() -> None:
-    style = styles.from_card("starry_night", 256, LAYERS)
+    style = from_card("starry_night", 256, LAYERS)
     photos = to_image(torch.from_numpy(np.stack([Noise().sample(n, 0, 64)[0] for n in range(2)])))
     output = (photos * 0.7 + 0.1).clone()
     found: list[dict[str, Tensor]] = []

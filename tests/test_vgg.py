@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,8 +25,8 @@ from onestroke.cli.vgg import pack
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.kernels.convolutions import FrozenConv
-from onestroke.perception import vgg
-from onestroke.perception.vgg import ARCHS, VGG
+from onestroke.perception.vgg import ARCHS, VGG, layer_names
+from onestroke.perception.vgg_weights import EMBEDDED_SHA256, URLS, fingerprint, write_embedded
 
 ASSET = Path(onestroke.__file__).parent / "assets" / "vgg16.safetensors"
 LAYERS = "relu1_1 relu1_2 relu2_1 relu2_2 relu3_1 relu3_2 relu3_3 relu4_1 relu4_2 relu4_3".split()
@@ -115,7 +114,7 @@ def test_features_of_a_local_file_are_torchvisions(arch: str, name: str, transfo
     mean, std = (torch.tensor(n).view(1, 3, 1, 1) for n in (transforms.mean, transforms.std))
     expected = reference(name, tensors, (image - mean) / std)
     with torch.no_grad():
-        found = VGG(vgg.layer_names(arch), arch, weights=str(path))(image)
+        found = VGG(layer_names(arch), arch, weights=str(path))(image)
     path.unlink()  # tens of megabytes
     assert list(found) == list(expected)
     assert len(found) == {"vgg16": 13, "vgg19": 16}[name]
@@ -133,10 +132,10 @@ def test_the_caffe_mean_is_the_papers_which_torchvision_rounds() -> None:
 
 def test_downloads_are_the_files_that_torchvision_names() -> None:
     weights = torchvision.models
-    assert ARCHS["vgg16"].url is None
-    assert ARCHS["vgg16_features"].url == weights.VGG16_Weights.IMAGENET1K_FEATURES.url
-    assert ARCHS["vgg16_torchvision"].url == weights.VGG16_Weights.IMAGENET1K_V1.url
-    assert ARCHS["vgg19"].url == weights.VGG19_Weights.IMAGENET1K_V1.url
+    assert "vgg16" not in URLS
+    assert URLS["vgg16_features"] == weights.VGG16_Weights.IMAGENET1K_FEATURES.url
+    assert URLS["vgg16_torchvision"] == weights.VGG16_Weights.IMAGENET1K_V1.url
+    assert URLS["vgg19"] == weights.VGG19_Weights.IMAGENET1K_V1.url
 
 
 def test_bf16_is_near_and_said_to_be_bf16(painting: Path) -> None:
@@ -342,7 +341,7 @@ def test_downloads_once_into_torch_s_own_folder(
 ) -> None:
     folder, address = site
     name = publish(folder)
-    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=f"{address}/{name}"))
+    monkeypatch.setitem(URLS, "vgg19", f"{address}/{name}")
     image = noise(1, 3, 16, 16)
     first = VGG(["relu1_2"], "vgg19")(image)["relu1_2"]
     assert [path.name for path in hub.iterdir()] == [name]
@@ -358,7 +357,7 @@ def test_a_download_with_the_wrong_hash_is_not_kept(
 ) -> None:
     folder, address = site
     name = publish(folder, "0a1b2c3d")
-    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=f"{address}/{name}"))
+    monkeypatch.setitem(URLS, "vgg19", f"{address}/{name}")
     with pytest.raises(UserError, match=r"invalid hash.*0a1b2c3d.*vgg\.weights=/path/to/vgg19-0a1b2c3d\.pth"):
         VGG(["relu1_2"], "vgg19")
     assert list(hub.iterdir()) == []
@@ -369,7 +368,7 @@ def test_a_file_in_torch_s_folder_that_is_not_what_its_name_says_is_downloaded_a
 ) -> None:
     folder, address = site
     name = publish(folder)
-    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=f"{address}/{name}"))
+    monkeypatch.setitem(URLS, "vgg19", f"{address}/{name}")
     hub.mkdir(parents=True)
     (hub / name).write_bytes((folder / name).read_bytes()[:-1])
     VGG(["relu1_2"], "vgg19")
@@ -382,7 +381,7 @@ def test_a_server_that_refuses_is_told_in_one_sentence(
     hub: Path, site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{site[1]}/vgg19-dcbb9e9d.pth"  # which is not there
-    monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=url))
+    monkeypatch.setitem(URLS, "vgg19", url)
     with pytest.raises(UserError, match=r"404.*vgg\.weights=/path/to/vgg19-dcbb9e9d\.pth$") as raised:
         VGG(["relu1_2"], "vgg19")
     assert "\n" not in str(raised.value)
@@ -393,7 +392,7 @@ def test_without_a_network_one_sentence_tells_the_way_out(hub: Path, monkeypatch
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/vgg19-dcbb9e9d.pth"
-        monkeypatch.setitem(ARCHS, "vgg19", replace(ARCHS["vgg19"], url=url))
+        monkeypatch.setitem(URLS, "vgg19", url)
         with pytest.raises(UserError) as raised:
             VGG(["relu1_2"], "vgg19")
     assert url in str(raised.value)
@@ -410,12 +409,12 @@ def test_the_embedded_file_is_what_it_should_be(embedded: dict[str, Tensor]) -> 
         names = sorted(file.keys(), key=lambda name: (int(name.split(".")[1]), "bias" in name))
         for name in names:
             digest.update(file.get_tensor(name).tobytes())
-    assert digest.hexdigest() == vgg.EMBEDDED_SHA256 == vgg.fingerprint(embedded)
+    assert digest.hexdigest() == EMBEDDED_SHA256 == fingerprint(embedded)
     assert {t.dtype for t in embedded.values()} == {torch.float16}
     convolutions = [(i, m) for i, m in enumerate(bare("vgg16")) if isinstance(m, nn.Conv2d)]
     up_to_relu4_3 = {f"features.{i}.{p}": getattr(m, p).shape for i, m in convolutions[:10] for p in ("weight", "bias")}
     assert {name: t.shape for name, t in embedded.items()} == up_to_relu4_3
-    assert tuple(LAYERS) == vgg.layer_names()
+    assert tuple(LAYERS) == layer_names()
 
 
 def test_pack_makes_the_embedded_file_again(embedded: dict[str, Tensor], tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_pack_makes_the_embedded_file_again(embedded: dict[str, Tensor], tmp_pat
     assert len(full) == 26
     weights, out = tmp_path / "full.pth", tmp_path / "packed.safetensors"
     torch.save({k: t.float() for k, t in full.items()}, weights)
-    assert vgg.pack(str(out), str(weights)) == vgg.EMBEDDED_SHA256
+    assert write_embedded(str(out), str(weights)) == EMBEDDED_SHA256
     weights.unlink()
     again = load_file(str(out))
     assert again.keys() == embedded.keys()
@@ -434,15 +433,15 @@ def test_pack_makes_the_embedded_file_again(embedded: dict[str, Tensor], tmp_pat
 def test_pack_refuses_other_numbers(layers: int, tmp_path: Path) -> None:
     weights, out = tmp_path / "other.safetensors", tmp_path / "packed.safetensors"
     save_file(made_up("vgg16", layers), weights)
-    with pytest.raises(UserError, match=f"other weights than OneStroke's .* not {vgg.EMBEDDED_SHA256[:12]}"):
-        vgg.pack(str(out), str(weights))
+    with pytest.raises(UserError, match=f"other weights than OneStroke's .* not {EMBEDDED_SHA256[:12]}"):
+        write_embedded(str(out), str(weights))
     assert not out.exists()
 
 
 def test_one_changed_number_changes_the_fingerprint(embedded: dict[str, Tensor]) -> None:
     bias = embedded["features.21.bias"].clone()
     bias[-1] += 1
-    assert vgg.fingerprint({**embedded, "features.21.bias": bias}) != vgg.EMBEDDED_SHA256
+    assert fingerprint({**embedded, "features.21.bias": bias}) != EMBEDDED_SHA256
 
 
 def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,7 +449,7 @@ def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     command = [sys.executable, "-m", "onestroke", "vgg", "pack", f"out={out}", f"weights={ASSET}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(vgg.EMBEDDED_SHA256, done.stdout)
+    assert re.search(EMBEDDED_SHA256, done.stdout)
     assert load_file(str(out)).keys() == load_file(str(ASSET)).keys()
     assert pack([f"out={out}", "weights=lost.pth"]) == 2
     assert capsys.readouterr().err == "onestroke: vgg.weights: there is no file lost.pth\n"

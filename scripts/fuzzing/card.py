@@ -14,7 +14,7 @@ from safetensors.torch import load
 
 from fuzzing import tensors, values
 from fuzzing.cases import Change, Kind
-from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, read_card
+from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, read_card
 
 CHANNELS = {
     "relu1_1": 64,

@@ -28,7 +28,7 @@ from onestroke.imaging import images
 from onestroke.imaging.finding import LeftOut, search
 from onestroke.inference.stylizer import Stylizer
 from onestroke.optimization.reference import Trace, cached, default_folder, iterations_to
-from onestroke.perception.styles import CARD_LAYERS
+from onestroke.perception.style_card import CARD_LAYERS
 from onestroke.perception.vgg import VGG
 
 USAGE = """\

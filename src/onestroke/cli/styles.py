@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onestroke.cli.options import CommandOptions, command, option
-from onestroke.perception.styles import Facts, make_card
+from onestroke.perception.style import Facts
+from onestroke.perception.style_card import make_card
 
 USAGE = 'onestroke styles make image=FILE [image=FILE ...] out=FILE [title="..." artist="..." ...]'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onestroke.cli.options import CommandOptions, command, option
-from onestroke.perception import vgg
+from onestroke.perception.vgg_weights import write_embedded
 
 USAGE = "onestroke vgg pack out=FILE [weights=FILE]"
 
@@ -25,7 +25,7 @@ class Options(CommandOptions):
 
 def run(options: Options) -> None:
     """Write the file, whose numbers are those that OneStroke was built on."""
-    print(f"wrote {options.out}: sha256 of its numbers {vgg.pack(options.out, options.weights)}, as it should be")
+    print(f"wrote {options.out}: sha256 of its numbers {write_embedded(options.out, options.weights)}, as it should be")
 
 
 def pack(arguments: list[str] | None = None) -> int:

@@ -15,8 +15,8 @@ from onestroke.evaluation.artifacts import pairs
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.perception import styles
-from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
 from onestroke.perception.vgg import VGG
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3")
@@ -27,8 +27,8 @@ def style_at(name: str, pictures: list[str], vgg: VGG) -> Callable[[int], Style]
 
     def at(size: int) -> Style:
         if pictures:
-            return styles.from_pictures(name, pictures, size, CARD_LAYERS, vgg)
-        return styles.from_card(name, size, CARD_LAYERS)
+            return from_pictures(name, pictures, size, CARD_LAYERS, vgg)
+        return from_card(name, size, CARD_LAYERS)
 
     return at
 
@@ -108,10 +108,10 @@ def from_reference(style: str, size: int, vgg: VGG, strength: float = 0.5) -> Me
     Raises:
         UserError: for what is neither.
     """
-    if style in styles.card_names():
+    if style in card_names():
         return Measure(style_at(style, [], vgg), vgg, size if size in CARD_SIZES else CARD_SIZES[0], strength)
     if not Path(style).is_file():
-        styles.from_card(style, CARD_SIZES[0], CARD_LAYERS)  # says which names are near
+        from_card(style, CARD_SIZES[0], CARD_LAYERS)  # says which names are near
         raise UserError(f"style={style} is neither a style that ships nor a picture")
     return Measure(style_at(Path(style).stem, [style], vgg), vgg, size, strength)
 

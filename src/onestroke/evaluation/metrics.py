@@ -25,10 +25,11 @@ from torch import Tensor
 
 from onestroke.evaluation.structure import check_alike, lpips, self_similarity, ssim
 from onestroke.imaging import images
+from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Views
-from onestroke.perception.styles import Facts, Style, gram_matrix
+from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG
 
 __all__ = [

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.imaging.images import luminance
-from onestroke.perception.vgg import VGG, patience
+from onestroke.perception.vgg import VGG
+from onestroke.perception.vgg_weights import patience
 
 _WINDOW, _SIGMA = 11, 1.5
 _MOST_PLACES = 1024  # STROTSS samples as many

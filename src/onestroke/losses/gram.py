@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from onestroke.errors import UserError
+from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.objective import Term, Views
-from onestroke.perception.styles import gram_matrix
 
 
 class Gram(Term):

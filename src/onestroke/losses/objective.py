@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.perception.styles import Statistics, Style, StyleOfEach
+from onestroke.perception.style import Statistics, Style, StyleOfEach
 from onestroke.perception.vgg import VGG, check_layers
 
 # How much the style term counts against the content term with the control in the middle, the same for every style.

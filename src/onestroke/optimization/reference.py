@@ -16,8 +16,8 @@ from onestroke.losses.objective import Objective, Term
 from onestroke.optimization.descent import Landscape, coarse_to_fine, optimise, sides
 from onestroke.optimization.trace import Trace, iterations_to
 from onestroke.optimization.trace_cache import cached, default_folder, fingerprint
-from onestroke.perception import styles
-from onestroke.perception.styles import CARD_SIZES, Style
+from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style_card import CARD_SIZES, from_card
 from onestroke.perception.vgg import VGG
 
 __all__ = [
@@ -71,11 +71,11 @@ class Objectives:
         try:
             if self.image is not None:
                 size = max(64, round(scaled))
-                return styles.from_pictures(Path(self.image).stem, [self.image], size, layers, self.vgg.cpu())
+                return from_pictures(Path(self.image).stem, [self.image], size, layers, self.vgg.cpu())
             assert self.name is not None
             # a size that no card knows is refused as it was given
             size = self.style_size if side == self.side else min(CARD_SIZES, key=lambda s: abs(s - scaled))
-            return styles.from_card(self.name, size, layers)
+            return from_card(self.name, size, layers)
         except UserError as error:
             # those messages are written for train.py
             said = str(error).replace("style.image", "image").replace("style.size", "style_size")

@@ -13,7 +13,7 @@ from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.objective import Objective
 from onestroke.networks.conditioning import Assignment, conditioning_of
-from onestroke.perception.styles import Style
+from onestroke.perception.style import Style
 from onestroke.perception.vgg import VGG
 
 

@@ -34,8 +34,8 @@ from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, Term, balance, make_terms
 from onestroke.networks.conditioning import Draw
-from onestroke.perception import styles
-from onestroke.perception.styles import CARD_LAYERS, CARD_SIZES, Style
+from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
 from onestroke.perception.vgg import VGG
 from onestroke.training import resume_file
 from onestroke.training.callbacks import Files, Meter, Previews, Rehearsal, StopOnSignal, duration
@@ -210,7 +210,7 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         check_writable(run_dir / resume_file.NAME)
 
     def style() -> None:
-        chosen = StyleSettings.of(config["style"], styles.card_names())
+        chosen = StyleSettings.of(config["style"], card_names())
         balance(chosen.strength)
         found["style_settings"] = chosen
         loss = config.get("loss") or {}  # the group is absent where no term is chosen
@@ -220,13 +220,11 @@ def _build(config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) ->
         sizes = _sizes(config, chosen.size)
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
-            own = [styles.from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]
+            own = [from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]
             found["at_sizes"] = [own]
         else:
             arch = config["vgg"]["arch"]
-            found["at_sizes"] = [
-                [styles.from_card(card, size, layers, arch) for size in sizes] for card in chosen.cards
-            ]
+            found["at_sizes"] = [[from_card(card, size, layers, arch) for size in sizes] for card in chosen.cards]
 
     def network() -> None:
         part = _network(config, len(found.get("at_sizes", [])))

@@ -1,0 +1,145 @@
+"""Style: what is to be imitated, as statistics of VGG features at one size of the strokes.
+
+It comes from a picture or several, measured here, or from a card that ships (see style_card.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from onestroke.documents import TEXT
+from onestroke.errors import UserError
+from onestroke.imaging import images
+from onestroke.kernels.gram import gram_matrix
+from onestroke.perception.blob_response import strongest_spot
+from onestroke.perception.vgg import VGG
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a painting; empty where it isn't."""
+
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = ""
+    source: str = ""
+
+
+class Statistics(Protocol):
+    """What a term may ask of a style, or of the styles of a batch."""
+
+    def gram(self, layer: str) -> Tensor:
+        """The Gram matrix of a layer, fp32: (C, C), or (N, C, C), one for each."""
+        ...
+
+    def mean(self, layer: str) -> Tensor:
+        """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
+        ...
+
+
+class Style(nn.Module):
+    """Statistics of one style, as buffers, so that they follow the objective to its device.
+
+    Args:
+        name: what the style is called.
+        grams: layer name -> (C, C).
+        means: layer name -> (C,).
+        facts: what is known of it.
+        size: the shorter side in pixels at which it was measured: the size of its strokes.
+        spot: its strongest spot at that size, see `onestroke.perception.blob_response`; 0 where it isn't known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        grams: Mapping[str, Tensor],
+        means: Mapping[str, Tensor],
+        facts: Facts,
+        size: int,
+        spot: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.name, self.facts, self.size, self.spot = name, facts, size, spot
+        for layer, gram in grams.items():
+            self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
+        for layer, mean in means.items():
+            self.register_buffer(f"mean_{layer}", mean.float(), persistent=False)
+
+    def gram(self, layer: str) -> Tensor:
+        """The Gram matrix of a layer, (C, C), fp32."""
+        return self.get_buffer(f"gram_{layer}")
+
+    def mean(self, layer: str) -> Tensor:
+        """The mean of each channel of a layer, (C,), fp32."""
+        return self.get_buffer(f"mean_{layer}")
+
+
+class StyleOfEach:
+    """The statistics of a batch in which each has its own style.
+
+    Args:
+        styles: the styles to choose from.
+        which: (N,), a number of a style for each.
+    """
+
+    def __init__(self, styles: Iterable[nn.Module], which: Tensor) -> None:
+        self.styles = [style for style in styles if isinstance(style, Style)]
+        self.which = which.tolist()
+
+    def gram(self, layer: str) -> Tensor:
+        """(N, C, C), fp32."""
+        return torch.stack([self.styles[i].gram(layer) for i in self.which])
+
+    def mean(self, layer: str) -> Tensor:
+        """(N, C), fp32."""
+        return torch.stack([self.styles[i].mean(layer) for i in self.which])
+
+
+def measure(
+    pictures: Sequence[Tensor], vgg: VGG, size: int, layers: Collection[str]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Gram matrices and channel means of pictures brought to one shorter side; several pictures count alike.
+
+    Args:
+        pictures: each (1, 3, H, W) in [0, 1].
+        size: shorter side in pixels.
+
+    Returns:
+        grams {layer: (C, C)} and means {layer: (C,)}.
+    """
+    grams: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
+    for picture in pictures:
+        with torch.no_grad():
+            features = vgg(images.fit(picture, short_side=size), layers)
+        for layer, f in features.items():
+            grams[layer] = grams.get(layer, torch.zeros(())) + gram_matrix(f)[0] / len(pictures)
+            means[layer] = means.get(layer, torch.zeros(())) + f.float().mean(dim=(0, 2, 3)) / len(pictures)
+    return grams, means
+
+
+def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG) -> Style:
+    """A style from one or several pictures of the user's own.
+
+    Raises:
+        UserError: for pictures that can't be read, or are too small to show strokes at all.
+    """
+    pictures = []
+    for path in paths:
+        picture = images.read(path)
+        if min(picture.height, picture.width) < 64:
+            size_of_it = f"{picture.width} x {picture.height}"
+            raise UserError(f"style.image: {path} is only {size_of_it}; its shorter side must be at least 64")
+        pictures.append(picture.fit(short_side=size).rgb)
+    grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
+    spot = max(strongest_spot(picture) for picture in pictures)
+    sources = ", ".join(Path(path).name for path in paths)
+    source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
+    return Style(name, grams, means, Facts(source=source), size, spot)

@@ -1,0 +1,166 @@
+"""Style cards: the statistics of a painting as a file that ships where its picture may not.
+
+A card holds all that training needs of a painting, for each layer and style size: the Gram matrix (upper triangle) and
+the mean of each channel, the blob response, and the painting's facts. A megabyte, and no picture.
+
+    onestroke styles make image=painting.jpg out=card.safetensors title="..." artist="..."
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from onestroke import documents
+from onestroke.documents import NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
+from onestroke.errors import UserError, near, printable
+from onestroke.files import atomic
+from onestroke.perception.style import Facts, Style, from_pictures
+from onestroke.perception.vgg import VGG
+
+CARD_SIZES = (256, 384, 512)
+CARD_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_3")
+CARD_ARCH = "vgg16"
+CARD_VERSION = 1
+VGG_CHANNELS = {"relu1": 64, "relu2": 128, "relu3": 256, "relu4": 512}
+"""Of the layers of a card, by their block."""
+
+
+def card_names() -> list[str]:
+    """The styles whose cards ship with the package."""
+    folder = files("onestroke") / "assets" / "styles"
+    return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def from_card(name: str, size: int, layers: Collection[str], arch: str = CARD_ARCH) -> Style:
+    """A style that ships, without its picture.
+
+    Raises:
+        UserError: for an unknown name, and for a size, a layer or a VGG that the card was not measured with.
+    """
+    if name not in card_names():
+        raise UserError(f"there is no style card '{name}': {near(name, card_names())} (or style.image=picture.jpg)")
+    if arch != CARD_ARCH:
+        raise UserError(f"style cards are measured with {CARD_ARCH}; with {arch}, name a picture: style.image=...")
+    if size not in CARD_SIZES:
+        raise UserError(
+            f"style.size={size}: the card of {name} was measured at {', '.join(map(str, CARD_SIZES))}; "
+            "take one of these, or name a picture: style.image=..."
+        )
+    wanted = [layer for layer in layers if layer != "image"]
+    missing = [layer for layer in wanted if layer not in CARD_LAYERS]
+    if missing:
+        raise UserError(
+            f"the card of {name} has no statistics of {', '.join(missing)} (only of {', '.join(CARD_LAYERS)}); "
+            "name a picture: style.image=..."
+        )
+    return read_card(Path(str(files("onestroke") / "assets" / "styles" / f"{name}.safetensors")), size, wanted)
+
+
+def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
+    """Read the statistics of some layers at one size from a card.
+
+    Raises:
+        UserError: for files that are no whole cards, of another version, or hold anything but finite statistics.
+    """
+    grams: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
+    try:
+        document = documents.read(path)
+        _check_card(document, [f"{size}.{layer}" for layer in layers])
+        scale = document["scale"]
+        with safe_open(str(path), framework="pt") as card:
+            known = set(card.keys())
+            tensors = {name: card.get_tensor(name) for name in known} if "checksum" in document else {}
+            if tensors and documents.checksum(tensors) != document["checksum"]:
+                raise NoDocument("its statistics are not those that were written, as their checksum tells")
+            for layer in layers:
+                names = [f"{size}.{layer}.{part}" for part in ("gram", "mean")]
+                if not known.issuperset(names):
+                    raise NoDocument(f"it has no statistics of {layer} at {size} px")
+                gram, mean = (card.get_slice(name).get_shape() for name in names)
+                channels = VGG_CHANNELS.get(layer.partition("_")[0], 0)
+                if mean != [channels] or gram != [channels * (channels + 1) // 2]:
+                    raise NoDocument(f"its statistics of {layer} have {mean} and {gram} numbers")
+                triangle, means[layer] = (card.get_tensor(name).float() for name in names)
+                grams[layer] = _symmetric(triangle * scale[f"{size}.{layer}"], channels)
+    except (NotWhole, NoDocument, SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path} is not a style card: {printable(error)}") from error
+    if not all(torch.isfinite(t).all() for t in (*grams.values(), *means.values())):
+        raise UserError(f"{path} is a damaged style card: its statistics are not finite")
+    facts = {f.name: document.get("facts", {}).get(f.name, "") for f in fields(Facts)}
+    return Style(
+        document["name"], grams, means, Facts(**facts), size, float(document.get("spot", {}).get(str(size), 0))
+    )
+
+
+def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    """See that a card's document has what a reader goes by.
+
+    Raises:
+        NoDocument: what of it is missing or wrong.
+    """
+    version = document.get("version")
+    if not is_whole(version, CARD_VERSION, CARD_VERSION):
+        raise NoDocument(f"it has version {printable(version)}, and this OneStroke reads {CARD_VERSION}")
+    if not is_name(document.get("name")):
+        raise NoDocument("it has no name that can be printed")
+    facts, scale, spot = (document.get(key, {}) for key in ("facts", "scale", "spot"))  # older cards have no spot
+    if not isinstance(facts, dict) or not all(isinstance(v, str) and len(v) <= TEXT for v in facts.values()):
+        raise NoDocument(f"its facts are not texts of at most {TEXT} characters")
+    if not isinstance(scale, dict) or not all(is_number(scale.get(key), 0) for key in wanted):
+        raise NoDocument("it lacks the scale of its statistics")
+    if not isinstance(spot, dict) or not all(is_number(value, 0) for value in spot.values()):
+        raise NoDocument("its spots are not numbers")
+
+
+def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
+    """Measure pictures at every card size and write their card.
+
+    Raises:
+        UserError: for pictures that can't be read and cards that can't be written.
+    """
+    if not is_name(name) or any(len(fact) > TEXT for fact in asdict(facts).values()):
+        raise UserError(f"a card's name has at most {NAME} characters that can be printed, and a fact {TEXT}")
+    vgg = VGG(CARD_LAYERS, CARD_ARCH)
+    tensors: dict[str, Tensor] = {}
+    scale: dict[str, float] = {}
+    spot: dict[str, float] = {}
+    for size in CARD_SIZES:
+        style = from_pictures(name, paths, size, CARD_LAYERS, vgg)
+        spot[str(size)] = style.spot
+        for layer in CARD_LAYERS:
+            gram = style.gram(layer)
+            rows, columns = torch.triu_indices(*gram.shape)
+            # a Gram matrix spans more than fp16 does; its largest entry becomes 1
+            scale[f"{size}.{layer}"] = float(gram.max())
+            tensors[f"{size}.{layer}.gram"] = (gram[rows, columns] / gram.max()).half()
+            tensors[f"{size}.{layer}.mean"] = style.mean(layer).clone()
+    document = {
+        "version": CARD_VERSION,
+        "name": name,
+        "vgg": CARD_ARCH,
+        "facts": asdict(facts),
+        "scale": scale,
+        "spot": spot,
+        "checksum": documents.checksum(tensors),
+    }
+    with atomic(out) as temporary:
+        temporary.write_bytes(serialize(tensors, metadata={documents.KEY: json.dumps(document)}))
+
+
+def _symmetric(triangle: Tensor, channels: int) -> Tensor:
+    rows, columns = torch.triu_indices(channels, channels)
+    gram = triangle.new_zeros(channels, channels)
+    gram[rows, columns] = triangle
+    gram[columns, rows] = triangle
+    return gram
