@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from onestroke.data.scenes import Scenes
-from onestroke.evaluation.artifacts.pairs import LIMITS, checkerboard
+from onestroke.evaluation.artifacts.checkerboard import checkerboard
+from onestroke.evaluation.artifacts.summary import LIMITS
 from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.objective import Views
 from onestroke.perception.style import Statistics

@@ -18,7 +18,6 @@ from onestroke import style_file
 from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
-from onestroke.evaluation.artifacts import pairs
 from onestroke.export import exporting
 from onestroke.inference.controls import Look
 from onestroke.inference.stylizer import Stylizer
@@ -181,8 +180,8 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     monkeypatch.setattr(evaluate, "from_reference", lambda *args: (calls.update(reference=args), Measuring(calls))[1])
     monkeypatch.setattr(evaluate, "cached", lambda *args, **more: calls.update(more))
     monkeypatch.setattr(evaluate, "stability", stable)
-    monkeypatch.setattr(pairs, "flat_noise_of", lambda paint: 0.0)
-    monkeypatch.setattr(pairs, "bands_of", lambda paint: {"top": 0.0})
+    monkeypatch.setattr(evaluate, "flat_noise_of", lambda paint: 0.0)
+    monkeypatch.setattr(evaluate, "edge_bias", lambda paint: {"top": 0.0})
     given = ["ckpt=controls.safetensors", "photos=photos"]
     plain = [*given, *(["stability=false"] if not argument.startswith("stability") else [])]
     evaluate.evaluate(parse(evaluate_options.Options, [*given, "stability=false"]), lambda *_: None)

@@ -22,7 +22,7 @@ from onestroke.cli.evaluate_pictures import read_photos
 from onestroke.cli.options import parse
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
-from onestroke.evaluation.artifacts.pairs import blobs
+from onestroke.evaluation.artifacts.blobs import blobs
 from onestroke.evaluation.measure import Measure, fired, means, style_at
 from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.content import Content
@@ -104,13 +104,13 @@ def test_the_errors_are_the_objective_s(evaluated: dict[str, Any], folder: Path)
         assert found["style_unseen/relu3_1"] == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_spots_are_measured_by_those_of_the_painting() -> None:
+def test_blobs_are_measured_by_those_of_the_painting() -> None:
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     star = 0.2 + 0.7 * torch.exp(-((y - 30) ** 2 + (x - 34) ** 2) / 60).expand(1, 3, 64, 64)
     vgg, empty = VGG(CARD_LAYERS), torch.full((1, 3, 64, 64), 0.5)
     found = {name: Measure(style_at(name, [], vgg), vgg).all(star, empty) for name in ("starry_night", "great_wave")}
     strongest = float(blobs(star, empty))
-    own = from_card("starry_night", 256, CARD_LAYERS).spot
+    own = from_card("starry_night", 256, CARD_LAYERS).blob_response
     assert own > 1.2 and strongest > 0
     assert found["starry_night"]["artefact/blobs"] == pytest.approx(strongest / own)
     assert found["great_wave"]["artefact/blobs"] == pytest.approx(strongest)
@@ -129,7 +129,7 @@ def test_a_style_file_is_judged_by_its_own_style_and_moved_too(evaluated: dict[s
     assert (own["name"], own["style"]) == ("wave", "great_wave")
     # a network that has learnt nothing gives its photo back, noise, motion and edges too
     assert own["metrics"]["content"] < 0.05
-    assert own["metrics"]["artefact/bands"] < 0.05
+    assert own["metrics"]["artefact/edge_bias"] < 0.05
     assert own["metrics"]["stability/noise_gain"] == pytest.approx(1, abs=0.05)
     assert "stability/noise_gain" not in evaluated["entries"][1]["metrics"]
 
@@ -264,6 +264,6 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
         assert {picture.shape for picture in job.outputs.values()} == {(1, 3, 64, 64)}
         found[name] = means([*job.faults.values(), job.own])
     assert found["gridded"]["artefact/checkerboard"] > 20 and "checkerboard" in fired(found["gridded"])
-    assert "bands_among" in fired(found["banded"]) and "checkerboard" not in fired(found["banded"])
-    assert found["sound"]["artefact/bands_among"] == found["sound"]["artefact/checkerboard"] == 0
+    assert "shared_edge_bias" in fired(found["banded"]) and "checkerboard" not in fired(found["banded"])
+    assert found["sound"]["artefact/shared_edge_bias"] == found["sound"]["artefact/checkerboard"] == 0
     assert fired(found["sound"]) == []

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.evaluation import metrics, structure
+from onestroke.evaluation import lpips as lpips_module
+from onestroke.evaluation import metrics
+from onestroke.evaluation.lpips import lpips
+from onestroke.evaluation.structure import self_similarity, ssim
 from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
@@ -170,21 +173,21 @@ def test_ssim_is_scikit_image_s() -> None:
         exact = skimage.structural_similarity(
             luma(output), luma(photo), gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1
         )
-        assert metrics.ssim(output, photo) == pytest.approx(exact, abs=1e-12)
+        assert ssim(output, photo) == pytest.approx(exact, abs=1e-12)
 
 
 def test_ssim_of_known_pictures() -> None:
     photo = noise(0, 2, 40, 30)
-    assert metrics.ssim(photo, photo) == 1
+    assert ssim(photo, photo) == 1
     dark, bright = torch.full((1, 3, 11, 11), 0.2), torch.full((1, 3, 11, 11), 0.6)
     # two flat pictures differ in light alone
-    assert metrics.ssim(dark, bright) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-7)
+    assert ssim(dark, bright) == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-7)
     board = (torch.arange(40)[:, None] + torch.arange(40)).remainder(2).expand(1, 3, 40, 40).float()
-    assert metrics.ssim(board, 1 - board) < -0.95
+    assert ssim(board, 1 - board) < -0.95
     with pytest.raises(UserError, match="at least 11 x 11 pixels, and the picture is 40 x 10"):
-        metrics.ssim(board[:, :, :10], board[:, :, :10])
+        ssim(board[:, :, :10], board[:, :, :10])
     with pytest.raises(ValueError, match="alike in shape"):
-        metrics.ssim(board, board[:, :, 1:])
+        ssim(board, board[:, :, 1:])
 
 
 def test_self_similarity_is_that_of_the_definition(eye: VGG) -> None:
@@ -198,17 +201,17 @@ def test_self_similarity_is_that_of_the_definition(eye: VGG) -> None:
         return shares
 
     exact = np.abs(distances(output) - distances(photo)).sum(axis=0).mean() / 2
-    assert metrics.self_similarity(output, photo, eye) == pytest.approx(exact, rel=1e-6)
+    assert self_similarity(output, photo, eye) == pytest.approx(exact, rel=1e-6)
 
 
 def test_self_similarity_of_known_pictures(eye: VGG) -> None:
     photo = noise(0, 2, 48, 40)
-    assert metrics.self_similarity(photo, photo, eye) == 0
-    other = metrics.self_similarity(noise(1, 2, 48, 40), photo, eye)
-    near = metrics.self_similarity((photo + 0.03 * noise(1, 2, 48, 40)).clamp(0, 1), photo, eye)
+    assert self_similarity(photo, photo, eye) == 0
+    other = self_similarity(noise(1, 2, 48, 40), photo, eye)
+    near = self_similarity((photo + 0.03 * noise(1, 2, 48, 40)).clamp(0, 1), photo, eye)
     assert 0 < near < 0.5 * other < 0.5
     with pytest.raises(ValueError, match="alike in shape"):
-        metrics.self_similarity(photo, photo[:1], eye)
+        self_similarity(photo, photo[:1], eye)
 
 
 class Halves(nn.Module):
@@ -223,12 +226,12 @@ def test_self_similarity_does_not_ask_what_things_look_like() -> None:
     photo = torch.zeros(1, 3, 8, 8)
     photo[..., :4] = 1
     eye: Any = Halves()
-    assert metrics.self_similarity(1 - photo, photo, eye) == 0  # both halves painted as the other was
-    assert metrics.self_similarity(photo.transpose(2, 3), photo, eye) == pytest.approx(0.5)
+    assert self_similarity(1 - photo, photo, eye) == 0  # both halves painted as the other was
+    assert self_similarity(photo.transpose(2, 3), photo, eye) == pytest.approx(0.5)
     large = torch.zeros(1, 3, 128, 128)
     large[..., :64] = 1
-    assert metrics.self_similarity(large.transpose(2, 3), large, eye) == pytest.approx(0.5)  # from averages
-    assert metrics.self_similarity(0 * photo, 0 * photo, eye) == 0
+    assert self_similarity(large.transpose(2, 3), large, eye) == pytest.approx(0.5)  # from averages
+    assert self_similarity(0 * photo, 0 * photo, eye) == 0
 
 
 # --- LPIPS ----------------------------------------------------------------------------------------------
@@ -236,9 +239,9 @@ def test_self_similarity_does_not_ask_what_things_look_like() -> None:
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
-    structure._lpips_network.cache_clear()
+    lpips_module._lpips_network.cache_clear()
     yield
-    structure._lpips_network.cache_clear()
+    lpips_module._lpips_network.cache_clear()
 
 
 def fake(make: Callable[..., object]) -> ModuleType:
@@ -264,10 +267,10 @@ def test_lpips_comes_from_either_package(package: str, monkeypatch: pytest.Monke
     for name in ("torchmetrics.image.lpip", "lpips"):
         monkeypatch.setitem(sys.modules, name, fake(Distance) if name == package else None)
     photo = noise(0, 2, 16, 16)
-    assert metrics.lpips(photo, photo) == 0
-    assert metrics.lpips(torch.full_like(photo, 1.7), 0 * photo) == pytest.approx(1)
+    assert lpips(photo, photo) == 0
+    assert lpips(torch.full_like(photo, 1.7), 0 * photo) == pytest.approx(1)
     with pytest.raises(ValueError, match="alike in shape"):
-        metrics.lpips(photo, photo[:1])
+        lpips(photo, photo[:1])
 
 
 def test_lpips_is_left_out_where_it_can_t_be_had(
@@ -282,8 +285,8 @@ def test_lpips_is_left_out_where_it_can_t_be_had(
     monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", fake(offline))
     monkeypatch.setitem(sys.modules, "lpips", None)
     photo = noise(0, 1, 16, 16)
-    assert metrics.lpips(photo, photo) is None
-    assert metrics.lpips(photo, photo) is None
+    assert lpips(photo, photo) is None
+    assert lpips(photo, photo) is None
     assert len(asked) == 1
     assert capsys.readouterr() == ("", "")
 
@@ -294,4 +297,4 @@ def test_lpips_is_left_out_where_the_picture_is_too_small(monkeypatch: pytest.Mo
             raise RuntimeError("Kernel size can't be greater than actual input size")
 
     monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", fake(Small))
-    assert metrics.lpips(noise(0, 1, 8, 8), noise(0, 1, 8, 8)) is None
+    assert lpips(noise(0, 1, 8, 8), noise(0, 1, 8, 8)) is None

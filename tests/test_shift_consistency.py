@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.losses.shift_consistency import ShiftConsistency, apart, exchanged, ring_of
+from onestroke.losses.shift_consistency import ShiftConsistency, apart, half_shifted, ring_of
 from onestroke.training.module import StyleTransfer
 from tests.test_training import objective, tiny
 
@@ -34,7 +34,7 @@ def test_rings_are_whole_eights(side: int, ring: int) -> None:
 def test_what_lies_along_the_edges_was_far_from_any(height: int, width: int) -> None:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([y, x])[None]
-    moved, ring = exchanged(places), ring_of(min(height, width))
+    moved, ring = half_shifted(places), ring_of(min(height, width))
     assert torch.equal(moved.flatten(2).sort(dim=2).values, places.flatten(2).sort(dim=2).values)
     rows, columns = moved[0, 0, :, 0], moved[0, 1, 0]
     for line, side in ((rows, height), (columns, width)):
@@ -90,7 +90,7 @@ class Framing(nn.Module):
         return image + self.shift + self.band * top
 
 
-def test_a_painter_of_bands_is_told_and_its_bands_pulled_away() -> None:
+def test_an_edge_bias_is_told_and_pulled_away() -> None:
     module = trained(2.0)
     photos, orders = noise(2, 3, 64, 64), module.draw.of(range(2))
     losses: dict[str, dict[str, Tensor]] = {}
@@ -122,7 +122,7 @@ class Counting(nn.Module):
         return image + self.shift
 
 
-def test_every_other_photo_is_painted_once_more_with_its_halves_exchanged() -> None:
+def test_every_other_photo_is_painted_once_more_after_a_half_size_circular_shift() -> None:
     module = trained(0.5)
     network = module.network = Counting()
     photos = noise(4, 3, 32, 64)

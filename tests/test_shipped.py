@@ -12,7 +12,8 @@ from torch import Tensor
 from onestroke import Stylizer
 from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
-from onestroke.evaluation.artifacts.pairs import LIMITS, bands_of
+from onestroke.evaluation.artifacts.edge_bias import edge_bias
+from onestroke.evaluation.artifacts.summary import LIMITS
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -84,8 +85,8 @@ def test_realtime_is_as_near_to_the_painting_as_1_3_times_the_default_network(
     "file, style", [(GALLERY, style) for style in STYLES] + [(file, None) for file in FILES.values()]
 )
 def test_nothing_is_laid_along_the_edges_whatever_the_picture(file: Path, style: str | None) -> None:
-    bands = bands_of(Stylizer(file, mix=style).paint)
-    assert max(bands.values()) < LIMITS["bands"]
+    bias = edge_bias(Stylizer(file, mix=style).paint)
+    assert max(bias.values()) < LIMITS["edge_bias"]
 
 
 def test_all_that_ships_is_small_and_says_how_it_was_made() -> None:

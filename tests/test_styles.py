@@ -28,7 +28,7 @@ from onestroke.documents import KEY
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
-from onestroke.perception.blob_response import strongest_spot
+from onestroke.perception.blob_response import own_blob_response
 from onestroke.perception.style import Facts, Style, from_pictures
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card, make_card, read_card
 from onestroke.perception.vgg import VGG
@@ -199,21 +199,21 @@ def test_a_card_keeps_its_facts(card: Path) -> None:
     assert read_card(card, 256, ["relu1_1"]).facts == FACTS
 
 
-def test_a_card_says_how_strong_the_painting_s_spots_are(card: Path, painting: Path, tmp_path: Path) -> None:
+def test_a_card_has_the_painting_s_blob_response(card: Path, painting: Path, tmp_path: Path) -> None:
     for size in CARD_SIZES:
         with Image.open(painting) as picture:
             scale = size / min(picture.size)
             sides = tuple(round(scale * side) for side in picture.size)
             small = picture.convert("RGB").resize(sides, Image.Resampling.BICUBIC)
-        expected = strongest_spot(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255)
-        assert read_card(card, size, []).spot == pytest.approx(expected, rel=0.05)
+        expected = own_blob_response(torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 255)
+        assert read_card(card, size, []).blob_response == pytest.approx(expected, rel=0.05)
         assert expected > 0.01
     with safe_open(str(card), framework="pt") as file:
         document = json.loads(file.metadata()["onestroke"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     del document["spot"]
     save_file(tensors, tmp_path / "older.safetensors", {"onestroke": json.dumps(document)})
-    assert read_card(tmp_path / "older.safetensors", 256, []).spot == 0
+    assert read_card(tmp_path / "older.safetensors", 256, []).blob_response == 0
 
 
 def test_a_card_is_read_only_as_far_as_asked(card: Path) -> None:
@@ -286,7 +286,7 @@ def test_whatever_stands_in_any_place_of_a_card_s_document_it_is_a_style_or_refu
             gram, mean = style.gram(LAYER), style.mean(LAYER)
             assert gram.shape == (64, 64) and mean.shape == (64,)
             assert torch.isfinite(gram).all() and torch.isfinite(mean).all() and torch.equal(gram, gram.T)
-            assert isinstance(style.spot, float) and 0 <= style.spot < math.inf
+            assert isinstance(style.blob_response, float) and 0 <= style.blob_response < math.inf
             assert style.name.isprintable() and all(isinstance(fact, str) for fact in asdict(style.facts).values())
         except UserError as error:
             said[place] = str(error)

@@ -58,8 +58,8 @@ def use(path: Path, rng: Random) -> None:
     whole = path.stat().st_size > 10**6 and rng.random() < 0.3
     layers = CARD_LAYERS if whole else _SMALL
     style = read_card(path, rng.choice(CARD_SIZES), layers)
-    if not isinstance(style.name, str) or not style.name.isprintable() or not 0 <= style.spot < float("inf"):
-        raise AssertionError(f"a card of the name {style.name!r} and the blob response {style.spot!r}")
+    if not isinstance(style.name, str) or not style.name.isprintable() or not 0 <= style.blob_response < float("inf"):
+        raise AssertionError(f"a card of the name {style.name!r} and the blob response {style.blob_response!r}")
     for layer in layers:
         gram, mean, channels = style.gram(layer), style.mean(layer), CHANNELS[layer]
         if gram.shape != (channels, channels) or mean.shape != (channels,):

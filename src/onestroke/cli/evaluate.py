@@ -19,7 +19,9 @@ from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import Pictures, match, photo_names, read_photos
 from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
-from onestroke.evaluation.artifacts import pairs
+from onestroke.evaluation.artifacts.edge_bias import edge_bias, edge_differences, shared_edge_bias
+from onestroke.evaluation.artifacts.flat_noise import flat_noise_of
+from onestroke.evaluation.artifacts.summary import on_pair
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
 from onestroke.evaluation.stability import stability
@@ -40,7 +42,7 @@ onestroke evaluate ... is the same, where OneStroke is installed"""
 def finished(folder: str, options: Options, photos: Pictures, measure: Measure) -> Job:
     """The job of a folder of finished pictures: errors at the photos' size, artefacts at the pictures' own.
 
-    A grid of single pixels is gone once a picture is shrunk, so the photo is brought to the picture's size for those.
+    A checkerboard of single pixels is gone once a picture is shrunk, so the photo is brought to the picture's size.
 
     Raises:
         UserError: as `match`, and for pictures that can't be read or are too small for the detectors.
@@ -53,12 +55,12 @@ def finished(folder: str, options: Options, photos: Pictures, measure: Measure) 
     for name, path in match(folder, photos).items():
         read = images.read(path)
         picture, photo = read.rgb, images.read(paths[name]).resized(*read.rgb.shape[-2:]).rgb
-        faults = pairs.pair(picture, photo, spot=measure.style.spot)
+        faults = on_pair(picture, photo, style_response=measure.style.blob_response)
         job.faults[name] = {f"artefact/{fault}": value for fault, value in faults.items() if not math.isnan(value)}
-        edges.append(pairs.edges_of(picture, photo))
+        edges.append(edge_differences(picture, photo))
         job.outputs[name] = read.resized(*photos[name].shape[-2:]).rgb
-    bands = pairs.bands_among(edges)
-    job.own = {} if bands is None else {"artefact/bands_among": bands}
+    bias = shared_edge_bias(edges)
+    job.own = {} if bias is None else {"artefact/shared_edge_bias": bias}
     return job
 
 
@@ -153,8 +155,8 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
         if job.paint is not None and options.stability:
             tell(f"{job.name}: stability", done, total)
             own = {f"stability/{k}": v for k, v in stability(job.paint, list(photos.values())[:2]).items()}
-            own["artefact/flat_noise"] = pairs.flat_noise_of(job.paint)
-            own["artefact/bands"] = max(pairs.bands_of(job.paint).values())
+            own["artefact/flat_noise"] = flat_noise_of(job.paint)
+            own["artefact/edge_bias"] = max(edge_bias(job.paint).values())
             done += 1
         everything = {**means([row.metrics for row in rows]), **own}
         entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.evaluation import metrics
-from onestroke.evaluation.artifacts import pairs
+from onestroke.evaluation.artifacts import summary
+from onestroke.evaluation.lpips import lpips as lpips_distance
+from onestroke.evaluation.structure import self_similarity, ssim
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
@@ -38,7 +40,7 @@ class Measure:
 
     Args:
         at: the style at a size; see `style_at`.
-        vgg: the eye, of all CARD_LAYERS, in fp32.
+        vgg: the feature extractor, of all CARD_LAYERS, in fp32.
         size: the style size of the training.
         strength: the control of the objective.
 
@@ -79,12 +81,12 @@ class Measure:
         """`errors`, and the E statistic, structure and artefacts; LPIPS where asked for, as it may have to download."""
         found = self.errors(output, photo)
         found["e_statistic"] = metrics.e_statistic(output, self.style, self.vgg)
-        found["ssim"] = metrics.ssim(output, photo)
-        found["self_similarity"] = metrics.self_similarity(output, photo, self.vgg)
-        distance = metrics.lpips(output, photo) if lpips else None
+        found["ssim"] = ssim(output, photo)
+        found["self_similarity"] = self_similarity(output, photo, self.vgg)
+        distance = lpips_distance(output, photo) if lpips else None
         if distance is not None:
             found["lpips"] = distance
-        faults = pairs.pair(output, photo, spot=self.style.spot)
+        faults = summary.on_pair(output, photo, style_response=self.style.blob_response)
         found |= {f"artefact/{name}": value for name, value in faults.items()}
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
@@ -99,7 +101,7 @@ def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def fired(values: Mapping[str, float]) -> list[str]:
     """The artefact detectors that fire on these numbers, which go by `artefact/<name>`."""
     named = {name.removeprefix("artefact/"): v for name, v in values.items() if name.startswith("artefact/")}
-    return pairs.fired(named)
+    return summary.fired(named)
 
 
 def from_reference(style: str, size: int, vgg: VGG, strength: float = 0.5) -> Measure:

@@ -1,4 +1,4 @@
-"""What a painting is worth, as numbers: errors as trained, errors that no training saw, structure that was kept.
+"""What a painting is worth, as numbers: errors as trained, and errors that no training saw.
 
 Pictures are float32 RGB, (N, 3, H, W) in [0, 1], as they are looked at; of a batch, each number is the mean.
 
@@ -12,7 +12,8 @@ Pictures are float32 RGB, (N, 3, H, W) in [0, 1], as they are looked at; of a ba
 | self_similarity       | Kolkin et al., CVPR 2019                  | 0 (the photo's structure) to 1. Less is closer |
 | lpips                 | Zhang et al., CVPR 2018                   | from 0 (the photo) to about 1. Less is closer  |
 
-The last three tell how much of the photo is left. No painting is to keep all of it: they are read beside the style's.
+The last three, of structure.py and lpips.py, tell how much of the photo is left. No painting is to keep all of it: they
+are read beside the style's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from onestroke.evaluation.structure import check_alike, lpips, self_similarity, ssim
+from onestroke.evaluation.structure import check_alike
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.content import Content
@@ -31,23 +32,6 @@ from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Views
 from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG
-
-__all__ = [
-    "E_LAYERS",
-    "HELD_OUT_LAYERS",
-    "HELD_OUT_SIZES",
-    "LEAST_VARIANCE",
-    "MOST_E",
-    "content_errors",
-    "e_statistic",
-    "e_statistics",
-    "gaussian_kl",
-    "lpips",
-    "self_similarity",
-    "ssim",
-    "style_errors",
-    "style_errors_at_sizes",
-]
 
 HELD_OUT_LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 """Layers that the default objective does not look at."""

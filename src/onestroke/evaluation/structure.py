@@ -1,11 +1,8 @@
-"""How much of the photo is left in a painting, for metrics.py, which is the door: SSIM, self-similarity, LPIPS."""
+"""How much of the photo's structure is left in a painting: SSIM and self-similarity."""
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +11,6 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.imaging.images import luminance
 from onestroke.perception.vgg import VGG
-from onestroke.perception.vgg_weights import patience
 
 _WINDOW, _SIGMA = 11, 1.5
 _MOST_PLACES = 1024  # STROTSS samples as many
@@ -70,56 +66,6 @@ def self_similarity(output: Tensor, photo: Tensor, vgg: VGG, layer: str = "relu3
     check_alike(output, photo)
     distances = [_self_distances(vgg(image, [layer])[layer].float()) for image in (output, photo)]
     return float((distances[0] - distances[1]).abs().sum(dim=1).mean() / 2)
-
-
-def lpips(output: Tensor, photo: Tensor) -> float | None:
-    """Learned perceptual distance (Zhang et al., 2018) of AlexNet, version 0.1: from 0, the same picture, to about 1.
-
-    It needs torchvision (the extra `lpips`), which downloads AlexNet's weights once (233 MB).
-
-    Returns:
-        None where no package is there, its weights can't be had, or the picture is too small for it.
-
-    Raises:
-        ValueError: the pictures are not alike in shape.
-    """
-    check_alike(output, photo)
-    distance = _lpips_network()
-    if distance is None:
-        return None
-    try:
-        with torch.no_grad():
-            return float(distance(*(image.detach().cpu().float().clamp(0, 1) for image in (output, photo))).mean())
-    except Exception:  # an optional number must not cost the others
-        return None
-
-
-@functools.cache
-def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The distance of two pictures in [0, 1]; made once, so that weights are asked for in vain only once too."""
-    for make in (_from_torchmetrics, _from_lpips):
-        try:
-            with patience(10):
-                return make()
-        except Exception:  # whatever an optional package raises, it is not there
-            continue
-    return None
-
-
-def _from_torchmetrics() -> Callable[[Tensor, Tensor], Tensor]:
-    room = importlib.import_module("torchmetrics.image.lpip")
-    metric: Callable[[Tensor, Tensor], Tensor] = room.LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
-    return metric
-
-
-def _from_lpips() -> Callable[[Tensor, Tensor], Tensor]:
-    network = importlib.import_module("lpips").LPIPS(net="alex", verbose=False).eval()
-
-    def distance(output: Tensor, photo: Tensor) -> Tensor:
-        found: Tensor = network(output, photo, normalize=True)
-        return found
-
-    return distance
 
 
 def _self_distances(features: Tensor) -> Tensor:

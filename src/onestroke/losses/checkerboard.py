@@ -1,4 +1,4 @@
-"""No grid: energy at exactly the periods of 2 and 4 pixels, where upsampling leaves it (Odena et al., 2016)."""
+"""No checkerboard: energy at exactly the periods of 2 and 4 pixels, where upsampling leaves it (Odena et al., 2016)."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from onestroke.losses.objective import Term, Views
 
 TILE = 32
 _QUARTER, _HALF = TILE // 4, TILE // 2
-GRID = (
+FREQUENCIES = (
     (0, _QUARTER), (0, _HALF), (_QUARTER, 0), (_HALF, 0), (_HALF, _HALF),
     (_QUARTER, _QUARTER), (_QUARTER, -_QUARTER), (_QUARTER, _HALF), (_HALF, _QUARTER),
 )  # fmt: skip
 """All frequencies of periods 2 and 4, in periods a tile, without the mean and those whose negative is there."""
 # two steps away, since the window spreads each frequency by one
-RING = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
+NEIGHBOURS = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
 """The steps from a frequency to those it is compared with."""
 UNSEEN = (1 / 255) ** 2 / 12
 """The variance of what 8 bits round off: below this power, for each channel, nothing is seen."""
 
 
 class Checkerboard(Term):
-    """How far the energy at a grid's frequencies stands out of that around them, in powers of ten, squared; else 0.
+    """How far the energy at a checkerboard's frequencies exceeds that around them, in powers of ten, squared; else 0.
 
     A network that upsamples twice can tell the four places of a block apart, and uses it to paint finer strokes than
-    its features hold; what it gains in Gram matrices is a faint grid over the picture. Texture that only happens to
-    have such periods has as much energy at its neighbours, and costs nothing.
+    its features hold; what it gains in Gram matrices is a faint checkerboard over the picture. Texture that only
+    happens to have such periods has as much energy at its neighbours, and costs nothing.
 
     What is compared is the mean of log power over a picture's tiles of 32 pixels, by their windowed spectra, so that a
-    grid in a flat sky counts as much as one in a meadow. The gradient lowers the grid and leaves those around as they
-    are, or noise would be painted to hide it in. Sides below 32 pixels have no such spectrum, and cost nothing.
-    `onestroke.evaluation.artifacts.pairs.checkerboard` compares with the loudest neighbour, on tiles that overlap.
+    pattern in a flat sky counts as much as one in a meadow. The gradient lowers it and leaves those around as they are,
+    or noise would be painted to hide it in. Sides below 32 pixels have no such spectrum, and cost nothing.
+    `onestroke.evaluation.artifacts.checkerboard` compares with the loudest neighbour, on tiles that overlap.
     """
 
     def __init__(self, layers: Sequence[str] = ("image",), weight: float = 1.0) -> None:
         super().__init__(layers, weight)
-        around = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in GRID for i, j in RING})
-        self.register_buffer("own", _waves(GRID), persistent=False)
+        around = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in FREQUENCIES for i, j in NEIGHBOURS})
+        self.register_buffer("own", _waves(FREQUENCIES), persistent=False)
         self.register_buffer("around", _waves(around), persistent=False)
         self.register_buffer("ring", _ring(around), persistent=False)
         self.own: Tensor
@@ -87,10 +87,10 @@ def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def _ring(frequencies: Sequence[tuple[int, int]]) -> Tensor:
-    """The share that each frequency has in the mean around each of the grid's: (frequencies, grid)."""
+    """The share that each frequency has in the mean around each of a checkerboard's: (frequencies, its own)."""
     number = {frequency: i for i, frequency in enumerate(frequencies)}
-    table = torch.zeros(len(frequencies), len(GRID))
-    for column, (y, x) in enumerate(GRID):
-        for i, j in RING:
-            table[number[(y + i) % TILE, (x + j) % TILE], column] += 1 / len(RING)
+    table = torch.zeros(len(frequencies), len(FREQUENCIES))
+    for column, (y, x) in enumerate(FREQUENCIES):
+        for i, j in NEIGHBOURS:
+            table[number[(y + i) % TILE, (x + j) % TILE], column] += 1 / len(NEIGHBOURS)
     return table

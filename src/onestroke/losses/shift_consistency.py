@@ -1,12 +1,12 @@
-"""A painting looks the same where its picture was cut off as in the middle: no bands along the edges.
+"""A painting looks the same where its picture was cut off as in the middle: no edge bias.
 
 Padding tells a network where a picture ends. What the style's statistics ask for, and the photo gives no occasion for,
-is then painted along an edge, the same in every picture: The Scream's sky as a band at the top. So every other photo is
+is then painted along an edge, the same in every picture: The Scream's sky along the top. So every other photo is
 painted once more after a circular shift by half its size in both directions. What was in the middle then lies along the
 edges, and must look as it did before.
 
 A smaller crop, painted by itself, would be cheaper and does not work: instance norm's statistics depend on the size of
-what is painted, so a network can tell a crop from a whole photo, and keeps its band for the whole.
+what is painted, so a network can tell a crop from a whole photo, and keeps its bias for the whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from onestroke.losses.objective import Term, Views
 
-_SHARE = 0.1  # of a picture's side: 24 of 256 pixels, about as far as bands reach
+_SHARE = 0.1  # of a picture's side: 24 of 256 pixels, about as far as a bias reaches
 _LINES = 10.0  # how much more the means of lines count than single pixels
 _SLIGHT = 1e-3  # variance of colours that a flat painting is taken to have
 
@@ -41,8 +41,8 @@ class ShiftConsistency(Term):
         some = views.again.repeated.nonzero()[:, 0]
         if len(some):  # a batch may have none
             where = some.to(output.device)
-            moved = exchanged(photos[where]).contiguous(memory_format=torch.channels_last)
-            losses[where] = 2 * apart(views.again.paint(moved, some), exchanged(output[where]))
+            moved = half_shifted(photos[where]).contiguous(memory_format=torch.channels_last)
+            losses[where] = 2 * apart(views.again.paint(moved, some), half_shifted(output[where]))
         return losses
 
 
@@ -51,10 +51,10 @@ def ring_of(side: int) -> int:
     return 8 * max(1, round(_SHARE * side / 8))
 
 
-def exchanged(pictures: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) with their halves exchanged, in both directions, as though they had no end.
+def half_shifted(pictures: Tensor) -> Tensor:
+    """The circular shift of pictures (N, C, H, W) by half their size, in both directions.
 
-    They are moved by whole eights of pixels, so that what a network halves and halves again falls on the same ones.
+    It is by whole eights of pixels, so that what a network halves and halves again falls on the same ones.
     """
     height, width = pictures.shape[-2:]
     return pictures.roll((height // 16 * 8, width // 16 * 8), dims=(2, 3))
@@ -63,17 +63,17 @@ def exchanged(pictures: Tensor) -> Tensor:
 def apart(painting: Tensor, wanted: Tensor) -> Tensor:
     """How far paintings are along their edges from what they are to be there.
 
-    Strokes may fall otherwise, but a band is off all along the edge: so what the lines that run beside it are off by
+    Strokes may fall otherwise, but a bias is there all along the edge: so what the lines that run beside it are off by
     on average counts most.
 
     Args:
-        painting: of an exchanged photo, (N, 3, H, W), about [0, 1], sides of at least 32.
-        wanted: the photo's painting, exchanged, the same shape; no gradient goes there.
+        painting: of a half-shifted photo, (N, 3, H, W), about [0, 1], sides of at least 32.
+        wanted: the photo's painting, half-shifted, the same shape; no gradient goes there.
 
     Returns:
         (N,): the mean squared difference in a frame of `ring_of` pixels, and _LINES times that of the lines' means,
-        both relative to the variance of the colours in `wanted`: 0 where they are alike, 11 for bands on all sides that
-        are off by a standard deviation.
+        both relative to the variance of the colours in `wanted`: 0 where they are alike, 11 for strips on all sides
+        that are off by a standard deviation.
     """
     wanted = wanted.detach()
     ring = ring_of(min(wanted.shape[-2:]))

@@ -17,7 +17,7 @@ from onestroke.documents import TEXT
 from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
-from onestroke.perception.blob_response import strongest_spot
+from onestroke.perception.blob_response import own_blob_response
 from onestroke.perception.vgg import VGG
 
 
@@ -53,7 +53,7 @@ class Style(nn.Module):
         means: layer name -> (C,).
         facts: what is known of it.
         size: the shorter side in pixels at which it was measured: the size of its strokes.
-        spot: its strongest spot at that size, see `onestroke.perception.blob_response`; 0 where it isn't known.
+        blob_response: its own at that size, see `onestroke.perception.blob_response`; 0 where it isn't known.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Style(nn.Module):
         means: Mapping[str, Tensor],
         facts: Facts,
         size: int,
-        spot: float = 0.0,
+        blob_response: float = 0.0,
     ) -> None:
         super().__init__()
-        self.name, self.facts, self.size, self.spot = name, facts, size, spot
+        self.name, self.facts, self.size, self.blob_response = name, facts, size, blob_response
         for layer, gram in grams.items():
             self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
         for layer, mean in means.items():
@@ -139,7 +139,7 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
             raise UserError(f"style.image: {path} is only {size_of_it}; its shorter side must be at least 64")
         pictures.append(picture.fit(short_side=size).rgb)
     grams, means = measure(pictures, vgg, size, [layer for layer in layers if layer != "image"])
-    spot = max(strongest_spot(picture) for picture in pictures)
+    response = max(own_blob_response(picture) for picture in pictures)
     sources = ", ".join(Path(path).name for path in paths)
     source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
-    return Style(name, grams, means, Facts(source=source), size, spot)
+    return Style(name, grams, means, Facts(source=source), size, response)

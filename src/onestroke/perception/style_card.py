@@ -31,6 +31,8 @@ CARD_SIZES = (256, 384, 512)
 CARD_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_3")
 CARD_ARCH = "vgg16"
 CARD_VERSION = 1
+BLOB_RESPONSE = "spot"
+"""What a card calls the blob response; the oldest have none."""
 VGG_CHANNELS = {"relu1": 64, "relu2": 128, "relu3": 256, "relu4": 512}
 """Of the layers of a card, by their block."""
 
@@ -99,7 +101,7 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
         raise UserError(f"{path} is a damaged style card: its statistics are not finite")
     facts = {f.name: document.get("facts", {}).get(f.name, "") for f in fields(Facts)}
     return Style(
-        document["name"], grams, means, Facts(**facts), size, float(document.get("spot", {}).get(str(size), 0))
+        document["name"], grams, means, Facts(**facts), size, float(document.get(BLOB_RESPONSE, {}).get(str(size), 0))
     )
 
 
@@ -114,13 +116,13 @@ def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
         raise NoDocument(f"it has version {printable(version)}, and this OneStroke reads {CARD_VERSION}")
     if not is_name(document.get("name")):
         raise NoDocument("it has no name that can be printed")
-    facts, scale, spot = (document.get(key, {}) for key in ("facts", "scale", "spot"))  # older cards have no spot
+    facts, scale, responses = (document.get(key, {}) for key in ("facts", "scale", BLOB_RESPONSE))
     if not isinstance(facts, dict) or not all(isinstance(v, str) and len(v) <= TEXT for v in facts.values()):
         raise NoDocument(f"its facts are not texts of at most {TEXT} characters")
     if not isinstance(scale, dict) or not all(is_number(scale.get(key), 0) for key in wanted):
         raise NoDocument("it lacks the scale of its statistics")
-    if not isinstance(spot, dict) or not all(is_number(value, 0) for value in spot.values()):
-        raise NoDocument("its spots are not numbers")
+    if not isinstance(responses, dict) or not all(is_number(value, 0) for value in responses.values()):
+        raise NoDocument("its blob responses are not numbers")
 
 
 def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
@@ -134,10 +136,10 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
     vgg = VGG(CARD_LAYERS, CARD_ARCH)
     tensors: dict[str, Tensor] = {}
     scale: dict[str, float] = {}
-    spot: dict[str, float] = {}
+    responses: dict[str, float] = {}
     for size in CARD_SIZES:
         style = from_pictures(name, paths, size, CARD_LAYERS, vgg)
-        spot[str(size)] = style.spot
+        responses[str(size)] = style.blob_response
         for layer in CARD_LAYERS:
             gram = style.gram(layer)
             rows, columns = torch.triu_indices(*gram.shape)
@@ -151,7 +153,7 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
         "vgg": CARD_ARCH,
         "facts": asdict(facts),
         "scale": scale,
-        "spot": spot,
+        BLOB_RESPONSE: responses,
         "checksum": documents.checksum(tensors),
     }
     with atomic(out) as temporary:

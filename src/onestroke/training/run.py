@@ -459,7 +459,7 @@ def _report(
     broken = fired({name.removeprefix("measured/"): value for name, value in metrics.items()})
     if broken:
         log.info(
-            "looks broken: %s (see onestroke/evaluation/artifacts/pairs.py for what that means)", ", ".join(broken)
+            "looks broken: %s (see onestroke/evaluation/artifacts/summary.py for what that means)", ", ".join(broken)
         )
     if module.skipped_steps:
         log.info("%d steps were skipped, as their gradients were not finite", module.skipped_steps)

@@ -1,4 +1,4 @@
-"""Bands along an edge, for artefacts.py, which is the door: what a painter lays there in any picture alike."""
+"""Edge bias: what a painter lays along an edge in any picture alike."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 _SIDE = 256
-_BAND = 16
+_STRIP = 16
 _FIELDS = 8
 _LEAST = 0.01  # deviation that a flat painting is taken to have
 _SIDES = {
-    "top": (..., slice(None, _BAND), slice(None)),
-    "bottom": (..., slice(-_BAND, None), slice(None)),
-    "left": (..., slice(None), slice(None, _BAND)),
-    "right": (..., slice(None), slice(-_BAND, None)),
+    "top": (..., slice(None, _STRIP), slice(None)),
+    "bottom": (..., slice(-_STRIP, None), slice(None)),
+    "left": (..., slice(None), slice(None, _STRIP)),
+    "right": (..., slice(None), slice(-_STRIP, None)),
 }
 
 
-def bands_of(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, float]:
+def edge_bias(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, float]:
     """How differently a painter paints along each edge of a picture from what it paints of the same in its middle.
 
     A photo won't tell: sky is above and ground below. Made fields without an end can be rolled, so that what was cut
     by the edge lies in the middle; all that differs then is the painter's doing, and its mean over some fields leaves
     what is done in any picture. Fields are noise of as much contrast at each scale as photos have (1/f: Field, 1987),
-    256 pixels a side, and a band is 16 wide.
+    256 pixels a side, and the strip along an edge is 16 wide.
 
     Args:
         paint: image (1, 3, H, W) in [0, 1] to image of the same shape.
@@ -43,13 +43,13 @@ def bands_of(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, floa
             going_on = paint(field.roll((half, half), dims=(2, 3))).roll((half, half), dims=(2, 3))
             deviation = going_on.std() + _LEAST
             for name, places in _SIDES.items():
-                band, same = painted[places][0].flatten(1), going_on[places][0].flatten(1)
-                shift = (band.mean(dim=1) - same.mean(dim=1)) / deviation
-                found[name].append(torch.cat([shift, (_contrast(band) / _contrast(same)).log()[None]]))
+                strip, same = painted[places][0].flatten(1), going_on[places][0].flatten(1)
+                shift = (strip.mean(dim=1) - same.mean(dim=1)) / deviation
+                found[name].append(torch.cat([shift, (_contrast(strip) / _contrast(same)).log()[None]]))
     return {name: float(torch.stack(each).mean(dim=0).abs().max()) for name, each in found.items()}
 
 
-Edges = Tensor
+EdgeDifferences = Tensor
 """Of one picture, what differs along each edge: (4 edges, widths, 4), the channels' means and the contrast."""
 
 _WIDTHS = (8, 16, 32)
@@ -57,7 +57,7 @@ _FEWEST = 4
 _DOUBT = 2.0  # standard errors
 
 
-def edges_of(output: Tensor, photo: Tensor) -> Edges:
+def edge_differences(output: Tensor, photo: Tensor) -> EdgeDifferences:
     """How the strip along each edge differs from the strip beside it, in a painting and not in its photo.
 
     Args:
@@ -76,14 +76,14 @@ def edges_of(output: Tensor, photo: Tensor) -> Edges:
     return found[0] - found[1]
 
 
-def bands_among(pictures: Sequence[Edges]) -> float | None:
-    """Bands of a painter of whom there are finished pictures only: what lies along an edge of all of them alike.
+def shared_edge_bias(pictures: Sequence[EdgeDifferences]) -> float | None:
+    """Edge bias of a painter of whom there are finished pictures only: what lies along an edge of all of them alike.
 
     Args:
-        pictures: see `edges_of`.
+        pictures: see `edge_differences`.
 
     Returns:
-        The largest mean difference beyond what chance explains (two standard errors), in the units of `bands_of`; None
+        The largest mean difference beyond what chance explains (two standard errors), in the units of `edge_bias`; None
         for fewer than 4 pictures, which can't tell a painter's habit from what is in a picture.
     """
     if len(pictures) < _FEWEST:
@@ -93,8 +93,8 @@ def bands_among(pictures: Sequence[Edges]) -> float | None:
     return float((each.mean(dim=0).abs() - _DOUBT * error).clamp_min(0).max())
 
 
-def _contrast(band: Tensor) -> Tensor:
-    return band.var(dim=1).mean().sqrt() + _LEAST
+def _contrast(strip: Tensor) -> Tensor:
+    return strip.var(dim=1).mean().sqrt() + _LEAST
 
 
 def _fields(generator: torch.Generator) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""Blobs and painted noise, for artefacts.py, which is the door: faults that lie on a picture like stains."""
+"""Painted noise: grain where the photo is flat."""
 
 from __future__ import annotations
 
@@ -9,49 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from onestroke.errors import UserError
+from onestroke.evaluation.artifacts.pictures import check
 from onestroke.imaging.blur import gaussian_blur
-from onestroke.perception.blob_response import strongest
-
-SMALLEST = 32
-"""Shortest side in pixels that can be judged."""
 
 _LEVEL = 1 / 255
 _WINDOW, _FLAT, _SHARE = 9, 0.02, 0.02
 _HIDDEN = 4 * _LEVEL  # deviation of detail that hides no noise
 _THREE_QUARTERS = 1.1503  # of the absolute values of a standard normal distribution
-
-
-def check(output: Tensor, photo: Tensor) -> None:
-    """Refuse what is no batch of paintings with their photos."""
-    if output.ndim != 4 or output.shape[1] != 3 or output.shape != photo.shape:
-        raise ValueError(
-            f"output and photo must be alike in shape, (N, 3, H, W), not {tuple(output.shape)} and {tuple(photo.shape)}"
-        )
-    height, width = output.shape[-2:]
-    if min(height, width) < SMALLEST:
-        raise UserError(
-            f"artefacts need at least {SMALLEST} x {SMALLEST} pixels, and the picture is {width} x {height}"
-        )
-
-
-def blobs(output: Tensor, photo: Tensor, spot: float = 0.0) -> Tensor:
-    """Isolated spots of extreme colour or brightness, which instance norm is prone to (droplets: Karras et al., 2020).
-
-    What a spot is, see `onestroke.perception.blob_response`. Where the photo has one, the painting may have one as
-    strong. A border of 8 pixels for small spots, and of 16 for large ones, is left out.
-
-    Args:
-        output, photo: (N, 3, H, W) in [0, 1].
-        spot: `strongest_spot` of the painting that was to be imitated. Stars are spots, and who paints like van Gogh
-            may paint them as strong as he did: above 1, it is the measure.
-
-    Returns:
-        (N,), from 0: the strongest spot. About a quarter of what its colour is off its surroundings by, in standard
-        deviations of the painting's detail in that direction, or of `spot` where that is more than 1.
-    """
-    check(output, photo)
-    return strongest(output, photo) / max(1.0, spot)
 
 
 def flat_noise(output: Tensor, photo: Tensor) -> Tensor:
