@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import onestroke
+from onestroke.version import __version__
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(onestroke.__file__).parent
 
 # a file imports only from its own room and from those before it; rooms on one line never import each other
 ORDER = (
-    ("errors",),
+    ("errors", "version"),
     ("files",),
     ("documents", "torch_files"),
     ("devices", "ranks", "packages"),
@@ -98,11 +99,71 @@ def test_the_check_itself_sees(tmp_path: Path, file: str, line: str, found: list
     assert [v.replace(os.sep, "/") for v in violations(tmp_path)] == found
 
 
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """By module, the modules of the package that it imports anywhere, in functions and under TYPE_CHECKING too."""
+    paths = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
+        paths[".".join(("onestroke", *(part for part in parts if part != "__init__")))] = path
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        graph[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in imported(node):
+                while name and name not in paths:  # a name in a module, and not a module
+                    name = name.rpartition(".")[0]
+                if name:
+                    graph[module].add(name)
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one circle of imports, each importing the next; none where there is none."""
+    left = dict(graph)
+    # what imports nothing that is left lies on no circle
+    while free := [module for module, others in left.items() if not others & left.keys()]:
+        for module in free:
+            del left[module]
+    walk: list[str] = sorted(left)[:1]
+    while walk and walk[-1] not in walk[:-1]:
+        walk.append(min(left[walk[-1]] & left.keys()))
+    return walk[walk.index(walk[-1]) + 1 :] if walk else []
+
+
+def test_files_import_each_other_in_no_circle() -> None:
+    graph = import_graph(PACKAGE)
+    assert "onestroke.perception.vgg" in graph["onestroke.perception.style"]
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"a": "import onestroke.b", "b": "import onestroke.c", "c": "import os"}, []),
+        ({"a": "import onestroke.a"}, ["onestroke.a"]),
+        (
+            {
+                "a": "from onestroke.b import f",
+                "b": "def f():\n    from onestroke import c",
+                "c": "if TYPE_CHECKING:\n    from onestroke.a import g",
+                "d": "import onestroke.a",
+            },
+            ["onestroke.b", "onestroke.c", "onestroke.a"],
+        ),
+    ],
+)
+def test_a_circle_is_seen(tmp_path: Path, files: dict[str, str], found: list[str]) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    assert circle(import_graph(tmp_path)) == found
+
+
 def test_the_front_door_imports_nothing_until_asked() -> None:
     code = "import sys, onestroke; print(*(m for m in sys.modules if m.split('.')[0] in ('torch', 'onestroke')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["onestroke"]
     assert onestroke.UserError.__module__ == "onestroke.errors"
+    assert onestroke.__version__ == __version__
     assert onestroke.Stylizer.__module__ == "onestroke.inference.stylizer"
     with pytest.raises(AttributeError, match="has no attribute 'Stylist'"):
         _ = onestroke.Stylist

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onestroke.errors import UserError as UserError
     from onestroke.inference.stylizer import Stylizer as Stylizer
+    from onestroke.version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = ["Stylizer", "UserError", "__version__"]
 
 
@@ -22,4 +22,8 @@ def __getattr__(name: str) -> object:
         from onestroke.errors import UserError
 
         return UserError
+    if name == "__version__":
+        from onestroke.version import __version__
+
+        return __version__
     raise AttributeError(f"module 'onestroke' has no attribute '{name}'")

@@ -7,8 +7,8 @@ import os
 import sys
 from dataclasses import dataclass
 
-from onestroke import __version__
 from onestroke.errors import UserError, near
+from onestroke.version import __version__
 
 
 @dataclass(frozen=True)

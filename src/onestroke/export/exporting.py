@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import onestroke
 from onestroke import style_file
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError
@@ -27,6 +26,7 @@ from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.tracing import Core, trace
 from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.controls import AS_IT_IS, Look, open_style
+from onestroke.version import __version__
 
 Photo = np.ndarray
 Paint = Callable[[Tensor], Tensor]
@@ -106,7 +106,7 @@ def export(
             model,
             {
                 "variant": variant, "pixels": pixels, "channels": first_channels(network),
-                "difference": asdict(difference), "sizes": SIZES, "onestroke": onestroke.__version__,
+                "difference": asdict(difference), "sizes": SIZES, "onestroke": __version__,
             },
         )  # fmt: skip
         content = model.SerializeToString()

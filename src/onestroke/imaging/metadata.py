@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import BinaryIO
 
-from onestroke import __version__
+from onestroke.version import __version__
 
 Entry = tuple[int, int, bytes]
 """Type, count and value of an entry, in its block's byte order."""

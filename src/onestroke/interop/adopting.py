@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onestroke import __version__, style_file
+from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
 from onestroke.interop import converting, layout
 from onestroke.style_file import Painter
+from onestroke.version import __version__
 
 
 def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", overwrite: bool = False) -> None:

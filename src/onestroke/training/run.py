@@ -26,7 +26,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from torch import nn
 
-from onestroke import __version__, documents, ranks, style_file
+from onestroke import documents, ranks, style_file
 from onestroke.data.datamodule import PhotoBatches, Source, to_image
 from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather, printable
@@ -48,6 +48,7 @@ from onestroke.training.plateau import Plateau
 from onestroke.training.resume_file import Begun, ResumeFile, owned
 from onestroke.training.settings import Settings, StyleSettings
 from onestroke.training.warm_start import AUTO, adapt_norms_only, choose, controls_come_along, warm_start
+from onestroke.version import __version__
 
 log = logging.getLogger(__name__)
 
