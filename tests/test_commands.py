@@ -118,7 +118,8 @@ def test_own_pictures(tmp_path: Path) -> None:
 
 
 def test_a_sweep_trains_each(tmp_path: Path) -> None:
-    train("-m", "style=starry_night,great_wave", "steps=1", cwd=tmp_path)
+    out = "out=checkpoints/${style.name}.safetensors"
+    train("-m", "style=starry_night,great_wave", out, "steps=1", cwd=tmp_path)
     assert sorted(p.stem for p in (tmp_path / "checkpoints").iterdir()) == ["great_wave", "starry_night"]
     assert sorted(p.parent.name for p in runs(tmp_path)) == ["great_wave", "starry_night"]
 

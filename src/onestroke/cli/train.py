@@ -23,6 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import onestroke
 from onestroke import ranks
+from onestroke.cli import sweeps
 from onestroke.cli.home import home_in_override, with_home
 from onestroke.errors import UserError, near
 from onestroke.files import home
@@ -88,28 +89,32 @@ def main() -> int:
     mistakes: list[str] = []
     in_job = False
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
         nonlocal in_job
-        in_job = True
-        # caught here, since Hydra would print lines of its own; in a sweep, the other runs go on
+        in_job, value = True, None
         try:
-            _job(config)
+            value = _job(config)
         except UserError as error:
+            in_job = False
+            # caught here, since Hydra would print lines of its own; in a plain sweep, the other trials go on
+            if sweeps.is_sweep() and not sweeps.is_plain():
+                log.error("%s", error)  # Hydra raises it where the sweep runs, but of several only one
+                raise
             mistakes.append(str(error))
         in_job = False
+        return value
 
     try:
+        sweeps.check_out(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(job)()
-    except MissingConfigException as error:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        mistakes.append(f"there is no {group or 'config'} '{name}': {near(name, _choices(folder / group))}")
-    except (HydraException, OmegaConfBaseException) as error:
-        mistakes.append(_explain(error, folder))
-    except (OSError, ValueError) as error:
-        cause = error.__cause__ if isinstance(error, ValueError) else error  # that of a log that can't be opened
-        if in_job or not isinstance(cause, OSError):
+    except Exception as error:
+        told = _told(error, folder, in_job)
+        if told is None:
             raise
-        mistakes.append(f"the run's folder can't be used: {cause}; run it where you may write")
+        mistakes.append(told)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     for mistake in mistakes:
         print(f"onestroke: {mistake}", file=sys.stderr)
     return 2 if mistakes else 0
@@ -123,7 +128,8 @@ def added(argument: str) -> str:
     return f"++{argument}" if re.match(r"(trainer|logger|callbacks)\.[^=]+=", argument) else argument
 
 
-def _job(config: DictConfig) -> None:
+def _job(config: DictConfig) -> float | None:
+    """One run; in a sweep, it returns the value that the trial is judged by, and less is better."""
     # which comes along with Lightning, and would tell in the run's log that it looked for fonts
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     # torch and Lightning take seconds to import, which --help and a typing error need not wait for
@@ -139,7 +145,11 @@ def _job(config: DictConfig) -> None:
         resolved = _plain(config)
         if resolved["resume"] is not None:
             resolved, run_dir = resumed(resolved, list(HydraConfig.get().overrides.task), config_folder())
-        train(resolved, run_dir)
+        if not sweeps.is_sweep():
+            train(resolved, run_dir)
+            return None
+        path = train(sweeps.with_place(resolved, run_dir), run_dir)
+        return sweeps.objective(path) if ranks.is_first() else None
     except UserError:
         _remove_if_bare(run_dir)
         raise
@@ -168,6 +178,25 @@ def _remove_if_bare(run_dir: Path) -> None:
             for path in left:
                 path.unlink()
             run_dir.rmdir()
+
+
+def _told(error: Exception, folder: Path, in_job: bool) -> str | None:
+    """One sentence for a user's mistake; None for a bug, which keeps its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        config = str(error.missing_cfg_file)
+        group, _, name = config.rpartition("/")
+        hint = near(name, _choices(folder / group) or sweeps.PLUGINS.get(group, ()))
+        return sweeps.missing(config) or f"there is no {group or 'config'} '{name}': {hint}"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain(error, folder)
+    if in_job:
+        return None
+    cause = error.__cause__ if isinstance(error, ValueError) else error  # that of a log that can't be opened
+    if isinstance(cause, OSError):
+        return f"the run's folder can't be used: {cause}; run it where you may write"
+    return sweeps.explained(error)
 
 
 def _explain(error: Exception, folder: Path) -> str:
