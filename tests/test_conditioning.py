@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.networks.base import TransformNetwork
-from onestroke.networks.conditioning import Condition, Conditioning, tables_of
+from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.tables import Condition, tables_of
 from tests.test_controls import BOTH, controlled
 from tests.test_many import photos
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onestroke.errors import UserError
-from onestroke.losses.objective import Term
+from onestroke.losses.term import Term
 from onestroke.perception.style_card import card_names, from_card
 from onestroke.training.run import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings

@@ -18,9 +18,9 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
-from onestroke.networks.conditioning import Tables, table_names, tables_of
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.tables import Tables, table_names, tables_of
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save

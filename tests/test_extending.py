@@ -16,7 +16,7 @@ from tests.commands import ROOT, command, environment, runs, scalars
 FILES = {
     "src/onestroke/losses/brightness.py": """
 from torch import Tensor
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 class Brightness(Term):
     reads_content = True

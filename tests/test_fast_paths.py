@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Views
+from onestroke.losses.term import Views
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG

@@ -13,8 +13,9 @@ from onestroke.kernels.gram import _Products, gram_matrix
 from onestroke.kernels.pooling import halved
 from onestroke.losses.content import Content, _Squares
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import MIDDLE, Objective, Views
+from onestroke.losses.objective import MIDDLE, Objective
 from onestroke.losses.raw import RawGram
+from onestroke.losses.term import Views
 from onestroke.networks.layers import Conv
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style import Facts, Style, measure

@@ -18,7 +18,8 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import MIDDLE, Objective, Term, Views, balance, make_terms
+from onestroke.losses.objective import MIDDLE, Objective, balance
+from onestroke.losses.term import Term, Views, make_terms
 from onestroke.losses.tv import TotalVariation
 from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG

@@ -15,9 +15,9 @@ from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.networks.conditioning import table_names
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.tables import table_names
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save

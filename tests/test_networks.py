@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.networks.conditioning import Condition
 from onestroke.networks.layers import Conv, InstanceNorm, Residual, SubpixelConv, Upsample
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.tables import Condition
 
 NAMES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs" / "network").glob("*.yaml"))
 SIZES = [(1, 1), (1, 7), (2, 3), (5, 5), (16, 16), (17, 31), (64, 48), (129, 65)]

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from onestroke.data.datamodule import PhotoBatches
-from onestroke.losses.objective import Objective, Term, Views
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Term, Views
 from onestroke.perception.style_card import from_card
 from onestroke.training.callbacks import Previews, StopOnSignal, remaining
 from onestroke.training.module import Recipe, StyleTransfer, learning_rate

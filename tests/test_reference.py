@@ -23,7 +23,8 @@ from onestroke.cli.options import help_text, parse
 from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Objective, Term, Views
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Term, Views
 from onestroke.losses.tv import TotalVariation
 from onestroke.optimization import reference, trace_cache
 from onestroke.optimization.reference import (

@@ -9,7 +9,7 @@ import torch
 
 from onestroke.data.datamodule import Batch
 from onestroke.errors import UserError
-from onestroke.networks.conditioning import Assignment
+from onestroke.networks.assignment import Assignment
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card

@@ -23,7 +23,8 @@ from onestroke.data.datamodule import PhotoBatches, to_image
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Objective, Term, Views
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Term, Views
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.networks.conditioning import table_names
+from onestroke.networks.tables import table_names
 from onestroke.style_file import Painter
 
 

@@ -29,7 +29,7 @@ from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Views
+from onestroke.losses.term import Views
 from onestroke.perception.style import Facts, Style
 from onestroke.perception.vgg import VGG
 

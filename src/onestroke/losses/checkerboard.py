@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 TILE = 32
 _QUARTER, _HALF = TILE // 4, TILE // 2

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 _PART = 2**17  # of one picture's features
 

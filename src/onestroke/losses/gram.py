@@ -9,7 +9,7 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.kernels.gram import gram_matrix
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 
 class Gram(Term):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from onestroke.kernels.gram import gram_matrix
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 # The example's VGG takes pictures of unit variance, and the embedded one levels of 255, so that its features are larger
 # by some factor. By this one the two terms start at the sizes that the example prints, about 1e6 and 1e7.

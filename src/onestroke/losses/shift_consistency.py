@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 _SHARE = 0.1  # of a picture's side: 24 of 256 pixels, about as far as a bias reaches
 _LINES = 10.0  # how much more the means of lines count than single pixels

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from onestroke.losses.objective import Term, Views
+from onestroke.losses.term import Term, Views
 
 
 class TotalVariation(Term):

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.networks.conditioning import Condition, Conditioned, Conditioning, Setting, tables_of
+from onestroke.networks.conditioning import Conditioning, Setting
 from onestroke.networks.layers import Colours, Conv
+from onestroke.networks.tables import Condition, Conditioned, tables_of
 
 # Adam moves every weight at one pace; with this the photo's colours can be let go within a few hundred steps.
 _COLOUR_GAIN = 16.0

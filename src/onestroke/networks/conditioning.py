@@ -1,4 +1,4 @@
-"""Conditioning: which norm parameters each picture is painted with. The only code that knows how the norm tables lie.
+"""Conditioning: which norm parameters each picture is painted with. Only here it is known what each table row is for.
 
 A network of several styles has norm parameters of its own for each of them and shares all convolutions (conditional
 instance norm: Dumoulin et al., "A learned representation for artistic style", 2017). A network with controls has them
@@ -12,16 +12,16 @@ every control. Rows are ordered by style, then by position of strength, then of 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError, near
+from onestroke.networks.tables import Condition, tables_of
 
 ANCHORS = {"strength": 3, "stroke": 2}
 """The controls that a network may have, in the order of their rows, and at how many even positions each has norms."""
@@ -31,73 +31,6 @@ _FADES_UNTIL = 0.25
 
 Setting = Tensor | float | None
 """A control's value in [0, 1], (N,) or one for all pictures; None: its default."""
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """What one forward pass is painted with: all that a network depends on besides pixels and weights.
-
-    shares: of each table row, (N, rows), or over the picture, (N, rows, H, W); None where the tables have one row.
-    fade: how much of the painting is shown over the photo, (N,) in [0, 1]; None: all of it.
-    parameters: for a layer with tables, the parameters to use in place of its tables', each (N, ...).
-    statistics: for a norm, mean and variance to use in place of the picture's own, each (N, C) or (1, C).
-    """
-
-    shares: Tensor | None = None
-    fade: Tensor | None = None
-    parameters: Mapping[nn.Module, Sequence[Tensor]] = field(default_factory=dict)
-    statistics: Mapping[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def padded(self, right: int, bottom: int) -> Condition:
-        """The same for a picture with so many more columns and rows, which repeat its last ones."""
-        if self.shares is None or self.shares.ndim == 2:
-            return self
-        shares = F.pad(self.shares, [0, right, 0, bottom], mode="replicate")
-        return Condition(shares, self.fade, self.parameters, self.statistics)
-
-
-PLAIN = Condition()
-"""Of a network with one row in its tables: its norms as they are."""
-
-
-class Conditioned(nn.Module):
-    """A layer that depends on the condition: `forward(features, condition)`."""
-
-
-class Tables(Conditioned):
-    """A layer whose parameters are tables, (rows, ...): it computes with a weighted sum of their rows."""
-
-    def mixed(self, shares: Tensor) -> list[Tensor]:
-        """Its parameters for shares of the rows: (N, rows) -> (N, ...) each, in the tables' dtype."""
-        with torch.autocast(shares.device.type, enabled=False):
-            return [torch.tensordot(shares.to(table.dtype), table, dims=1) for table in self.parameters(recurse=False)]
-
-    def chosen(self, count: int, condition: Condition) -> Sequence[Tensor]:
-        """Its parameters for a batch of `count` pictures that have one condition all over: (N, ...) each.
-
-        Raises:
-            ValueError: several rows, and no shares of them.
-        """
-        if self in condition.parameters:
-            return condition.parameters[self]
-        if condition.shares is not None:
-            return self.mixed(condition.shares)
-        tables = list(self.parameters(recurse=False))
-        if len(tables[0]) > 1:
-            raise ValueError(f"a network of {len(tables[0])} styles needs their mix")
-        return [table.expand(count, *table.shape[1:]) for table in tables]
-
-
-def tables_of(network: nn.Module) -> list[Tables]:
-    """The layers of a network that have tables."""
-    return [module for module in network.modules() if isinstance(module, Tables)]
-
-
-def table_names(network: nn.Module) -> set[str]:
-    """The names of all tables among a network's parameters."""
-    named = ((name, module) for name, module in network.named_modules() if isinstance(module, Tables))
-    return {f"{name}.{part}" for name, module in named for part, _ in module.named_parameters(recurse=False)}
 
 
 @dataclass(frozen=True)
@@ -232,97 +165,6 @@ def conditioning_of(network: nn.Module) -> Conditioning:
     """A network's layout; one without norm tables of ours has one style and no controls."""
     found = getattr(network, "conditioning", None)
     return found if isinstance(found, Conditioning) else Conditioning()
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What each picture of a batch is painted in, (N,) each; None where there is no choice.
-
-    style: the number of its style. strength, stroke: the controls, in [0, 1]. target: where its statistics, those of
-    its style at its stroke's size, are in `Draw.targets`. repeated: whether it is painted a second time, for the term
-    that compares the two.
-    """
-
-    style: Tensor | None = None
-    strength: Tensor | None = None
-    stroke: Tensor | None = None
-    target: Tensor | None = None
-    repeated: Tensor | None = None
-
-    def of(self, some: Tensor) -> Assignment:
-        """That of some of the pictures, by their numbers in the batch."""
-        return Assignment(*(None if each is None else each[some] for each in vars(self).values()))
-
-    def arguments(self, styles: int, device: torch.device) -> dict[str, Tensor]:
-        """What a network of so many styles is called with besides the pictures."""
-        given = {} if self.style is None else {"mix": F.one_hot(self.style, styles).float()}
-        given |= {n: v for n, v in (("strength", self.strength), ("stroke", self.stroke)) if v is not None}
-        return {name: value.to(device) for name, value in given.items()}
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Draws what each training picture is painted in. It follows from the seed and the picture's number alone.
-
-    conditioning: the network's. styles: how many are trained, all in turn. sizes: of how many style sizes there are
-    statistics, evenly spaced over the control of strokes. strength: where the control of that name stands by default.
-    seed: of the controls. moving: the share of the pictures whose controls are drawn, and not at their defaults.
-    """
-
-    conditioning: Conditioning
-    styles: int
-    sizes: int
-    strength: float
-    seed: int
-    moving: float
-
-    @staticmethod
-    def targets(by_size: Iterable[Sequence[T]]) -> list[T]:
-        """Statistics of each style at each size, in the order that `Assignment.target` counts in."""
-        return [one for sizes in by_size for one in sizes]
-
-    def defaults(self, style: Tensor) -> Assignment:
-        """The controls at their defaults, in styles by number, (N,)."""
-        ones = torch.ones(len(style))
-        return Assignment(
-            style if self.styles > 1 else None,
-            self.strength * ones if "strength" in self.conditioning.controls else None,
-            0 * ones if "stroke" in self.conditioning.controls else None,
-        )
-
-    def of(self, numbers: Sequence[int]) -> Assignment:
-        """What falls to pictures by their numbers in the run, on the CPU."""
-        style = torch.tensor([n % self.styles for n in numbers])
-        # every other picture, and every other of each style
-        repeated = torch.tensor([sum(divmod(n, self.styles)) % 2 == 0 for n in numbers])
-        default = self.defaults(style)
-        if not self.conditioning.controls:
-            return Assignment(default.style, target=default.style, repeated=repeated)
-        # the first number decides whether the controls move at all, so that every style has its share of defaults
-        drawn = np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])
-        moves, at, coarse = torch.from_numpy(drawn).float().unbind(1)
-        moved = moves < self.moving
-        size = torch.where(moved, torch.floor(coarse * self.sizes), 0)
-        # a fifth at the very end, which is learned from its neighbourhood alone otherwise
-        strength = (1.25 * at).clamp(max=1)
-        return Assignment(
-            default.style,
-            None if default.strength is None else torch.where(moved, strength, default.strength),
-            None if default.stroke is None else size / max(self.sizes - 1, 1),
-            style * self.sizes + size.long(),
-            repeated,
-        )
-
-    def restrict_gradients(self, network: nn.Module) -> None:
-        """Change the gradients of the norm tables as `moving` asks for.
-
-        With 0, what is learned at the defaults is taken over at all other anchor positions: a start whose controls work
-        keeps them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
-        """
-        if self.conditioning.controls and self.moving == 0:
-            self.conditioning.tie(network)
-        if self.conditioning.controls and self.moving == 1:
-            self.conditioning.hold(network, self.strength)
 
 
 def _with_gradient(network: nn.Module) -> list[Any]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.kernels.convolutions import by_fours
-from onestroke.networks.conditioning import PLAIN, Condition, Conditioned, Tables
+from onestroke.networks.tables import PLAIN, Condition, Conditioned, Tables
 
 
 class Chain(Conditioned, nn.Sequential):

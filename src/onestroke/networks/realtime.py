@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from onestroke.errors import UserError
 from onestroke.networks.base import LARGEST, TransformNetwork, sound
-from onestroke.networks.conditioning import Condition, Conditioning
+from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import Chain, InstanceNorm, Residual, SubpixelConv, Upsample
+from onestroke.networks.tables import Condition
 
 _FACTOR = 4
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.networks.base import LARGEST, TransformNetwork, sound
-from onestroke.networks.conditioning import Condition, Conditioning
+from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import Chain, Conv, ConvNormReLU, Residual, Upsample
+from onestroke.networks.tables import Condition
 
 # so that a quarter of it is still larger than what the convolutions in the middle reflect, and all of it than what the
 # largest of the ends do

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from onestroke.imaging import images
-from onestroke.losses.objective import Objective, Views
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Views
 from onestroke.optimization.trace import Trace
 
 Optimizer = Literal["lbfgs", "adam"]

@@ -12,7 +12,8 @@ import torch
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
-from onestroke.losses.objective import Objective, Term
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Term
 from onestroke.optimization.descent import Landscape, coarse_to_fine, optimise, sides
 from onestroke.optimization.trace import Trace, iterations_to
 from onestroke.optimization.trace_cache import cached, default_folder, fingerprint

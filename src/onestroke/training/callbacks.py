@@ -23,7 +23,7 @@ from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError
 from onestroke.evaluation.measure import Measure, means
 from onestroke.files import atomic
-from onestroke.losses.objective import batch_mean
+from onestroke.losses.term import batch_mean
 from onestroke.training.loggers import RunLoggers
 from onestroke.training.module import StyleTransfer
 

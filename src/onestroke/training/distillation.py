@@ -12,7 +12,8 @@ from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.losses.content import Content
 from onestroke.losses.objective import Objective
-from onestroke.networks.conditioning import Assignment, conditioning_of
+from onestroke.networks.assignment import Assignment
+from onestroke.networks.conditioning import conditioning_of
 from onestroke.perception.style import Style
 from onestroke.perception.vgg import VGG
 

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.errors import UserError
-from onestroke.losses.objective import Again, Objective
-from onestroke.networks.conditioning import Assignment, Draw, conditioning_of
+from onestroke.losses.objective import Objective
+from onestroke.losses.term import Again
+from onestroke.networks.assignment import Assignment, Draw
+from onestroke.networks.conditioning import conditioning_of
 from onestroke.training.compiling import compile_parts
 from onestroke.training.distillation import Teacher
 from onestroke.training.muon import Muon, move_towards, split

@@ -32,8 +32,9 @@ from onestroke.devices import memory_kept
 from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, fired, style_at
 from onestroke.files import check_writable
-from onestroke.losses.objective import Objective, Term, balance, make_terms
-from onestroke.networks.conditioning import Draw
+from onestroke.losses.objective import Objective, balance
+from onestroke.losses.term import Term, make_terms
+from onestroke.networks.assignment import Draw
 from onestroke.perception.style import Style, from_pictures
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
 from onestroke.perception.vgg import VGG

@@ -17,7 +17,8 @@ from onestroke import style_file
 from onestroke.errors import UserError, printable
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
-from onestroke.networks.conditioning import conditioning_of, tables_of
+from onestroke.networks.conditioning import conditioning_of
+from onestroke.networks.tables import tables_of
 
 log = logging.getLogger(__name__)
 
