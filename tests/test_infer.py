@@ -682,7 +682,7 @@ def test_the_memory_is_looked_at_first(
 ) -> None:
     photo("photo.png", 100, 200)
     needed = Stylizer(style, "cpu").backend.memory(1, 100, 200)
-    monkeypatch.setattr("onestroke.inference.stylizer.free_on", lambda device: needed / 4)
+    monkeypatch.setattr("onestroke.inference.memory.free_on", lambda device: needed / 4)
     assert "200 x 100 needs about 0.0 GiB" in (err := refused("input=photo.png"))
     assert err.endswith("max_side=100\n")
     with monkeypatch.context() as before_it_is_floats:

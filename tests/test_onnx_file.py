@@ -324,7 +324,7 @@ def test_memory_that_is_short_is_one_sentence_for_onnx_too(
 ) -> None:
     (tmp_path / "own.onnx").write_bytes(sound)
     stylizer = Stylizer(tmp_path / "own.onnx")
-    monkeypatch.setattr("onestroke.inference.stylizer.free_on", lambda device: 10_000_000)
+    monkeypatch.setattr("onestroke.inference.memory.free_on", lambda device: 10_000_000)
     monkeypatch.setattr(stylizer.backend, "paint", lambda image: pytest.fail("memory was taken first"))
     with pytest.raises(UserError, match=r"400 x 300 needs about 0.0 GiB to paint and 0.0 GiB are free; .*max_side="):
         stylizer(np.zeros((300, 400, 3), np.uint8))

@@ -1,9 +1,10 @@
-"""How much memory a network takes to paint: found by letting it paint a small picture and counting what it holds."""
+"""How much memory a network takes to paint, and whether it is free: found by painting a small picture and counting."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from onestroke.devices import free_memory
+from onestroke.devices import NO_MEMORY, free_memory
+from onestroke.errors import UserError
 
 _SMALL, _LARGE = 64, 128  # sides of the pictures; no network is known that pads to more than the second
 _FASTER = 1.2  # what is held for a pixel grows by more than this where it goes by the picture's size
@@ -79,3 +81,45 @@ def free_on(device: torch.device) -> int:
         return free_memory()
     free, _ = torch.cuda.mem_get_info(device)
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def check_free(needed: Callable[[int, int], float], device: torch.device, height: int, width: int) -> None:
+    """Refuse what the system would have to kill us for, before anything is taken.
+
+    Args:
+        needed: bytes that painting takes, by height and width.
+        device: where.
+        height, width: of what is to be painted.
+
+    Raises:
+        UserError: that is more than is free.
+    """
+    with shortage_told(height, width):
+        most, free = needed(height, width), free_on(device)
+        if most <= free:
+            return
+        longer = max(height, width)
+        side = max(1, int((free / most) ** 0.5 * longer))
+        # networks pad, so that what is shrunk may take a little more than its share
+        while side > 1 and needed(-(-height * side // longer), -(-width * side // longer)) > free:
+            side = side * 49 // 50
+    raise UserError(
+        f"{width} x {height} needs about {most / 2**30:.1f} GiB to paint and "
+        f"{free / 2**30:.1f} GiB are free; shrink it with max_side={side}"
+    )
+
+
+@contextmanager
+def shortage_told(height: int, width: int) -> Iterator[None]:
+    """Memory that is short is told in one sentence.
+
+    Raises:
+        UserError: in place of what a runtime raises then.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error

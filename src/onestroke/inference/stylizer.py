@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError, near
-from onestroke.imaging import images
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
 from onestroke.inference.controls import Look, open_controls, over_the_picture
-from onestroke.inference.memory import free_on
-
-Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
+from onestroke.inference.memory import check_free, shortage_told
+from onestroke.inference.pictures import Picture, paint_picture
 
 _DARK = 0.25  # a photo that has no brighter value may rightly be painted all black
 _OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
@@ -88,21 +82,7 @@ class Stylizer:
         Raises:
             UserError: for a picture of another shape, kind or range, or too large for the memory.
         """
-        if isinstance(picture, Image.Image):
-            self.check_memory(1, picture.height, picture.width)
-            decoded = images.from_pil(picture)
-            return images.to_pil(self.paint(decoded.rgb, alpha=decoded.alpha, **finish), decoded.alpha)
-        if isinstance(picture, np.ndarray):
-            return self._array(picture, finish)
-        if isinstance(picture, Tensor):
-            if picture.ndim not in (3, 4) or picture.shape[-3] != 3 or not picture.is_floating_point():
-                raise UserError(
-                    "a tensor to paint is float, in [0, 1], of shape (3, H, W) or (N, 3, H, W), not "
-                    f"{picture.dtype} {tuple(picture.shape)}"
-                )
-            batch = picture if picture.ndim == 4 else picture[None]
-            return self.paint(batch, **finish).to(picture.device, picture.dtype).reshape(picture.shape)
-        raise UserError(f"a picture to paint is a PIL image, an array or a tensor, not a {type(picture).__name__}")
+        return paint_picture(picture, self, finish)
 
     def paint(
         self,
@@ -132,19 +112,10 @@ class Stylizer:
                 picture.
         """
         image = image.detach()
+        _check(image, color, {"style_map": style_map, "mask": mask, "alpha": alpha})
         height, width = image.shape[-2:]
-        if 0 in image.shape:
-            raise UserError(f"there is nothing to paint in a picture of {width} x {height}")
-        low, high = float(image.min()), float(image.max())
-        if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
-            raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
-        for name, grey in (("style_map", style_map), ("mask", mask), ("alpha", alpha)):
-            if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
-                raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
-        if color not in COLOURS:
-            raise UserError(f"color={color}: {near(color, COLOURS)}")
         self.check_memory(len(image), height, width, style_map is not None)
-        with _memory_told(height, width):
+        with shortage_told(height, width):
             painted = self._painted(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
@@ -174,34 +145,8 @@ class Stylizer:
             self._mapped = backends.Torch(network, self.device), painter.styles
         return self._mapped
 
-    def _array(self, array: np.ndarray, finish: dict[str, Any]) -> np.ndarray:
-        whole, grey = array.dtype == np.uint8, array.ndim == 2
-        if not (grey or (array.ndim in (3, 4) and array.shape[-1] in (3, 4))) or not (whole or array.dtype.kind == "f"):
-            raise UserError(
-                "an array to paint is uint8, or float in [0, 1], of shape (H, W), (H, W, 3 or 4) or "
-                f"(N, H, W, 3 or 4), not {array.dtype} {array.shape}"
-            )
-        if 0 in array.shape:
-            raise UserError(f"there is nothing to paint in an array of shape {array.shape}")
-        colours = np.repeat(array[:, :, None], 3, axis=2) if grey else array
-        self.check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
-        batch = colours[None] if colours.ndim == 3 else colours
-        # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
-        planes = torch.from_numpy(batch.astype(np.uint8 if whole else np.float32, order="C")).permute(0, 3, 1, 2)
-        image = planes[:, :3]
-        if batch.shape[-1] == 4:
-            pairs = zip(torch.split(image, 1), torch.split(planes[:, 3:], 1), strict=True)
-            image = torch.cat([images.seen(*pair) for pair in pairs])
-            finish = {"alpha": planes[:, 3:] / 255 if whole else planes[:, 3:], **finish}
-        image = image / 255 if whole else image
-        painted = self.paint(image, **finish).permute(0, 2, 3, 1)
-        result = (painted * 255 + 0.5).to(torch.uint8).numpy() if whole else painted.numpy().astype(array.dtype)
-        if batch.shape[-1] == 4:
-            result = np.concatenate((result, batch[..., 3:]), axis=-1)
-        return result if array.ndim == 4 else result[0]
-
     def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
-        """Refuse what the system would have to kill us for, before anything is taken.
+        """Refuse what takes more memory than is free, before anything is taken.
 
         Args:
             count, height, width: how many pictures at once, and their size.
@@ -210,21 +155,7 @@ class Stylizer:
         Raises:
             UserError: painting them takes more memory than is free.
         """
-        with _memory_told(height, width):
-            needed, free = self._needed(count, height, width, mapped), free_on(self.device)
-            if needed <= free:
-                return
-            longer = max(height, width)
-            side = max(1, int((free / needed) ** 0.5 * longer))
-            # networks pad, so that what is shrunk may take a little more than its share
-            while (
-                side > 1 and self._needed(count, -(-height * side // longer), -(-width * side // longer), mapped) > free
-            ):
-                side = side * 49 // 50
-        raise UserError(
-            f"{width} x {height} needs about {needed / 2**30:.1f} GiB to paint and "
-            f"{free / 2**30:.1f} GiB are free; shrink it with max_side={side}"
-        )
+        check_free(lambda height, width: self._needed(count, height, width, mapped), self.device, height, width)
 
     def _needed(self, count: int, height: int, width: int, mapped: bool) -> float:
         if not mapped:
@@ -233,17 +164,16 @@ class Stylizer:
         return network.memory(count, height, width, len(names))
 
 
-@contextmanager
-def _memory_told(height: int, width: int) -> Iterator[None]:
-    """Memory that is short is told in one sentence.
-
-    Raises:
-        UserError: in place of what a runtime raises then.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
-            raise
-        raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error
+def _check(image: Tensor, color: str, greys: Mapping[str, Tensor | None]) -> None:
+    """Raise a UserError for what `Stylizer.paint` doesn't take."""
+    height, width = image.shape[-2:]
+    if 0 in image.shape:
+        raise UserError(f"there is nothing to paint in a picture of {width} x {height}")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
+        raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
+    for name, grey in greys.items():
+        if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
+            raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
+    if color not in COLOURS:
+        raise UserError(f"color={color}: {near(color, COLOURS)}")
