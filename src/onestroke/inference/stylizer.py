@@ -149,7 +149,9 @@ class Stylizer:
         """Refuse what takes more memory than is free, before anything is taken.
 
         Args:
-            count, height, width: how many pictures at once, and their size.
+            count: how many pictures at once.
+            height: of each, in pixels.
+            width: of each, in pixels.
             mapped: whether a style_map goes with them.
 
         Raises:
