@@ -15,7 +15,7 @@ from torch import Tensor
 from onestroke.data.datamodule import PhotoBatches, Source
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError, near
-from onestroke.training.run import instantiate_part
+from onestroke.training.parts import instantiate_part
 
 Consumer = Callable[[Tensor], object]
 

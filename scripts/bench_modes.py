@@ -21,7 +21,7 @@ from onestroke.inference import backends
 from onestroke.inference.memory import free_on
 from onestroke.packages import installed
 from onestroke.perception.vgg import VGG
-from onestroke.training.run import instantiate_part
+from onestroke.training.parts import instantiate_part
 
 Size = tuple[int, int]  # height, width
 RECIPES = {"classic": ["experiment=classic"], "default": []}
@@ -63,7 +63,7 @@ def train_cases(
                     step = prepared([*chosen, *own, *overrides], device)
                     name, work = f"{recipe}-{short(dtype)}", _on(step, photos)
                     macs = batch * step.gmac(*size)
-                    contestants.append(Contestant(name, work, batch, gmac=macs, dtype=step.dtype_of_products))
+                    contestants.append(Contestant(name, work, batch, gmac=macs, dtype=step.objective.vgg.compute_dtype))
             yield Case({"size": words(size), "batch": batch}, contestants)
 
 

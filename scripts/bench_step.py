@@ -23,8 +23,10 @@ from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.perception.vgg import VGG
+from onestroke.training.build import Parts, build
+from onestroke.training.callbacks.warm_up import WarmUp
 from onestroke.training.module import StyleTransfer
-from onestroke.training.run import Parts, build
+from onestroke.training.schedule import Schedule
 
 _ENDLESS = 10**9  # steps
 
@@ -48,6 +50,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
 class _Alone:
     """What a step asks of a trainer."""
 
+    optimizers: list[torch.optim.Optimizer]
     should_stop = False
     world_size = 1
 
@@ -62,25 +65,24 @@ class Step(StyleTransfer):
     """
 
     def __init__(self, parts: Parts, objective: Objective, device: torch.device) -> None:
-        super().__init__(
-            parts.network, objective, objective, parts.settings.recipe, _ENDLESS, compiles=parts.machine.compiles
-        )
+        super().__init__(parts.network, objective, objective, parts.settings.recipe, Schedule(_ENDLESS))
         self._alone = _Alone()  # Lightning keeps a weak reference
         self.trainer = cast(pl.Trainer, self._alone)
         self.to(device)
-        self._moves = self.configure_optimizers()
-        mixed = parts.machine.precision == "bf16-mixed"
+        self._alone.optimizers = self.configure_optimizers()
+        mixed = parts.machine.dtype == torch.bfloat16
         self._precision = MixedPrecision("bf16-mixed", device.type) if mixed else Precision()
-        self.dtype_of_products = torch.bfloat16 if mixed else torch.float32
         keep_memory(True)  # as a training does
         self.on_fit_start()
-        if self.compiles:
-            self.prepare(parts.settings.batch_size, parts.settings.crop, self.dtype_of_products)
+        if parts.machine.compiles:
+            settings = parts.settings
+            warm_up = WarmUp(settings.batch_size, settings.crop, parts.machine.dtype, compiles=True, tells=False)
+            warm_up.prepare(self, settings.batch_size)
         self.on_train_start()
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Any:
         """The one there is."""
-        return self._moves
+        return self._alone.optimizers[0]
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Without a trainer's strategy."""

@@ -50,17 +50,15 @@ def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 SIGNALLED = """
 import os, runpy, sys
-from onestroke.training.callbacks import Files
+from onestroke.training.module import StyleTransfer
 
 number, step, *sys.argv = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-files = Files.on_train_batch_end
 
-def then_signal(self, trainer, module, *rest):
-    files(self, trainer, module, *rest)
+def then_signal(module, *rest):  # after the callbacks
     if module.step == step:
         os.kill(os.getpid(), number)
 
-Files.on_train_batch_end = then_signal
+StyleTransfer.on_train_batch_end = then_signal
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
+from onestroke.training.callbacks.held_out import mean_losses
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import train
 from tests.commands import ROOT, TINY
@@ -142,6 +143,10 @@ def watched(run_dir: Path, steps: bool, more: list[Callback]) -> Iterator[list[S
                 seen.trainer = real(**{**made, "callbacks": own})
                 seen.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
 
+        def validate(self, *arguments: Any, **more: Any) -> None:
+            if steps:
+                found[-1].trainer.validate(*arguments, **more)
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with mock.patch.object(pl, "Trainer", Watching):
@@ -175,3 +180,10 @@ def alike(one: nn.Module | Mapping[str, Tensor], other: nn.Module | Mapping[str,
     if first.keys() != second.keys() or any(first[k].shape != second[k].shape for k in first):
         return False
     return all(bool(torch.all((first[k].float() - second[k].float()).abs() <= rounding)) for k in first)
+
+
+def judged(module: StyleTransfer, photos: Sequence[Tensor]) -> tuple[dict[str, float], list[list[Tensor]]]:
+    """The mean of each held-out loss over photos and styles, and the paintings of each photo."""
+    found = [module.validation_step(photo) for photo in photos]
+    terms = [each for one in found for each in one["terms"]]
+    return mean_losses(terms), [one["paintings"] for one in found]

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from onestroke.errors import UserError
-from onestroke.training.compiling import compile_parts
+from onestroke.training.callbacks.warm_up import WarmUp, compile_parts
 from onestroke.training.machine import Machine
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
 from tests.test_controls import controlled
 from tests.test_many import objective
 from tests.test_training import CONFIG
@@ -31,13 +31,14 @@ def test_a_compiled_step_learns_what_a_plain_one_does(monkeypatch: pytest.Monkey
     network = controlled(controls=["strength"]).train().requires_grad_(True)
     gradients = []
     for compiles in (False, True):
-        module = StyleTransfer(copy.deepcopy(network), judge, judge, Recipe(), compiles=compiles)
-        assert module.prepare(2, 48, torch.float32) > 0
-        assert module.compiles == compiles
+        module = StyleTransfer(copy.deepcopy(network), judge, judge)
+        warm_up = WarmUp(2, 48, torch.float32, compiles, tells=False)
+        assert warm_up.prepare(module, 2) > 0
+        assert warm_up.compiles == compiles
         assert (module.network._compiled_call_impl is not None) == compiles
         assert all(p.grad is None for p in module.network.parameters())
         photos = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(1))
-        torch.stack(list(module._judged(photos, module.draw.of([0, 1])).values())).sum().backward()
+        torch.stack(list(module.compare(photos, module.draw.of([0, 1]))[0].values())).sum().backward()
         gradients.append([p.grad for p in module.network.parameters()])
         assert list(module.network.state_dict()) == list(network.state_dict())
     for plain, compiled in zip(*gradients, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from onestroke.errors import UserError
 from onestroke.losses.term import Term
 from onestroke.perception.style_card import card_names, from_card
-from onestroke.training.run import instantiate_part
+from onestroke.training.parts import instantiate_part
 from onestroke.training.settings import Settings, StyleSettings
 from tests.running import CONFIGS, composed
 

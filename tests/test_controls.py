@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
+from onestroke.networks.assignment import Draw
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
@@ -24,7 +26,7 @@ from onestroke.networks.tables import Tables, table_names, tables_of
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.warm_start import warm_start
 from tests.test_many import objective, photos
@@ -162,7 +164,8 @@ def module(network: TransformNetwork, names: list[str], sizes: list[int], streng
     chosen = [from_card(name, size, layers) for name in names for size in sizes]
     terms = {"content": Content(["relu2_2"]), "gram": Gram(sorted(layers))}
     judge = Objective(terms, VGG(layers), chosen[:: len(sizes)])
-    return StyleTransfer(network, Objective(terms, VGG(layers), chosen), judge, Recipe(), strength=strength, seed=3)
+    draw = Draw(network.conditioning, len(names), len(sizes), strength, seed=3, moving=0.5)
+    return StyleTransfer(network, Objective(terms, VGG(layers), chosen), judge, draw=draw)
 
 
 def test_half_of_the_pictures_are_painted_with_the_controls_at_their_defaults_and_half_at_random() -> None:
@@ -314,7 +317,7 @@ def test_controls_that_the_start_has_come_along_and_others_are_trained(
 
 def test_controls_that_do_not_move_are_at_their_defaults_for_every_picture() -> None:
     trained = module(controlled(styles=2), ["starry_night", "udnie"], [256, 384, 512], strength=0.6)
-    trained.moving = 0.0
+    trained.draw = replace(trained.draw, moving=0.0)
     orders = trained.draw.of(range(100))
     assert orders.strength is not None and orders.stroke is not None and orders.target is not None
     assert orders.strength.unique().tolist() == pytest.approx([0.6])

@@ -119,7 +119,7 @@ def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tenso
     module = StyleTransfer(network, objective, objective)
     batch = next(iter(PhotoBatches(Source(crops), len(crops), CROP, 0, workers=0).train_dataloader()))
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-        losses = module._judged(to_image(batch["photos"]), module.draw.of(batch["numbers"]))
+        losses, _ = module.compare(to_image(batch["photos"]), module.draw.of(batch["numbers"]))
     module.network.zero_grad()
     torch.stack(list(losses.values())).sum().backward()
     return torch.cat([p.grad.flatten().double() for p in network.parameters() if p.grad is not None])

@@ -18,7 +18,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import check_writable
-from onestroke.training.callbacks import Files
+from onestroke.training.callbacks.last_checkpoint import LastCheckpoint
 from onestroke.training.loggers import RunLoggers
 from onestroke.training.logs import survive_log_failures, write_config
 from onestroke.training.run import train
@@ -64,16 +64,16 @@ def test_events_end_with_those_that_could_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_failed: list[threading.ExceptHookArgs]
 ) -> None:
     events = board(tmp_path)
-    events.scalars({"loss": 3.0}, 1)
+    events.loggers[0].log_metrics({"loss": 3.0}, 1)
     events.picture("picture", torch.rand(3, 8, 8), 1)
-    events.config({}, "{}")
+    events.config({})
     events.flush()
     with monkeypatch.context() as patch:
         patch.setattr(RecordWriter, "write", full)
         for step in range(2, 50):
-            events.scalars({"loss": 2.0}, step)
+            events.loggers[0].log_metrics({"loss": 2.0}, step)
         events.flush()
-    events.scalars({"loss": 1.0}, 50)
+    events.loggers[0].log_metrics({"loss": 1.0}, 50)
     events.close()
     assert scalars(tmp_path) == {"loss": [(1, 3.0)]}
     assert not threads_failed
@@ -95,7 +95,7 @@ def test_errors_of_other_threads_are_told_as_ever(
 def test_no_events_where_their_folder_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     events = board(tmp_path / "file" / "run")
-    events.scalars({"loss": 3.0}, 1)
+    events.loggers[0].log_metrics({"loss": 3.0}, 1)
     events.close()
     assert caplog.text.count("going on without") == 1
 
@@ -227,19 +227,19 @@ def test_a_style_file_that_cannot_be_written_at_the_end_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
     run.mkdir()
-    keep = Files.keep
+    keep = LastCheckpoint.keep
 
     def save(path: Path, *rest: Any) -> None:
         if elsewhere not in path.parents:
             raise UserError(f"cannot write '{path}': No space left on device")
         real(path, *rest)
 
-    def keeps(self: Files, trainer: Any, step: int) -> None:
+    def keeps(self: LastCheckpoint, trainer: Any, step: int) -> None:
         if kept == "all" or (kept == "some" and step < CONFIG["steps"]):
             keep(self, trainer, step)
 
     monkeypatch.setattr(style_file, "save", save)
-    monkeypatch.setattr(Files, "keep", keeps)
+    monkeypatch.setattr(LastCheckpoint, "keep", keeps)
     with pytest.raises(UserError, match="No space left") as caught:
         train(CONFIG, run)
     if kept == "all":

@@ -23,8 +23,10 @@ from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
+from onestroke.training.schedule import Schedule
 from onestroke.training.settings import StyleSettings
 from onestroke.training.warm_start import choose, warm_start
+from tests.running import judged
 from tests.test_training import CONFIG, Noise, fit
 
 LAYERS = {"relu1_2", "relu2_2"}
@@ -63,10 +65,10 @@ def test_each_picture_of_a_batch_is_judged_by_its_own_style() -> None:
 
 
 def test_all_styles_are_trained_in_turn(tmp_path: Path) -> None:
-    module = StyleTransfer(network(3), objective(NAMES), objective(NAMES).eval(), Recipe(5e-3), steps=40)
-    before, _ = module.evaluate(photos())
+    module = StyleTransfer(network(3), objective(NAMES), objective(NAMES).eval(), Recipe(5e-3), schedule=Schedule(40))
+    before, _ = judged(module, photos())
     fit(module, tmp_path)
-    after, paintings = module.evaluate(photos())
+    after, paintings = judged(module, photos())
     for name in NAMES:
         assert after[f"total_{name}"] < 0.9 * before[f"total_{name}"]
     assert after["total"] == pytest.approx(sum(after[f"total_{name}"] for name in NAMES) / 3)

@@ -23,7 +23,7 @@ from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.evaluation.report import write_html, write_json
 from onestroke.interop.adopting import adopt
-from onestroke.training import run
+from onestroke.training.output import check_out
 from tests.commands import ROOT, environment, train
 from tests.test_infer import photo, tiny
 
@@ -142,8 +142,8 @@ def test_a_link_where_a_style_file_goes_is_there_already(tmp_path: Path) -> None
         (tmp_path / "precious").write_text("precious")
         out.symlink_to(tmp_path / target)
         with pytest.raises(UserError, match="is there already"):
-            run._check_out(out, False, "run")
-        run._check_out(out, True, "run")
+            check_out(out, False, "run")
+        check_out(out, True, "run")
         with pytest.raises(UserError, match="is there already"):
             style_merge.join([], out)
         with pytest.raises(UserError, match="is there already"):

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.losses.objective import Objective
 from onestroke.losses.term import Term, Views
 from onestroke.perception.style_card import from_card
-from onestroke.training.callbacks import Previews, StopOnSignal, remaining
-from onestroke.training.module import Recipe, StyleTransfer, learning_rate
-from onestroke.training.plateau import FINISH, Plateau, flat
+from onestroke.training.callbacks.held_out import HeldOut
+from onestroke.training.callbacks.plateau import FINISH, Plateau, flat
+from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.schedule import Schedule, learning_rate
 from tests.test_training import LAYERS, MACHINE, Noise, objective, tiny
 
 
@@ -36,17 +38,17 @@ def test_one_bad_look_is_no_plateau_and_one_good_look_long_ago_is() -> None:
     assert not flat([(0.05, 1.0), (0.1, 2.0), (0.25, 1.5), (0.3, 1.5)], 0.01)  # two looks are too few
 
 
-class Slow(Previews):
+class Slow(HeldOut):
     """A held-out loss that falls until a step, and not after."""
 
     def __init__(self, until: int) -> None:
-        super().__init__(None, [])
+        super().__init__()
         self.until, self.steps = until, [0]
 
-    def show(self, module: StyleTransfer, measured: bool = False) -> None:
-        self.steps.append(module.step)
-        self.metrics = {"total": 100.0 - min(module.step, self.until)}
-        self.step = module.step
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.should_stop:  # at the end of the run it is always judged
+            self.steps.append(pl_module.step)
+        self.metrics = {"total": 100.0 - min(pl_module.step, self.until)}
 
 
 class Rates(Plateau):
@@ -61,8 +63,15 @@ class Rates(Plateau):
         super().on_train_batch_end(trainer, pl_module, *rest)
 
 
+def plateau(held_out: HeldOut) -> list[Callback]:
+    """A look each 4 steps, of a loss that has to fall by a hundredth."""
+    return [Plateau(held_out, 0.01, apart=4), held_out]
+
+
 def module(steps: int = 80) -> StyleTransfer:
-    return StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), steps=steps)
+    return StyleTransfer(
+        tiny(), objective(), objective(), Recipe(1e-3, "adam"), schedule=Schedule(steps, clock=lambda: 0.0)
+    )
 
 
 def run(one: StyleTransfer, folder: Path, callbacks: list[Any], ckpt: Path | None = None) -> Any:
@@ -74,22 +83,22 @@ def run(one: StyleTransfer, folder: Path, callbacks: list[Any], ckpt: Path | Non
 
 def test_the_run_ends_a_tenth_later_with_the_whole_schedule(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     one, previews = module(), Slow(until=20)
-    plateau = Rates(previews, 0.01, apart=4)
+    rates = Rates(previews, 0.01, apart=4)
     with caplog.at_level(logging.INFO, logger="onestroke"):
-        run(one, tmp_path, [plateau])
+        run(one, tmp_path, [rates, previews])
     # looks at every twentieth, 4 steps; flat at 20 + a fifth of 80
     assert previews.steps == [0, *range(4, 37, 4)]
-    assert one.step == 36 + FINISH * 80 == len(plateau.rates)
+    assert one.step == 36 + FINISH * 80 == len(rates.rates)
     expected = [learning_rate(step / 80, step, 1e-3) for step in range(36)]
     expected += [learning_rate(0.45 + 0.55 * (step - 36) / 8, step, 1e-3) for step in range(36, 44)]
-    assert plateau.rates == pytest.approx(expected)
-    assert plateau.rates[-1] < 0.1 * plateau.rates[35]
+    assert rates.rates == pytest.approx(expected)
+    assert rates.rates[-1] < 0.1 * rates.rates[35]
     assert "stopped falling (80.000" in caplog.text
 
 
 def test_a_loss_that_falls_all_the_time_stops_nothing(tmp_path: Path) -> None:
     one = module()
-    run(one, tmp_path, [Plateau(Slow(until=80), 0.01, apart=4)])
+    run(one, tmp_path, plateau(Slow(until=80)))
     assert one.step == 80
 
 
@@ -98,7 +107,7 @@ def test_runs_too_short_for_three_looks_in_a_fifth_are_not_looked_at(
     tmp_path: Path, apart: int, looks: list[int]
 ) -> None:
     one, previews = module(80), Slow(until=80)
-    run(one, tmp_path, [Plateau(previews, 0.01, apart=apart)])
+    run(one, tmp_path, [Plateau(previews, 0.01, apart=apart), previews])
     assert previews.steps == [0, *looks]
     assert one.step == 80
 
@@ -106,24 +115,24 @@ def test_runs_too_short_for_three_looks_in_a_fifth_are_not_looked_at(
 @pytest.mark.parametrize("stop", [30, 40])  # before the plateau is found, and while the run is ending
 def test_resumed_ends_as_if_it_had_never_stopped(tmp_path: Path, stop: int) -> None:
     whole = module()
-    run(whole, tmp_path, [Plateau(Slow(until=20), 0.01, apart=4)])
+    run(whole, tmp_path, plateau(Slow(until=20)))
 
-    class Stop(StopOnSignal):
+    class Stop(Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
             if pl_module.step == stop:
                 trainer.save_checkpoint(tmp_path / "last.ckpt")
                 trainer.should_stop = True
 
-    run(module(), tmp_path, [Plateau(Slow(until=20), 0.01, apart=4), Stop()])
+    run(module(), tmp_path, [*plateau(Slow(until=20)), Stop()])
     again, previews = module(), Slow(until=20)
-    run(again, tmp_path, [Plateau(previews, 0.01, apart=4)], tmp_path / "last.ckpt")
+    run(again, tmp_path, plateau(previews), tmp_path / "last.ckpt")
     assert again.step == whole.step == 44
     assert previews.steps == ([0, 32, 36] if stop == 30 else [0])
     for a, b in zip(again.ema.parameters(), whole.ema.parameters(), strict=True):
         assert torch.equal(a, b)
 
     longer = module(steps=160)  # asked for more, the old run's end does not count
-    run(longer, tmp_path, [Plateau(Slow(until=1000), 0.01, apart=4)], tmp_path / "last.ckpt")
+    run(longer, tmp_path, plateau(Slow(until=1000)), tmp_path / "last.ckpt")
     assert longer.step == 160
 
 
@@ -138,20 +147,20 @@ class Still(Term):
 
 
 def test_what_is_left_is_told_by_where_the_run_ends() -> None:
-    one = module()
+    one = Schedule(80)
     one.step = 40
-    assert remaining(one, 2.0) == pytest.approx(80)
+    assert one.remaining(2.0) == pytest.approx(80)
     one.ending = (0.5, FINISH)
-    assert remaining(one, 2.0) == pytest.approx(16)
+    assert one.remaining(2.0) == pytest.approx(16)
     one.minutes, one.elapsed = 1.0, 30.0
-    assert remaining(one, 2.0) == pytest.approx(6)
+    assert one.remaining(2.0) == pytest.approx(6)
 
 
 def test_the_real_held_out_loss_is_what_counts(tmp_path: Path) -> None:
     still = Objective({"still": Still()}, objective().vgg, from_card("starry_night", 256, LAYERS))
-    one = StyleTransfer(tiny(), objective(), still, Recipe(1e-3), steps=60)
-    previews = Previews(None, Noise().held_out(64))
-    plateau = Plateau(previews, 0.01, apart=3)
-    run(one, tmp_path, [plateau, previews])
+    one = StyleTransfer(tiny(), objective(), still, Recipe(1e-3), schedule=Schedule(60, clock=lambda: 0.0))
+    held_out = HeldOut()
+    plateau = Plateau(held_out, 0.01, apart=3)
+    run(one, tmp_path, [plateau, held_out])
     assert one.step == 15 + 6  # looks at 3, 6, 9, 12 and 15, the first with a whole window before it
     assert [(step, total) for step, _, total in plateau.looks] == [(n, 1.0) for n in (3, 6, 9, 12, 15)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from onestroke.losses.shift_consistency import ShiftConsistency, apart, half_shifted, ring_of
 from onestroke.training.module import StyleTransfer
+from tests.running import judged
 from tests.test_training import objective, tiny
 
 
@@ -97,7 +98,7 @@ def test_an_edge_bias_is_told_and_pulled_away() -> None:
     slopes: dict[str, Tensor] = {}
     for name, band in (("none", 0.0), ("bright", 0.3), ("dark", -0.3)):
         module.network = Framing(band)
-        losses[name] = module._judged(photos, orders)
+        losses[name], _ = module.compare(photos, orders)
         (slopes[name],) = torch.autograd.grad(losses[name]["shift_consistency"], module.network.band)
     assert set(losses["none"]) == {"content", "gram", "shift_consistency"}
     assert float(losses["none"]["shift_consistency"].detach()) == 0
@@ -126,7 +127,7 @@ def test_every_other_photo_is_painted_once_more_after_a_half_size_circular_shift
     module = trained(0.5)
     network = module.network = Counting()
     photos = noise(4, 3, 32, 64)
-    module._judged(photos, module.draw.of(range(4)))
+    module.compare(photos, module.draw.of(range(4)))
     whole, again = network.seen
     assert torch.equal(whole, photos)
     top, bottom = photos[[0, 2]].chunk(2, dim=2)
@@ -137,8 +138,7 @@ def test_every_other_photo_is_painted_once_more_after_a_half_size_circular_shift
 @pytest.mark.parametrize("styles", [1, 2, 3, 4, 7])
 def test_in_each_style_every_other_photo_is(styles: int) -> None:
     module = StyleTransfer(tiny(), objective(), objective())
-    judge = SimpleNamespace(styles=[SimpleNamespace(name=str(i)) for i in range(styles)])
-    module._frozen = (judge, judge)  # type: ignore[assignment]
+    module.draw = replace(module.draw, styles=styles)
     orders = module.draw.of(range(4 * styles))
     assert orders.repeated is not None
     for style in range(styles):
@@ -155,7 +155,7 @@ def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
     found = []
     for size in (1, 2, 4):
         batches = [range(start, start + size) for start in range(0, 4, size)]
-        edges = [module._judged(photos[list(b)], module.draw.of(b))["shift_consistency"].detach() for b in batches]
+        edges = [module.compare(photos[list(b)], module.draw.of(b))[0]["shift_consistency"].detach() for b in batches]
         found.append(torch.stack(edges))
     assert float(found[0][1]) == float(found[0][3]) == 0 < float(found[0][0])
     assert [float(each.mean()) for each in found] == pytest.approx([float(found[2])] * 3, rel=1e-4)
@@ -163,11 +163,11 @@ def test_the_mean_over_many_batches_does_not_hang_on_their_size() -> None:
 
 def test_it_is_left_out_where_nobody_asks() -> None:
     module = StyleTransfer(tiny(), objective(), objective())
-    assert set(module._judged(noise(2, 3, 64, 64), module.draw.of(range(2)))) == {"content", "gram"}
+    assert set(module.compare(noise(2, 3, 64, 64), module.draw.of(range(2)))[0]) == {"content", "gram"}
 
 
 def test_finished_paintings_are_judged_without_it() -> None:
     module = trained(0.5)
     photo = noise(1, 3, 64, 64)
-    assert set(module.judge(photo, photo)) == {"content", "gram"}
-    assert set(module.evaluate([photo])[0]) == {"content", "gram", "total"}
+    assert set(module.validation(photo, photo)) == {"content", "gram"}
+    assert set(judged(module, [photo])[0]) == {"content", "gram", "total"}

@@ -15,9 +15,10 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, save
-from onestroke.training.distillation import Teacher
-from onestroke.training.module import TAUGHT, Recipe, StyleTransfer
+from onestroke.training.distillation import UNTIL, Teacher
+from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
+from onestroke.training.schedule import Schedule
 from tests.test_controls import controlled, saved
 from tests.test_many import objective, photos
 from tests.test_training import CONFIG, fit
@@ -47,12 +48,12 @@ def test_a_teacher_paints_each_picture_in_the_pupil_s_style_with_the_controls_th
 def test_what_is_to_be_met_is_the_teacher_s_painting(tmp_path: Path) -> None:
     one = teacher(saved(tmp_path / "one.safetensors", controlled(), ["any"]), ["udnie"])
     output, target = photos(36)
-    losses = one.judge(output, target)
+    losses = one.objective(output, target)
     assert list(losses) == ["teacher_image", "teacher_relu2_2"]
     assert float(losses["teacher_image"]) == pytest.approx(float((output - target).norm() / target.norm()) ** 2, 1e-4)
     seen, wanted = (VGG(["relu2_2"])(image)["relu2_2"] for image in (output, target))
     assert float(losses["teacher_relu2_2"]) == pytest.approx(float((seen - wanted).norm() / wanted.norm()) ** 2, 1e-4)
-    assert sum(map(float, one.judge(target, target).values())) == 0
+    assert sum(map(float, one.objective(target, target).values())) == 0
 
 
 def test_a_teacher_without_the_style_is_refused(tmp_path: Path) -> None:
@@ -71,7 +72,12 @@ def test_the_pupil_first_learns_from_the_teacher_and_then_from_the_objective(tmp
     save(path, network, PAINTER, torch.float32)
     judge = objective(["udnie"])
     module = StyleTransfer(
-        RealtimeNetwork([4, 6], 1), judge, judge, Recipe(lr=5e-3), steps=20, teacher=teacher(path, ["udnie"])
+        RealtimeNetwork([4, 6], 1),
+        judge,
+        judge,
+        Recipe(lr=5e-3),
+        schedule=Schedule(20),
+        teacher=teacher(path, ["udnie"]),
     )
     seen: list[list[str]] = []
     first = module.training_step
@@ -82,7 +88,7 @@ def test_the_pupil_first_learns_from_the_teacher_and_then_from_the_objective(tmp
 
     module.training_step = step  # type: ignore[method-assign]
     fit(module, tmp_path)
-    taught = int(20 * TAUGHT)
+    taught = int(20 * UNTIL)
     assert seen == [["teacher_image", "teacher_relu2_2"]] * taught + [["content", "gram"]] * (20 - taught)
 
 
@@ -100,7 +106,7 @@ def test_training_with_a_teacher_comes_nearer_to_what_it_paints(
     for steps in (1, 40):
         folder = tmp_path / f"run{steps}"
         folder.mkdir()
-        monkeypatch.setattr("onestroke.training.module.TAUGHT", 1.0)
+        monkeypatch.setattr("onestroke.training.distillation.UNTIL", 1.0)
         path = train(
             {**CONFIG, "network": pupil, "teacher": "negative.safetensors", "steps": steps, "lr": 1e-2, "ema": None},
             folder,

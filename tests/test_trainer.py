@@ -11,11 +11,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.profilers import AdvancedProfiler
 
 from onestroke.cli.train import main
 from onestroke.errors import UserError
+from onestroke.style_file import read_document
 from onestroke.training.machine import ARGUMENTS, REFUSED, Machine
 from tests.commands import ROOT, TINY
 from tests.running import BLOCKS, Seen, composed, run, shallow
@@ -50,7 +51,9 @@ def test_every_argument_of_the_trainer_is_taken_or_says_what_to_use() -> None:
     ("name", "value"),
     [
         ("deterministic", True), ("benchmark", False), ("detect_anomaly", True), ("profiler", "simple"),
-        ("fast_dev_run", 2), ("num_nodes", 2), ("log_every_n_steps", 3), ("sync_batchnorm", True),
+        ("fast_dev_run", 2), ("num_nodes", 2), ("val_check_interval", 2), ("limit_val_batches", 1),
+        ("inference_mode", False),
+        ("num_sanity_val_steps", 1), ("log_every_n_steps", 3), ("sync_batchnorm", True),
     ],
 )  # fmt: skip
 def test_an_argument_reaches_the_trainer(name: str, value: Any, tmp_path: Path) -> None:
@@ -124,3 +127,52 @@ def test_a_run_that_max_time_ends_keeps_its_last_step(tmp_path: Path) -> None:
     assert seen.module.step == 3
     kept = torch.load(tmp_path / "days" / "run" / "last.ckpt", weights_only=True)
     assert "Timer" in kept["callbacks"]
+
+
+class Validations(pl.Callback):
+    """Writes down at which steps held-out photos are judged, and how many."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.photos = 0
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.photos += not trainer.sanity_checking
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self.steps.append(pl_module.step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps", "photos"),
+    [
+        ({}, [3], 6),
+        ({"val_check_interval": 2}, [2, 3], 12),
+        ({"limit_val_batches": 2}, [3], 2),
+        ({"limit_val_batches": 0}, [], 0),
+        ({"num_sanity_val_steps": 1}, [3], 6),
+    ],
+)
+def test_held_out_photos_are_judged_when_the_trainer_says_and_at_the_end(
+    arguments: dict[str, Any], steps: list[int], photos: int, tmp_path: Path
+) -> None:
+    config = shallow(
+        "network.controls=[]", steps=3, data={**BLOCKS, "validation": 6}, loss=composed("loss=[tv]")["loss"]
+    )
+    validations = Validations()
+    seen = run({**config, "trainer": {**config["trainer"], **arguments}}, tmp_path / "run", more=[validations])
+    assert (validations.steps, validations.photos) == (steps, photos)
+    assert ("total" in read_document(seen.path).metrics) == bool(steps)
+
+
+def test_lightning_s_own_callbacks_see_the_held_out_loss(tmp_path: Path) -> None:
+    config = shallow("network.controls=[]", steps=40, data=BLOCKS, loss=composed("loss=[tv]")["loss"])
+    config["trainer"] = {**config["trainer"], "val_check_interval": 2}
+    best = ModelCheckpoint(tmp_path / "best", "{step}", monitor="held_out/total", save_on_train_epoch_end=False)
+    stops = EarlyStopping("held_out/total", patience=1, mode="max")  # it falls, so that the second look ends the run
+    seen = run(config, tmp_path / "run", more=[stops, best])
+    assert seen.module.step == 4
+    assert float(best.best_model_score or 0) == pytest.approx(read_document(seen.path).metrics["total"])
+    kept = torch.load(best.best_model_path, weights_only=True)
+    assert kept["onestroke"]["step"] == 4

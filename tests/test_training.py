@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,11 +30,15 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import load
-from onestroke.training.callbacks import Files, duration
+from onestroke.training.averaging import ema_decay
+from onestroke.training.finite_guard import PATIENCE, RECOVERED, ROLLBACKS
 from onestroke.training.machine import Machine
-from onestroke.training.module import PATIENCE, RECOVERED, ROLLBACKS, Recipe, StyleTransfer, ema_decay, learning_rate
+from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
+from onestroke.training.schedule import Schedule, learning_rate
+from onestroke.training.times import duration
 from tests.commands import scalars
+from tests.running import judged
 
 LAYERS = {"relu1_2", "relu2_2"}
 MACHINE = Machine("cpu", 1, "auto", "32-true", 0, False, "a test")
@@ -87,7 +92,7 @@ def fit(module: StyleTransfer, tmp_path: Path, callbacks: list[Any] | None = Non
 
 
 def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), steps=4)
+    module = StyleTransfer(tiny(), objective(), objective(), Recipe(1e-3, "adam"), schedule=Schedule(4))
     fit(module, tmp_path)
 
     network, average, judge = tiny(), tiny(), objective()
@@ -112,11 +117,11 @@ def test_training_equals_a_plain_loop(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective(), objective(), Recipe(5e-3), steps=40)
+    module = StyleTransfer(tiny(), objective(), objective(), Recipe(5e-3), schedule=Schedule(40))
     photos = [to_image(torch.from_numpy(p)[None]) for p in Noise().held_out(64)]
-    before, _ = module.evaluate(photos)
+    before, _ = judged(module, photos)
     fit(module, tmp_path)
-    after, paintings = module.evaluate(photos)
+    after, paintings = judged(module, photos)
     assert after["total"] < 0.8 * before["total"]
     assert after["total"] == pytest.approx(after["content"] + after["gram"], rel=1e-6)
     assert all(0 <= float(p.min()) and float(p.max()) <= 1 for (p,) in paintings)
@@ -144,21 +149,18 @@ def test_the_average_spans_the_same_share_of_short_and_long_runs() -> None:
 def test_a_step_that_is_not_finite_changes_nothing_and_names_the_term(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = StyleTransfer(tiny(), objective({"bad": Broken(range(0))}), objective(), steps=3)
+    whole = StyleTransfer(tiny(), objective({"bad": Broken(range(0))}), objective(), schedule=Schedule(3))
     fit(whole, tmp_path)
     caplog.set_level(logging.WARNING)
-    module = StyleTransfer(tiny(), objective({"bad": Broken(range(3, 4))}), objective(), steps=4)
+    module = StyleTransfer(tiny(), objective({"bad": Broken(range(3, 4))}), objective(), schedule=Schedule(4))
     states: list[dict[str, Tensor]] = []
 
-    class Watch(Files):
-        def __init__(self) -> None:
-            pass
-
+    class Watch(Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             states.append(copy.deepcopy(pl_module.state_dict()))
 
     fit(module, tmp_path, [Watch()])
-    assert module.skipped_steps == 1
+    assert module.guard.skipped_steps == 1
     assert "step 3: the term 'bad' is not finite" in caplog.text
     assert all(torch.equal(states[3][name], tensor) for name, tensor in states[2].items())
     assert any(not torch.equal(states[1][name], tensor) for name, tensor in states[2].items())
@@ -180,13 +182,13 @@ class Waits(TorchDispatchMode):
 def test_the_host_waits_for_a_device_at_looks_alone_and_what_is_learned_is_the_same(
     tmp_path: Path, optimizer: Literal["muon", "adam"], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Run(Files):
+    class Run(Callback):
         def __init__(self, every: int) -> None:
             self.every = every
             self.waits: list[int] = []
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            pl_module.looks_every = self.every
+            pl_module.guard.every = self.every
             step = pl_module.training_step
 
             def watched(batch: Any, batch_idx: int) -> None:
@@ -196,17 +198,14 @@ def test_the_host_waits_for_a_device_at_looks_alone_and_what_is_learned_is_the_s
 
             pl_module.training_step = watched
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            pass
-
     caplog.set_level(logging.WARNING)
     ends, runs = [], [Run(1), Run(4)]
     for run in runs:
         recipe = Recipe(optimizer=optimizer)
         broken = objective({"bad": Broken(range(0, 6, 5))})  # the very first step, and one between two looks
-        module = StyleTransfer(tiny(), broken, objective(), recipe, steps=10)
+        module = StyleTransfer(tiny(), broken, objective(), recipe, schedule=Schedule(10))
         fit(module, tmp_path, [run])
-        assert module.skipped_steps == 2
+        assert module.guard.skipped_steps == 2
         ends.append(module.state_dict())
     assert caplog.text.count("step 0: the term 'bad'") == caplog.text.count("step 5: the term 'bad'") == 2
     assert all(torch.equal(ends[1][name], tensor) for name, tensor in ends[0].items())
@@ -217,11 +216,11 @@ def test_the_host_waits_for_a_device_at_looks_alone_and_what_is_learned_is_the_s
 
 def test_weights_are_rolled_back_then_the_run_gives_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    module = StyleTransfer(tiny(), objective({"bad": Broken(range(2, 10**6))}), objective(), steps=1000)
+    module = StyleTransfer(tiny(), objective({"bad": Broken(range(2, 10**6))}), objective(), schedule=Schedule(1000))
     start = copy.deepcopy(module.state_dict())
     with pytest.raises(UserError, match="the term 'bad' stays not finite"):
         fit(module, tmp_path)
-    assert module.skipped_steps == PATIENCE * (ROLLBACKS + 1)
+    assert module.guard.skipped_steps == PATIENCE * (ROLLBACKS + 1)
     assert caplog.text.count("half the learning rate") == ROLLBACKS
     # the state to go back to was the one at the start
     assert all(torch.equal(module.state_dict()[name], tensor) for name, tensor in start.items())
@@ -232,36 +231,40 @@ def test_rollbacks_are_forgotten_once_training_goes_well(
 ) -> None:
     caplog.set_level(logging.WARNING)
     recovered = 5
-    monkeypatch.setattr("onestroke.training.module.RECOVERED", recovered)
+    monkeypatch.setattr("onestroke.training.finite_guard.RECOVERED", recovered)
     # as many as end a run, each after enough finite steps
     every = PATIENCE + recovered
     bad = {step for n in range(ROLLBACKS + 1) for step in range(n * every, n * every + PATIENCE)}
-    module = StyleTransfer(tiny(), objective({"bad": Broken(bad)}), objective(), steps=(ROLLBACKS + 1) * every)
+    module = StyleTransfer(
+        tiny(), objective({"bad": Broken(bad)}), objective(), schedule=Schedule((ROLLBACKS + 1) * every)
+    )
     fit(module, tmp_path)
     assert caplog.text.count("half the learning rate") == ROLLBACKS + 1
     # one finite step fewer is not enough
     bad = {step for n in range(ROLLBACKS + 1) for step in range(n * (every - 1), n * (every - 1) + PATIENCE)}
-    module = StyleTransfer(tiny(), objective({"bad": Broken(bad)}), objective(), steps=(ROLLBACKS + 1) * every)
+    module = StyleTransfer(
+        tiny(), objective({"bad": Broken(bad)}), objective(), schedule=Schedule((ROLLBACKS + 1) * every)
+    )
     with pytest.raises(UserError, match=f"after {ROLLBACKS} fresh starts"):
         fit(module, tmp_path)
 
 
 def test_what_counts_towards_giving_up_is_kept_in_the_resume_file() -> None:
     module = StyleTransfer(tiny(), objective(), objective())
-    module._good, module._rollbacks, module._lr_factor = RECOVERED - 1, 2, 0.25
+    module.guard.good, module.guard.rollbacks, module.guard.lr_factor = RECOVERED - 1, 2, 0.25
     checkpoint: dict[str, Any] = {}
     module.on_save_checkpoint(checkpoint)
     other = StyleTransfer(tiny(), objective(), objective())
     other.on_load_checkpoint(checkpoint)
-    assert (other._good, other._rollbacks, other._lr_factor) == (RECOVERED - 1, 2, 0.25)
+    assert (other.guard.good, other.guard.rollbacks, other.guard.lr_factor) == (RECOVERED - 1, 2, 0.25)
     del checkpoint["onestroke"]["good_steps"]  # as in older files
     other.on_load_checkpoint(checkpoint)
-    assert other._good == 0
+    assert other.guard.good == 0
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_the_advice_of_a_run_that_gives_up_names_an_option_that_there_is(precision: str, tmp_path: Path) -> None:
-    module = StyleTransfer(tiny(), objective({"bad": Broken(range(10**6))}), objective(), steps=1000)
+    module = StyleTransfer(tiny(), objective({"bad": Broken(range(10**6))}), objective(), schedule=Schedule(1000))
     data = PhotoBatches(Noise(), batch_size=2, crop=32, seed=5, workers=0)
     machine = replace(MACHINE, precision=precision)
     with pytest.raises(UserError, match="try a smaller lr") as caught:
@@ -369,11 +372,11 @@ def test_weights_that_are_not_finite_are_never_exported(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
 
-    def spoil(self: StyleTransfer, counts: Tensor) -> None:
+    def spoil(ema: nn.Module, *_: object) -> None:
         with torch.no_grad():
-            next(self.ema.parameters()).fill_(math.nan)
+            next(ema.parameters()).fill_(math.nan)
 
-    monkeypatch.setattr(StyleTransfer, "_average", spoil)
+    monkeypatch.setattr("onestroke.training.module.average", spoil)
     with pytest.raises(UserError, match="not finite"):
         train(CONFIG, tmp_path / "run")
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -383,7 +386,8 @@ def test_a_time_budget_ends_the_schedule(tmp_path: Path, monkeypatch: pytest.Mon
     """By a clock that goes on by a twentieth of a second whenever it is looked at, and so the same on any machine."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    path = train({**CONFIG, "steps": 10**6, "minutes": 0.4}, tmp_path / "run", itertools.count(3.0, 0.05).__next__)
+    config = {**CONFIG, "steps": 10**6, "minutes": 0.4, "trainer": {**CONFIG["trainer"], "log_every_n_steps": 1}}
+    path = train(config, tmp_path / "run", itertools.count(3.0, 0.05).__next__)
     training = load(path)[1].training
     assert training["seconds"] == pytest.approx(24, abs=0.5)
     assert 50 < training["steps"] < 200

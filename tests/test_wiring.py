@@ -25,7 +25,7 @@ from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.vgg import VGG
 from onestroke.style_file import Painter, load, read_document, save
-from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, run, shallow
+from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, judged, run, shallow
 
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}
 REALTIME: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
@@ -53,14 +53,14 @@ def document(seen: Seen) -> Painter:
 
 def factors(seen: Seen) -> list[dict[str, float]]:
     """What each term counts in training, and where held-out pictures are judged."""
-    return [objective.factors for objective in (seen.module.objective, seen.module.judge)]
+    return [objective.factors for objective in (seen.module.objective, seen.module.validation)]
 
 
 def term(name: str, what: str) -> Callable[[Seen], list[Any]]:
     """Something of a term in both objectives."""
 
     def look(seen: Seen) -> list[Any]:
-        return [getattr(objective.terms[name], what) for objective in (seen.module.objective, seen.module.judge)]
+        return [getattr(objective.terms[name], what) for objective in (seen.module.objective, seen.module.validation)]
 
     return look
 
@@ -70,7 +70,7 @@ def counted(name: str) -> Callable[[Seen], list[float]]:
 
 
 def vggs(what: Callable[[VGG], Any]) -> Callable[[Seen], list[Any]]:
-    return lambda seen: [what(objective.vgg) for objective in (seen.module.objective, seen.module.judge)]
+    return lambda seen: [what(objective.vgg) for objective in (seen.module.objective, seen.module.validation)]
 
 
 def first_bias(vgg: VGG) -> float:
@@ -79,7 +79,7 @@ def first_bias(vgg: VGG) -> float:
 
 def names(seen: Seen) -> list[str]:
     """Of the styles that are trained, each at three sizes, and judged."""
-    return [str(style.name) for style in (*seen.module.objective.styles, *seen.module.judge.styles)]
+    return [str(style.name) for style in (*seen.module.objective.styles, *seen.module.validation.styles)]
 
 
 def painted_as(kind: type[nn.Module], **arguments: Any) -> Callable[[Seen], bool]:
@@ -112,12 +112,12 @@ def started_as_seed_1_starts(seen: Seen) -> bool:
 
 def drawn(seen: Seen) -> tuple[list[int], int, bool]:
     """What depends on the seed: the first picture, where the controls are set, and the network's start."""
-    return seen.batch()[0, 0, 0].tolist(), seen.module.seed, started_as_seed_1_starts(seen)
+    return seen.batch()[0, 0, 0].tolist(), seen.module.draw.seed, started_as_seed_1_starts(seen)
 
 
 def moved(seen: Seen) -> tuple[set[bool], float]:
     """Whether convolutions are trained, and how many pictures are painted with the controls at random."""
-    return {p.requires_grad for n, p in seen.module.network.named_parameters() if "conv" in n}, seen.module.moving
+    return {p.requires_grad for n, p in seen.module.network.named_parameters() if "conv" in n}, seen.module.draw.moving
 
 
 def averaged(seen: Seen) -> bool:
@@ -128,7 +128,7 @@ def averaged(seen: Seen) -> bool:
 
 def measured(seen: Seen) -> tuple[list[str], bool]:
     """The styles that all numbers of evaluate.py are taken in, and whether the style file has them."""
-    measures = seen.callbacks["Previews"].measures
+    measures = seen.callbacks["HeldOut"].measures
     names = [] if measures is None else [str(measure.style.name) for measure in measures()]
     return names, "measured/e_statistic" in document(seen).metrics
 
@@ -149,7 +149,7 @@ def hue(picture: Tensor) -> int:
 
 def shown(seen: Seen) -> list[int]:
     """The hue of each held-out picture that is looked at."""
-    return [hue(photo[0]) for photo in seen.callbacks["Previews"].photos]
+    return [hue(photo[0]) for photo in seen.data.held_out]
 
 
 def rounded(values: list[float]) -> list[float]:
@@ -166,16 +166,16 @@ COSINE = [0.01 + 0.99 * share for share in (1, 0.75, 0.25)]  # of three steps
 CASES: dict[str, Case] = {
     "style.name": Case("mine", lambda s: (s.path.name, document(s).style["name"]), ("mine.safetensors", "mine")),
     "style.cards": Case({"udnie": None}, names, ["udnie"] * 4),
-    "style.image": Case("painting.png", lambda s: s.module.judge.style.facts.source, "painting.png",
+    "style.image": Case("painting.png", lambda s: s.module.validation.style.facts.source, "painting.png",
                         also={"style.name": "mine", **SMALL}),
-    "style.size": Case(384, lambda s: ([x.size for x in (*s.module.objective.styles, s.module.judge.style)],
+    "style.size": Case(384, lambda s: ([x.size for x in (*s.module.objective.styles, s.module.validation.style)],
                                        document(s).style["size"]), ([384, 384], 384)),
     "style.strength": Case(0.75, lambda s: ([(f["content"], f["gram"], f["checkerboard"]) for f in factors(s)],
-                                            s.module.strength, document(s).style["strength"]),
+                                            s.module.draw.strength, document(s).style["strength"]),
                            ([(0.25, 5, 1)] * 2, 0.75, 0.75)),
-    "steps": Case(5, lambda s: (s.module.steps, s.module.step, document(s).training["steps"],
+    "steps": Case(5, lambda s: (s.module.schedule.steps, s.module.step, document(s).training["steps"],
                                 document(s).training["images"]), (5, 5, 5, 10), steps=True),
-    "minutes": Case(7.0, lambda s: s.module.minutes, 7.0),
+    "minutes": Case(7.0, lambda s: s.module.schedule.minutes, 7.0),
     "batch_size": Case(3, lambda s: (len(s.batch()), s.callbacks["Meter"].batch_size), (3, 3)),
     "crop": Case(36, lambda s: list(s.batch().shape[1:]), [36, 36, 3]),
     "lr": Case(4e-3, lambda s: rounded(s.rates), [2 * x for x in in_shares(COSINE)], steps=True),
@@ -188,7 +188,7 @@ CASES: dict[str, Case] = {
     "plateau": Case(0.07, lambda s: s.callbacks["Plateau"].least, 0.07),
     "seed": Case(1, drawn, (Blocks().sample(0, 1, 32)[0][0, 0].tolist(), 1, True)),
     "init": Case("start.safetensors", lambda s: (alike(s.module.network, load(Path("start.safetensors"))[0]),
-                                                 s.module.moving), (True, 0.0)),
+                                                 s.module.draw.moving), (True, 0.0)),
     "adapt": Case("controls", moved, ({False}, 1.0), also={"init": "start.safetensors"}),
     "teacher": Case("start.safetensors", lambda s: s.terms[0], {"teacher_image", "teacher_relu2_2"}, steps=True),
     "out": Case("new/there.safetensors", lambda s: s.path, Path("new/there.safetensors")),
@@ -202,7 +202,7 @@ CASES: dict[str, Case] = {
     "trainer.precision": Case("bf16-mixed", lambda s: (s.arguments["precision"], vggs(lambda v: v.compute_dtype)(s)),
                               ("bf16-mixed", [torch.bfloat16, torch.float32])),
     "trainer.workers": Case(1, lambda s: s.data.workers, 1),
-    "trainer.compile": Case(True, lambda s: s.module.compiles),
+    "trainer.compile": Case(True, lambda s: s.callbacks["WarmUp"].compiles),
     "logger.tensorboard.name": Case("mine", log_folders, ["run/mine"]),
     "logger.tensorboard.version": Case("one", log_folders, ["run/one"]),
     "logger.csv.name": Case("mine", log_folders, ["run/mine/version_0"]),
@@ -376,8 +376,8 @@ def test_held_out_photos_are_painted_and_judged_by_the_average(tmp_path: Path, m
         for weights in module.network.parameters():
             weights.add_(0.3)
         wanted = module.ema(photo).clamp(0, 1)
-        losses = {name: float(loss) for name, loss in module.judge(wanted, photo).items()}
-    found, ((painting,),) = module.evaluate([photo])
+        losses = {name: float(loss) for name, loss in module.validation(wanted, photo).items()}
+    found, ((painting,),) = judged(module, [photo])
     assert torch.allclose(painting, wanted, atol=1e-5)
     assert found == pytest.approx({**losses, "total": sum(losses.values())}, rel=1e-4)
     assert not torch.allclose(module.network(photo), wanted, atol=0.05)

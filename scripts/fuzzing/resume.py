@@ -20,6 +20,7 @@ from fuzzing import values
 from fuzzing.cases import Change, Kind
 from onestroke.cli.train import config_folder
 from onestroke.training import resume_file, resuming, run
+from onestroke.training.build import build
 
 _TINY = (
     "trainer=cpu", "trainer.precision=32-true", "trainer.workers=0", "network.channels=[4,4,8]", "network.blocks=1",
@@ -55,7 +56,7 @@ def warm(folder: Path) -> None:
     config = json.loads(torch.load(sound, weights_only=True)["onestroke"]["config"])
     _configs["resume"] = {**config, "out": None, "overwrite": False}
     resumed, _ = resuming.resumed({**_configs["resume"], "resume": str(sound)}, [f"resume={sound}"], config_folder())
-    run.build(resumed, folder)
+    build(resumed, folder)
 
 
 def _zipped(change: Callable[[dict[str, bytes], Random], None]) -> Change:
@@ -206,7 +207,7 @@ _TARGETS: tuple[dict[str, Any], ...] = (
     {"_target_": "functools.partial", "_args_": [_FIRE]},
     {"_target_": "hydra.utils.instantiate", "config": _FIRE},
     {"_target_": "hydra.utils.call", "_args_": [_FIRE]},
-    {"_target_": "onestroke.training.run.instantiate", "config": _FIRE},
+    {"_target_": "onestroke.training.parts.instantiate", "config": _FIRE},
     {"_target_": "onestroke.files.make_folder", "folder": "canary"},
     {"_target_": "onestroke.data.download.fetch"},
     {"_target_": "onestroke.cli.cache.build", "arguments": ["root=."]},
@@ -294,7 +295,7 @@ def use(path: Path, rng: Random) -> None:
     config = {**_configs["resume"], "resume": str(folder), "steps": 3}
     resumed, run_dir = resuming.resumed(config, overrides, config_folder())
     if rng.random() < 0.9:
-        run.build(resumed, run_dir)
+        build(resumed, run_dir)
         return
     resumed.update(steps=min(resumed["steps"], 4) if isinstance(resumed["steps"], int) else resumed["steps"])
     run.train(resumed, run_dir)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from onestroke.data.loading import Batch, Loader
+
+_HELD_OUT_SIDE = 256  # pixels at least, so that what is measured means the same for small crops
 
 __all__ = ["Batch", "PhotoBatches", "Source", "to_image"]
 
@@ -61,6 +65,17 @@ class PhotoBatches(LightningDataModule):
         # on few cores one process keeps ahead of the training and takes least from it
         self.workers = min(8, max(1, (os.cpu_count() or 1) // 2)) if workers is None else workers
         self.start_step = 0
+
+    @cached_property
+    def held_out(self) -> list[Tensor]:
+        """Photos that are never trained on, the same all the time, each (1, 3, H, W) in [0, 1]."""
+        photos = self.source.held_out(max(_HELD_OUT_SIDE, self.crop))
+        return [to_image(torch.from_numpy(photo)[None]) for photo in photos]
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """The held-out photos, one at a time."""
+        # with a generator of its own, as it would else draw from the one that everything else draws from
+        return DataLoader(self.held_out, batch_size=None, generator=torch.Generator())  # type: ignore[arg-type]
 
     def train_dataloader(self) -> Loader:
         """Endless batches from `start_step` on."""

@@ -17,14 +17,16 @@ from onestroke.networks.conditioning import conditioning_of
 from onestroke.perception.style import Style
 from onestroke.perception.vgg import VGG
 
+UNTIL = 0.4  # of the run is learned from the teacher
+
 
 class Teacher(nn.Module):
-    """A style file whose paintings are to be met: in their pixels and in what a VGG sees of them.
+    """A style file whose paintings another network learns to reproduce, in their pixels and their VGG features.
 
     Args:
-        path: a style file that has all the styles, by name; one of one style teaches whatever that is.
-        several: the styles to be taught, in the order that the pupil knows them.
-        vgg: the eye, of LAYERS.
+        path: a style file that has all the styles, by name; one of a single style is used whatever its name.
+        several: the styles to be learned, in the order of the network that learns.
+        vgg: the feature extractor, of LAYERS.
 
     Raises:
         UserError: for a file that can't be read or lacks a style.
@@ -43,9 +45,24 @@ class Teacher(nn.Module):
         terms = {f"teacher_{layer}": Content([layer]) for layer in self.LAYERS}
         self.objective = Objective(terms, vgg, several)
 
+    def teaches(self, progress: float) -> bool:
+        """Whether a network still learns from it when so much of the run is done, 0 to 1."""
+        return progress < UNTIL
+
+    def losses(self, output: Tensor, photos: Tensor, chosen: Assignment) -> dict[str, Tensor]:
+        """How far paintings are from the teacher's, by layer, scalars.
+
+        Args:
+            output: the paintings, (N, 3, H, W), about [0, 1].
+            photos: what they were painted from, the same shape, in [0, 1].
+            chosen: what each is painted in.
+        """
+        found: dict[str, Tensor] = self.objective(output, self.paint(photos, chosen))
+        return found
+
     @torch.no_grad()
     def paint(self, photos: Tensor, chosen: Assignment) -> Tensor:
-        """What the pupil should paint, (N, 3, H, W) in [0, 1]; what the teacher can't be told to, it paints its way."""
+        """The teacher's paintings, (N, 3, H, W) in [0, 1]; a control that it lacks is left out."""
         own = conditioning_of(self.network)
         style = torch.zeros(len(photos), dtype=torch.long) if chosen.style is None else chosen.style
         ours = Assignment(
@@ -55,8 +72,3 @@ class Teacher(nn.Module):
         )
         painted: Tensor = self.network(photos, **ours.arguments(own.styles, photos.device))
         return painted.float().clamp(0, 1)
-
-    def judge(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The distances of what the pupil painted from what it should have, by name."""
-        found: dict[str, Tensor] = self.objective(output, target)
-        return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import logging
 import os
 import threading
@@ -39,7 +40,7 @@ def in_run_folder(part: Any, run_dir: Path) -> Any:
 
 
 class RunLoggers:
-    """What goes to a run's loggers: scalars to all, pictures and text to TensorBoard.
+    """A run's loggers. Scalars come to them through Lightning; pictures and text go to TensorBoard from here.
 
     A logger that raises gets nothing more. That is said once, and nobody else hears of it: neither the training nor
     Lightning and its callbacks, which call the same loggers.
@@ -61,17 +62,13 @@ class RunLoggers:
                 flush = functools.partial(_flush, logger)
                 setattr(logger, "save", self._guarded(logger, flush))  # noqa: B010 - mypy lets no method be replaced
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """A point of each curve."""
-        for logger in self.loggers:
-            logger.log_metrics(dict(values), step)
-
     def picture(self, tag: str, image: Tensor, step: int) -> None:
         """A picture, (3, H, W) in [0, 1]."""
         self._to_boards(lambda board: board.experiment.add_image(tag, image, step))
 
-    def config(self, config: Mapping[str, Any], text: str) -> None:
+    def config(self, config: Mapping[str, Any]) -> None:
         """What the run was started with: as text in TensorBoard, as hyperparameters elsewhere."""
+        text = "    " + json.dumps(config, indent=2).replace("\n", "\n    ")
         self._to_boards(lambda board: board.experiment.add_text("config", text))
         for logger in self.loggers:
             if not isinstance(logger, TensorBoardLogger):

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import Checkpoint, Timer
 from pytorch_lightning.loggers import Logger
 
 from onestroke import ranks
@@ -28,7 +28,7 @@ from onestroke.training.resume_file import Checked, ResumeFile, quieten
 TRAINER = "pytorch_lightning.Trainer"
 _OWN = ("workers", "compile")  # of the group, and no arguments of the Trainer
 _READ = ("accelerator", "devices", "strategy", "precision", *_OWN)
-_HELD_OUT = "held-out photos are judged outside Lightning's validation loop: data.validation= says how many they are"
+_NO_TEST = "a training tests nothing: evaluate.py measures a style file"
 REFUSED = {
     "max_epochs": "a run has no epochs: steps= or minutes= says how long it is",
     "min_epochs": "a run has no epochs: steps= or minutes= says how long it is",
@@ -36,13 +36,9 @@ REFUSED = {
     "min_steps": "use steps=, and plateau=null where a run should not end before them",
     "limit_train_batches": "use steps=, which the schedule of the learning rate follows too",
     "overfit_batches": "use data=photos data.root=<a folder of few photos>",
-    "limit_val_batches": _HELD_OUT,
-    "limit_test_batches": _HELD_OUT,
-    "limit_predict_batches": _HELD_OUT,
-    "val_check_interval": _HELD_OUT,
-    "check_val_every_n_epoch": _HELD_OUT,
-    "num_sanity_val_steps": _HELD_OUT,
-    "inference_mode": _HELD_OUT,
+    "limit_test_batches": _NO_TEST,
+    "limit_predict_batches": _NO_TEST,
+    "check_val_every_n_epoch": "a run has no epochs: trainer.val_check_interval= takes steps",
     "gradient_clip_val": "use clip=, the largest norm of the gradient",
     "gradient_clip_algorithm": "use clip=, the largest norm of the gradient",
     "accumulate_grad_batches": "use a larger batch_size=, which gives the same gradient",
@@ -135,6 +131,21 @@ class Machine:
         return int(self.more.get("log_every_n_steps", _LOG_EVERY))
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What products are computed in."""
+        return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
+
+    @property
+    def judges_nothing(self) -> bool:
+        """Whether held-out photos are left alone: `trainer.limit_val_batches=0`."""
+        return self.more.get("limit_val_batches") == 0
+
+    @property
+    def steers_validation(self) -> bool:
+        """Whether the run decides when held-out photos are judged: where the Trainer has no interval for that."""
+        return self.more.get("val_check_interval") is None
+
+    @property
     def tries(self) -> bool:
         """Whether this is Lightning's fast_dev_run: a few steps to see that all works, which nothing is kept of."""
         return bool(self.more.get("fast_dev_run"))
@@ -146,7 +157,7 @@ class Machine:
         file: ResumeFile | None = None,
         loggers: Sequence[Logger] = (),
     ) -> pl.Trainer:
-        """A Lightning Trainer that leaves files, progress and stopping to the callbacks.
+        """A Lightning Trainer, whose files, progress and stopping are the callbacks'.
 
         Args:
             callbacks: in their order.
@@ -179,6 +190,7 @@ class Machine:
         timer = [Timer(limit)] if (limit := more.pop("max_time", None)) is not None else []
         arguments = {
             "log_every_n_steps": _LOG_EVERY,
+            "num_sanity_val_steps": 0,
             **more,
             "plugins": plugins if file is None else [*plugins, Checked(file)],
         }
@@ -189,11 +201,10 @@ class Machine:
             logger=list(loggers) or False,
             callbacks=[*timer, *callbacks],
             max_epochs=1,
-            enable_checkpointing=False,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            num_sanity_val_steps=0,
             default_root_dir=str(run_dir),
             **arguments,
         )

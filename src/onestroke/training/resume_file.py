@@ -9,12 +9,11 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -100,12 +99,12 @@ def check_weights(file: ResumeFile, name: str, network: nn.Module) -> None:
         _check_tensor(file, printable(key), found[key], expected[key])
 
 
-def check(file: ResumeFile, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def check(file: ResumeFile, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """See that the file fits the run that was built from its config, so that nothing of it can fail later on.
 
     Args:
         module: of the run, not yet trained.
-        optimizer: a new one of the run.
+        optimizers: new ones of the run.
 
     Raises:
         UserError: what of it does not fit.
@@ -115,7 +114,11 @@ def check(file: ResumeFile, module: nn.Module, optimizer: torch.optim.Optimizer)
         _wrong(file, f"its weights go by other names, such as {printable(min(expected.keys() ^ found.keys()))}")
     for key, tensor in found.items():
         _check_tensor(file, key, tensor, expected[key])
-    _check_optimizer(file, optimizer)
+    stored = file.checkpoint["optimizer_states"]
+    if len(stored) != len(optimizers):
+        _wrong(file, "it is of another number of optimizers")
+    for number, (optimizer, state) in enumerate(zip(optimizers, stored, strict=True)):
+        _check_optimizer(file, optimizer, state, ours=number == 0)
     loops = file.checkpoint["loops"]
     quieten()
     trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
@@ -148,8 +151,8 @@ def _check_fields(path: Path, loaded: Mapping[str, Any]) -> None:
         "callbacks": lambda: _named(loaded.get("callbacks", {}), dict),
         "optimizer_states": lambda: (
             isinstance(loaded.get("optimizer_states"), list)
-            and len(loaded["optimizer_states"]) == 1
-            and isinstance(loaded["optimizer_states"][0], dict)
+            and len(loaded["optimizer_states"]) >= 1
+            and all(isinstance(state, dict) for state in loaded["optimizer_states"])
         ),
         "lr_schedulers": lambda: loaded.get("lr_schedulers") == [],
         "PhotoBatches": lambda: loaded.get("PhotoBatches") == {"step": own.get("step")},
@@ -181,14 +184,15 @@ def _check_tensor(file: ResumeFile, name: str, found: object, expected: Tensor) 
         _wrong(file, f"{name} is not finite; a style file of the run may be whole: start from it with init=")
 
 
-def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer) -> None:
-    new, stored = optimizer.state_dict(), file.checkpoint["optimizer_states"][0]
+def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], ours: bool) -> None:
+    """See that stored state is of this optimizer: the network's (`ours`), or any that a loss term named."""
+    new = optimizer.state_dict()
     groups = stored.get("param_groups")
-    several = isinstance(groups, list) and len(groups) == len(new["param_groups"])
-    if not several or not isinstance(stored.get("state"), dict):
+    groups = groups if isinstance(groups, list) else []
+    if len(groups) != len(new["param_groups"]) or not isinstance(stored.get("state"), dict):
         _wrong(file, "its optimizer has other parameters, or another kind")
-    for ours, theirs in zip(new["param_groups"], groups, strict=True):
-        if not isinstance(theirs, dict) or not _same_group(ours, theirs):
+    for mine, theirs in zip(new["param_groups"], groups, strict=True):
+        if not isinstance(theirs, dict) or not (_same_group(mine, theirs) if ours else _alike(mine, theirs)):
             _wrong(file, "its optimizer has other parameters, or another kind")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     rules = [group.get("muon") for group in optimizer.param_groups for _ in group["params"]]
@@ -196,9 +200,13 @@ def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer) -> None
         if not documents.is_whole(number, 0, len(parameters) - 1) or not isinstance(kept, dict):
             _wrong(file, "its optimizer remembers a parameter that there is not")
         names = _KEPT[2] if rules[number] is None else _KEPT[0] if rules[number] else _KEPT[1]
-        if kept.keys() != names:
+        if ours and kept.keys() != names:
             _wrong(file, "its optimizer remembers something else than this one needs")
         for name, value in kept.items():
+            if not ours and not isinstance(value, Tensor):
+                if not documents.is_number(value):
+                    _wrong(file, "its optimizer remembers what is no number")
+                continue
             like = torch.zeros(()) if name == "step" else parameters[number]
             _check_tensor(file, f"the optimizer's {name} of parameter {number}", value, like)
 
@@ -243,13 +251,3 @@ class Checked(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """See Lightning."""
         return self.file.checkpoint
-
-
-class Begun(pl.Callback):
-    """Knows whether the training has begun, so that all of a resume file has been taken over."""
-
-    def __init__(self) -> None:
-        self.begun = False
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.begun = True

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from onestroke.errors import UserError
-from onestroke.training.callbacks import Previews
+from onestroke.training.callbacks.held_out import HeldOut
 from onestroke.training.module import StyleTransfer
 
 log = logging.getLogger(__name__)
@@ -55,14 +55,14 @@ class Plateau(Callback):
     interrupted does; where minutes do, they follow the clock.
 
     Args:
-        previews: paints and judges.
+        held_out: paints and judges the held-out photos.
         least: share by which the loss has to fall over WINDOW of the run.
         apart: steps between two looks at least, as each costs about as much as four. Runs too short for ENOUGH of
             them in a window are not looked at.
     """
 
-    def __init__(self, previews: Previews, least: float, apart: int = 100) -> None:
-        self.previews, self.least, self.apart = previews, least, apart
+    def __init__(self, held_out: HeldOut, least: float, apart: int = 100) -> None:
+        self.held_out, self.least, self.apart = held_out, least, apart
         self.looks: list[tuple[int, float, float]] = []
         self._ending: tuple[float, float] | None = None
         self._budget: list[float | None] = []
@@ -79,23 +79,28 @@ class Plateau(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)
-        budget = [float(pl_module.steps), pl_module.minutes]
+        schedule = pl_module.schedule
+        budget = [float(schedule.steps), schedule.minutes]
         if budget != self._budget:  # resumed for longer: shares of the old run say nothing of the new one
             self.looks, self._ending, self._budget = [], None, budget
-        pl_module.ending = self._ending
+        schedule.ending = self._ending
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, StyleTransfer)
-        if pl_module.ending is not None or not self._due(pl_module):
+        if self._due(pl_module):
+            self.held_out.ask()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, StyleTransfer)
+        if trainer.sanity_checking or not self._due(pl_module):
             return
-        if trainer.is_global_zero:
-            self.previews.show(pl_module)
-        total = float(trainer.strategy.broadcast(self.previews.metrics.get("total", math.nan)))
-        self.looks.append((pl_module.step, pl_module.done, total))
+        schedule = pl_module.schedule
+        total = float(trainer.strategy.broadcast(self.held_out.metrics.get("total", math.nan)))
+        self.looks.append((schedule.step, schedule.done, total))
         if flat([(done, loss) for _, done, loss in self.looks], self.least):
-            self._ending = pl_module.ending = (pl_module.done, FINISH)
+            self._ending = schedule.ending = (schedule.done, FINISH)
             if trainer.is_global_zero:
                 log.info(
                     "the held-out loss stopped falling (%.3f, less than %g %% in a fifth of the run): ending early",
@@ -103,9 +108,10 @@ class Plateau(Callback):
                 )  # fmt: skip
 
     def _due(self, module: StyleTransfer) -> bool:
-        if not module.taught or module.done > LATEST:
+        schedule = module.schedule
+        if not schedule.step or schedule.ending is not None or module.teacher is not None or schedule.done > LATEST:
             return False
-        if (ENOUGH - 1) * self.apart >= WINDOW * module.step / module.done - 1e-9:
+        if (ENOUGH - 1) * self.apart >= WINDOW * schedule.step / schedule.done - 1e-9:
             return False  # at this pace a window never has enough of them
         step, done, _ = self.looks[-1] if self.looks else (0, 0.0, 0.0)
-        return module.step - step >= self.apart and module.done - done >= 1 / LOOKS - 1e-9
+        return schedule.step - step >= self.apart and schedule.done - done >= 1 / LOOKS - 1e-9

@@ -1,0 +1,43 @@
+"""Where a run may write its style file, checked before it begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onestroke import style_file
+from onestroke.errors import UserError
+from onestroke.training.resume_file import owned
+
+DEFAULT_FOLDER = Path("checkpoints")
+
+
+def is_ours(path: Path, owner: str) -> bool:
+    """Whether a style file is one of the run with this secret."""
+    try:
+        return bool(owner) and style_file.read_document(path).training.get("owner") == owned(owner)
+    except UserError:
+        return False
+
+
+def check_out(out: Path, overwrite: bool, owner: str) -> None:
+    """See that `out=` may be written.
+
+    Args:
+        out: the style file.
+        overwrite: whether it may replace any file.
+        owner: the secret of a run that is resumed, whose own style file may be replaced in any case.
+
+    Raises:
+        UserError: for a name that no style file has, and a file that is not to be replaced.
+    """
+    if out.suffix != ".safetensors":
+        raise UserError(f"out={out}: a style file's name ends in .safetensors")
+    # a link that leads nowhere is there, too
+    if os.path.lexists(out) and not overwrite and not is_ours(out, owner):
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+
+
+def resume_command(run_dir: Path, out: str | None) -> str:
+    """The command that goes on with a run; where to write has to be said again, as a resume file is not asked."""
+    return f"python train.py resume={run_dir}" + ("" if out is None else f" out={out}")
