@@ -3,26 +3,35 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The Python of a virtual environment; on Windows (Git's bash), its folders have other names.
+python_of() { if [[ -d $1/Scripts ]]; then echo "$1/Scripts/python.exe"; else echo "$1/bin/python"; fi; }
+
+# What Python prints, without the carriage returns of Windows.
+asked() { "$python" -c "$1" | tr -d '\r'; }
+
 if [[ -n ${VIRTUAL_ENV:-} ]]; then
-  python=$VIRTUAL_ENV/bin/python
+  python=$(python_of "$VIRTUAL_ENV")
 else
-  python=$PWD/.venv/bin/python
+  python=$(python_of "$PWD/.venv")
   if [[ ! -x $python ]] || ! "$python" -m pip --version >/dev/null 2>&1; then
-    system=$(command -v python3 || command -v python) || { echo "onestroke: Python 3.10 or newer is needed: install python3 first" >&2; exit 2; }
+    # one that runs: on Windows, python3 may be a link to a shop
+    for system in python3 python ""; do if [[ -n $system ]] && "$system" -c "" >/dev/null 2>&1; then break; fi; done
+    [[ -n $system ]] || { echo "onestroke: Python 3.10 or newer is needed: install python3 first" >&2; exit 2; }
     "$system" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
       { echo "onestroke: Python 3.10 or newer is needed, and $system is $("$system" -V)" >&2; exit 2; }
     echo "making .venv"
     "$system" -m venv --clear .venv ||
       { echo "onestroke: Python's venv module is missing: install it first (Debian: apt install python3-venv)" >&2; exit 2; }
+    python=$(python_of "$PWD/.venv")
   fi
 fi
 
 # Where Python finds the package; nothing where it finds none. An environment can hold that of another clone.
-found() { "$python" -c 'import os, onestroke; print(os.path.realpath(os.path.dirname(onestroke.__file__)))' 2>/dev/null || true; }
+found() { asked 'import os, onestroke; print(os.path.realpath(os.path.dirname(onestroke.__file__)))' 2>/dev/null || true; }
 
-ours=$("$python" -c 'import os; print(os.path.realpath("src/onestroke"))')
+ours=$(asked 'import os; print(os.path.realpath("src/onestroke"))')
 # installed again only when the settings have changed since, or where another copy of the package is found
-prefix=$("$python" -c 'import sys; print(sys.prefix)')
+prefix=$(asked 'import sys; print(sys.prefix)')
 stamp=$prefix/.onestroke-$1
 theirs=$(found)
 if ! cmp -s pyproject.toml "$stamp" || [[ $theirs != "$ours" ]]; then

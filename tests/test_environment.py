@@ -130,6 +130,19 @@ def test_a_path_that_hides_this_checkout_is_told(environment: Environment, mine:
     assert str(other / "src" / "onestroke") in line and "PYTHONPATH" in line
 
 
+def test_an_environment_of_windows_is_found(environment: Environment, mine: Path) -> None:
+    environment.holds(mine)
+    real = environment.path / "bin"
+    (environment.path / "Scripts").mkdir()
+    python = environment.path / "Scripts" / "python.exe"  # which ends its lines as Windows does
+    python.write_text(f'#!/bin/bash\nset -o pipefail\n"{real}/python" "$@" | sed \'s/$/\\r/\'\n')
+    python.chmod(0o755)
+    done = set_up(mine, environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(mine / "src" / "onestroke" / "__init__.py")]
+    assert environment.asked() == []
+
+
 def test_the_lowest_versions_are_those_of_pyproject(tmp_path: Path, mine: Path) -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     made = Environment(tmp_path / "made")
