@@ -25,7 +25,8 @@ from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import FORMAT, Painter, load, read_document, save
+from onestroke.style_document import FORMAT, Painter
+from onestroke.style_file import load, read_document, save
 
 DEFAULT = {"channels": [16, 32, 64]}
 SMALL = {"channels": [4, 6, 8], "blocks": 1, "ends": 3}

@@ -22,6 +22,7 @@ from onestroke.export import exporting
 from onestroke.inference.controls import Look
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_document import Painter
 
 ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3}
 Calls = dict[str, Any]
@@ -33,7 +34,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, controls in (("plain", []), ("controls", ["strength"])):
         torch.manual_seed(0)
-        painter = style_file.Painter(
+        painter = Painter(
             {"name": "ResidualNetwork", "args": {**ARGS, "controls": controls}},
             {"name": "udnie", "size": 384, "styles": [{"name": "udnie"}]},
         )

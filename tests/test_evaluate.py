@@ -32,7 +32,8 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import CARD_LAYERS, from_card
 from onestroke.perception.vgg import VGG
 from onestroke.scenes.compositions import render
-from onestroke.style_file import Painter, load, save
+from onestroke.style_document import Painter
+from onestroke.style_file import load, save
 
 SIZE = 96
 

@@ -31,6 +31,7 @@ from onestroke.inference import backends
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_document import FORMAT, Painter
 from tests.commands import ROOT, environment
 
 onnx = pytest.importorskip("onnx")
@@ -55,7 +56,7 @@ def painter() -> ResidualNetwork:
 @pytest.fixture(scope="module")
 def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("style") / "file.v1.safetensors"
-    style_file.save(path, painter(), style_file.Painter({"name": "ResidualNetwork", "args": ARGS}, FACTS))
+    style_file.save(path, painter(), Painter({"name": "ResidualNetwork", "args": ARGS}, FACTS))
     return path
 
 
@@ -152,7 +153,7 @@ def test_the_graph(style: Path, exported: Callable[..., Path]) -> None:
     metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     document = metadata["onestroke"]
     assert document["style"] == FACTS and document["network"] == {"name": "ResidualNetwork", "args": ARGS}
-    assert document["version"] == style_file.FORMAT
+    assert document["version"] == FORMAT
     assert metadata["onestroke_export"]["variant"] == "fp32"
     assert metadata["onestroke_export"]["difference"]["largest"] < 1
 

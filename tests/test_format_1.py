@@ -15,7 +15,8 @@ from onestroke import Stylizer
 from onestroke.documents import KEY
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.listed import NETWORKS
-from onestroke.style_file import Painter, read_document, save
+from onestroke.style_document import Painter
+from onestroke.style_file import read_document, save
 
 RESIDUAL = {"channels": [4, 6, 8], "blocks": 1, "ends": 3, "adds_photo": True, "upsampling": "bilinear"}
 REALTIME = {"channels": [4, 8], "blocks": 1}

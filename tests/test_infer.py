@@ -28,6 +28,7 @@ from onestroke.imaging import images
 from onestroke.inference.memory import free_on
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_document import Painter
 
 ROOT = Path(__file__).parents[1]
 ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3}
@@ -48,7 +49,7 @@ def tiny(path: Path, name: str | None = "tiny", paint: Callable[[ResidualNetwork
         if paint is not None:
             paint(network)
     style = {} if name is None else {"name": name}
-    style_file.save(path, network, style_file.Painter({"name": "ResidualNetwork", "args": ARGS}, style))
+    style_file.save(path, network, Painter({"name": "ResidualNetwork", "args": ARGS}, style))
     return path
 
 

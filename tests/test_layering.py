@@ -31,6 +31,7 @@ ORDER = (
     ("networks",),
     ("scenes",),
     ("data",),
+    ("style_document",),
     ("style_file",),
     ("style_merge",),
     ("interop",),

@@ -20,7 +20,8 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.tables import table_names
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
-from onestroke.style_file import Painter, load, save
+from onestroke.style_document import Painter
+from onestroke.style_file import load, save
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.schedule import Schedule

@@ -18,7 +18,8 @@ from onestroke.inference.compositing import feathered, masked, recoloured
 from onestroke.inference.controls import Look, open_style, over_the_picture, shares
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import Painter, load, save
+from onestroke.style_document import Painter
+from onestroke.style_file import load, save
 
 NAMES = ["starry_night", "great_wave", "udnie"]
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import Painter, read_document, save
+from onestroke.style_document import Painter
+from onestroke.style_file import read_document, save
 from onestroke.training.callbacks.last_checkpoint import LastCheckpoint
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.resuming import resumed

@@ -15,7 +15,8 @@ import torch
 
 from onestroke.errors import UserError
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import Painter, read_document, save
+from onestroke.style_document import Painter
+from onestroke.style_file import read_document, save
 from onestroke.training import resume_file
 from onestroke.training.resuming import resumed
 from onestroke.training.run import train

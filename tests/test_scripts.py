@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import Painter, read_document, save
+from onestroke.style_document import Painter
+from onestroke.style_file import read_document, save
 from tests.commands import TINY, command
 from tests.test_controls import controlled, saved
 

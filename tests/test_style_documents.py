@@ -18,7 +18,8 @@ from onestroke.cli import checkpoints, infer
 from onestroke.errors import UserError
 from onestroke.evaluation.report import Entry, table
 from onestroke.inference.stylizer import Stylizer
-from onestroke.style_file import FORMAT, Painter, load, save
+from onestroke.style_document import FORMAT, Painter
+from onestroke.style_file import load, save
 from tests.spoiling import WRONG, places, replaced
 from tests.test_checkpoints import SMALL, network, painter, refused, written
 

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from onestroke.cli import sweeps, train
 from onestroke.errors import UserError
 from onestroke.packages import installed
-from onestroke.style_file import Painter, read_document, write
+from onestroke.style_document import Painter
+from onestroke.style_file import read_document, write
 from tests import commands
 from tests.commands import ROOT, TINY
 

@@ -24,7 +24,8 @@ from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.vgg import VGG
-from onestroke.style_file import Painter, load, read_document, save
+from onestroke.style_document import Painter
+from onestroke.style_file import load, read_document, save
 from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, judged, run, shallow
 
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}

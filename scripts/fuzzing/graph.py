@@ -16,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fuzzing import style, values
 from fuzzing.cases import Change, Kind
-from onestroke import style_file
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.packages import require
+from onestroke.style_document import FORMAT
 
 SIDES = ((7, 9), (48, 64))
 Model = Any
@@ -37,7 +37,7 @@ def make(folder: Path) -> None:
     }
     for name, (made, arguments) in kinds.items():
         document = style.painter(made, arguments, [name], name)
-        text = json.dumps({"version": style_file.FORMAT, **dataclasses.asdict(document)})
+        text = json.dumps({"version": FORMAT, **dataclasses.asdict(document)})
         core = trace(style.network(made, arguments))
         for pixels in onnx_graph.PIXELS:
             for half in (False, True):

@@ -28,7 +28,7 @@ from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_file import Painter
+from onestroke.style_document import Painter
 from onestroke.style_merge import join
 from onestroke.training import warm_start
 

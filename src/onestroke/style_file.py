@@ -3,8 +3,8 @@
 A `.safetensors` file with the weights of one network, in fp16, and one JSON document under the metadata key
 `onestroke`: format version, the network's name and arguments, the style's facts, how it was trained, held-out metrics.
 It rebuilds its own network, and reading one never runs code: the network's name is looked up in a list of our own,
-see networks/listed.py. Whatever a reader goes by is checked when the file is read, and a checksum over the weights
-tells of damage; files without one, from before there was one, are as good.
+see networks/listed.py. Whatever a reader goes by is checked when the file is read (see style_document.py), and a
+checksum over the weights tells of damage; files without one, from before there was one, are as good.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +23,15 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from onestroke import documents
-from onestroke.documents import KEY, MAX_HEADER, NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
+from onestroke.documents import KEY, MAX_HEADER, TEXT, NoDocument, NotWhole, is_whole
 from onestroke.errors import UserError, escaped, near, printable
 from onestroke.files import atomic, make_folder
 from onestroke.networks.listed import NETWORKS
+from onestroke.style_document import FORMAT, Painter, check, of_document
 
-FORMAT = 1
 MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
 _SHOWN = 200_000  # characters of a document; that of a run has 5,000
 _KINDS = ("F16", "BF16", "F32", "F64")  # of weights, as safetensors names them
-
-
-@dataclass
-class Painter:
-    """What a style file holds, but for the weights.
-
-    network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
-    resolved config, seed, steps, images seen, dataset, code version, wall time, device, run. metrics: held-out numbers.
-    """
-
-    network: dict[str, Any]
-    style: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def styles(self) -> list[str]:
-        """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
-        count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
-        if count == 1 or not isinstance(listed, list) or len(listed) != count:
-            return [str(self.style.get("name", "unnamed"))]
-        return [str(style["name"]) for style in listed]
 
 
 def network_classes() -> dict[str, type[nn.Module]]:
@@ -87,7 +65,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
     """The file, with what tells of damage to its weights; only what can be read again is written."""
     try:
-        _check(painter)
+        check(painter)
         document = {"version": FORMAT, **asdict(painter), "checksum": documents.checksum(tensors)}
         content = serialize(dict(tensors), metadata={KEY: json.dumps(document, allow_nan=False)})
         if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
@@ -133,7 +111,7 @@ def read_document(path: Path) -> Painter:
         version = document.get("version")
         if is_whole(version, FORMAT + 1, 2**31):
             raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
-        return _painter(document)
+        return of_document(document)
     except NotWhole as error:
         raise UserError(
             f"{path} is not a whole style file (random bytes, cut short or of another kind): {error}; "
@@ -143,91 +121,6 @@ def read_document(path: Path) -> Painter:
         raise UserError(
             f"{path} holds weights, but not of a OneStroke style: its document is missing or wrong ({error})"
         ) from error
-
-
-def described(text: str) -> Painter:
-    """What a document says, of a file that is none of safetensors.
-
-    Raises:
-        NoDocument: what of it is missing or wrong.
-    """
-    return _painter(documents.parse(text))
-
-
-def _painter(document: Mapping[str, Any]) -> Painter:
-    """What a sound document says, checked.
-
-    Raises:
-        NoDocument: (here and below) what of it is wrong.
-    """
-    if not is_whole(document.get("version"), FORMAT, FORMAT):
-        raise NoDocument("version")
-    checksum = document.get("checksum")
-    if checksum is not None and not isinstance(checksum, str):
-        raise NoDocument("checksum")
-    return _parts(document)
-
-
-def _parts(document: Mapping[str, Any]) -> Painter:
-    parts: dict[str, Any] = {part: document.get(part) for part in ("network", "style", "training", "metrics")}
-    wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
-    if wrong:
-        raise NoDocument(wrong[0])
-    parts["network"] = renamed(parts["network"])
-    painter = Painter(**parts)
-    _check(painter)
-    return painter
-
-
-def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's document under today's names: its argument `controls` was once called `dials`."""
-    args = network.get("args")
-    if not isinstance(args, dict) or "dials" not in args or "controls" in args:
-        return dict(network)
-    return {**network, "args": {("controls" if name == "dials" else name): value for name, value in args.items()}}
-
-
-def _check(painter: Painter) -> None:
-    """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
-    network, style, training = painter.network, painter.style, painter.training
-    if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
-        raise NoDocument("network")
-    controls, count = network["args"].get("controls", []), network["args"].get("styles", 1)
-    if not isinstance(controls, list | tuple) or not all(isinstance(control, str) for control in controls):
-        raise NoDocument("the network's controls, a list of names")
-    if not is_whole(count, 1, 1024):
-        raise NoDocument("the network's styles, a whole number from 1 to 1024")
-    if not is_name(style.get("name", "unnamed")):
-        raise NoDocument(f"style.name, a text of 1 to {NAME} characters that can be printed")
-    if "size" in style and not is_whole(style["size"], 1, 2**20):
-        raise NoDocument("style.size, a whole number of pixels")
-    if not all(is_number(style[key], 0, 1) for key in ("strength", "stroke") if key in style):
-        raise NoDocument("style.strength and style.stroke, numbers from 0 to 1")
-    _check_facts(style)
-    _check_styles(style.get("styles", []), count)
-    for key in ("steps", "images", "seconds"):
-        if training.get(key) is not None and not is_number(training[key], 0):
-            raise NoDocument(f"training.{key}, a number")
-    if training.get("dataset") is not None and not isinstance(training["dataset"], str):
-        raise NoDocument("training.dataset, a text")
-    if not all(is_number(value) for value in painter.metrics.values()):
-        raise NoDocument("metrics, a number each")
-
-
-def _check_styles(listed: object, count: int) -> None:
-    if not isinstance(listed, list) or not all(isinstance(one, dict) and is_name(one.get("name")) for one in listed):
-        raise NoDocument(f"style.styles, a list of styles, each with a name of 1 to {NAME} characters")
-    names = [one["name"] for one in listed]
-    if count > 1 and (len(names) != count or len(set(names)) < count):
-        raise NoDocument(f"the network paints in {count} styles, and the file names {len(set(names))} different ones")
-    for one in listed:
-        _check_facts(one)
-
-
-def _check_facts(facts: Mapping[str, Any]) -> None:
-    long = [name for name, fact in facts.items() if isinstance(fact, str) and len(fact) > TEXT]
-    if long:
-        raise NoDocument(f"{printable(long[0])}, a text of at most {TEXT} characters")
 
 
 def load(path: Path) -> tuple[nn.Module, Painter]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.networks.tables import table_names
-from onestroke.style_file import Painter
+from onestroke.style_document import Painter
 
 
 def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:

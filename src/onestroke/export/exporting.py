@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onestroke import style_file
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError
 from onestroke.export import torch_program
@@ -26,6 +25,7 @@ from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.tracing import Core, trace
 from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.controls import AS_IT_IS, Look, open_style
+from onestroke.style_document import FORMAT
 from onestroke.version import __version__
 
 Photo = np.ndarray
@@ -90,7 +90,7 @@ def export(
             for what differs from what torch paints by more than LIMITS.
     """
     network, painter = open_style(path, look)
-    document = json.dumps({"version": style_file.FORMAT, **asdict(painter)}, allow_nan=False)
+    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
     core = trace(network)
     if kind == "torch":
         content = torch_program.build(core, document, pixels)

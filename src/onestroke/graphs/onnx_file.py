@@ -17,7 +17,7 @@ from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
 from onestroke.graphs.onnx_rules import Node, Unsound, Value
 from onestroke.packages import require
-from onestroke.style_file import Painter, described
+from onestroke.style_document import Painter, described
 
 MAX_BYTES = 128 * 2**20  # a style is a megabyte or two
 _SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # that a graph has to paint on paper

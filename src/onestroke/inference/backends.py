@@ -23,7 +23,7 @@ from onestroke.graphs.tracing import trace
 from onestroke.inference.controls import AS_IT_IS, Look, open_style
 from onestroke.inference.memory import held_by
 from onestroke.packages import installed, require
-from onestroke.style_file import Painter
+from onestroke.style_document import Painter
 
 NAMES = ("torch", "onnx", "openvino", "auto")
 

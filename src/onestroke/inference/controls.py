@@ -15,7 +15,7 @@ from onestroke.errors import UserError, near
 from onestroke.imaging import images
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import DEFAULTS, conditioning_of
-from onestroke.style_file import Painter
+from onestroke.style_document import Painter
 
 
 def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
 from onestroke.interop import converting, layout
-from onestroke.style_file import Painter
+from onestroke.style_document import Painter
 from onestroke.version import __version__
 
 

@@ -16,6 +16,7 @@ import torch
 
 from onestroke import __version__, style_file
 from onestroke.errors import UserError
+from onestroke.style_document import Painter
 from onestroke.training import resume_file
 from onestroke.training.build import Parts, network_document
 from onestroke.training.callbacks.held_out import HeldOut
@@ -67,7 +68,7 @@ class StyleExport:
 
     def _write(self, path: Path, module: StyleTransfer) -> Path:
         settings, style = self.parts.settings, self.parts.style_settings
-        painter = style_file.Painter(
+        painter = Painter(
             network=network_document(self.config, len(self.parts.styles)),
             style={
                 "name": style.name,

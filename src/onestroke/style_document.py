@@ -1,0 +1,116 @@
+"""What a style file says of itself: the document beside its weights, checked, whichever version wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onestroke import documents
+from onestroke.documents import NAME, TEXT, NoDocument, is_name, is_number, is_whole
+from onestroke.errors import printable
+
+FORMAT = 1
+
+
+@dataclass
+class Painter:
+    """What a style file holds, but for the weights.
+
+    network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
+    resolved config, seed, steps, images seen, dataset, code version, wall time, device, run. metrics: held-out numbers.
+    """
+
+    network: dict[str, Any]
+    style: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def styles(self) -> list[str]:
+        """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
+        count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
+        if count == 1 or not isinstance(listed, list) or len(listed) != count:
+            return [str(self.style.get("name", "unnamed"))]
+        return [str(style["name"]) for style in listed]
+
+
+def described(text: str) -> Painter:
+    """What a document says, of a file that is none of safetensors.
+
+    Raises:
+        NoDocument: what of it is missing or wrong.
+    """
+    return of_document(documents.parse(text))
+
+
+def of_document(document: Mapping[str, Any]) -> Painter:
+    """What a document of a style file says, under today's names and checked.
+
+    Raises:
+        NoDocument: (here and below) what of it is wrong.
+    """
+    if not is_whole(document.get("version"), FORMAT, FORMAT):
+        raise NoDocument("version")
+    checksum = document.get("checksum")
+    if checksum is not None and not isinstance(checksum, str):
+        raise NoDocument("checksum")
+    parts: dict[str, Any] = {part: document.get(part) for part in ("network", "style", "training", "metrics")}
+    wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
+    if wrong:
+        raise NoDocument(wrong[0])
+    parts["network"] = renamed(parts["network"])
+    painter = Painter(**parts)
+    check(painter)
+    return painter
+
+
+def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's document under today's names: its argument `controls` was once called `dials`."""
+    args = network.get("args")
+    if not isinstance(args, dict) or "dials" not in args or "controls" in args:
+        return dict(network)
+    return {**network, "args": {("controls" if name == "dials" else name): value for name, value in args.items()}}
+
+
+def check(painter: Painter) -> None:
+    """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
+    network, style, training = painter.network, painter.style, painter.training
+    if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
+        raise NoDocument("network")
+    controls, count = network["args"].get("controls", []), network["args"].get("styles", 1)
+    if not isinstance(controls, list | tuple) or not all(isinstance(control, str) for control in controls):
+        raise NoDocument("the network's controls, a list of names")
+    if not is_whole(count, 1, 1024):
+        raise NoDocument("the network's styles, a whole number from 1 to 1024")
+    if not is_name(style.get("name", "unnamed")):
+        raise NoDocument(f"style.name, a text of 1 to {NAME} characters that can be printed")
+    if "size" in style and not is_whole(style["size"], 1, 2**20):
+        raise NoDocument("style.size, a whole number of pixels")
+    if not all(is_number(style[key], 0, 1) for key in ("strength", "stroke") if key in style):
+        raise NoDocument("style.strength and style.stroke, numbers from 0 to 1")
+    _check_facts(style)
+    _check_styles(style.get("styles", []), count)
+    for key in ("steps", "images", "seconds"):
+        if training.get(key) is not None and not is_number(training[key], 0):
+            raise NoDocument(f"training.{key}, a number")
+    if training.get("dataset") is not None and not isinstance(training["dataset"], str):
+        raise NoDocument("training.dataset, a text")
+    if not all(is_number(value) for value in painter.metrics.values()):
+        raise NoDocument("metrics, a number each")
+
+
+def _check_styles(listed: object, count: int) -> None:
+    if not isinstance(listed, list) or not all(isinstance(one, dict) and is_name(one.get("name")) for one in listed):
+        raise NoDocument(f"style.styles, a list of styles, each with a name of 1 to {NAME} characters")
+    names = [one["name"] for one in listed]
+    if count > 1 and (len(names) != count or len(set(names)) < count):
+        raise NoDocument(f"the network paints in {count} styles, and the file names {len(set(names))} different ones")
+    for one in listed:
+        _check_facts(one)
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    long = [name for name, fact in facts.items() if isinstance(fact, str) and len(fact) > TEXT]
+    if long:
+        raise NoDocument(f"{printable(long[0])}, a text of at most {TEXT} characters")
