@@ -15,7 +15,7 @@ from onestroke.errors import UserError, printable
 from onestroke.graphs import onnx_graph, onnx_wire
 from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
-from onestroke.graphs.onnx_rules import Node, Unsound, Value
+from onestroke.graphs.rules.arguments import Node, Unsound, Value
 from onestroke.packages import require
 from onestroke.style_document import Painter, described
 

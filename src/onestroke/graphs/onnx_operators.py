@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from onestroke.errors import UserError
-from onestroke.graphs.onnx_rules import RULES
+from onestroke.graphs.rules.table import RULES
 from onestroke.graphs.tracing import Core
 from onestroke.packages import require
 
@@ -53,7 +53,7 @@ class Nodes:
             KeyError: for an operation without a rule, which could be written and not be read again.
         """
         if operation not in RULES:
-            raise KeyError(f"{operation} has no rule in onestroke/graphs/onnx_rules.py")
+            raise KeyError(f"{operation} has no rule in onestroke/graphs/rules/")
         name = f"{operation}_{len(self.nodes)}"
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         results = list(outputs) or [name]

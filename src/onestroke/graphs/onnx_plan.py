@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onestroke.graphs.onnx_rules import AXES, RULES, Arguments, Node, Unsound, Value
+from onestroke.graphs.rules.arguments import AXES, Arguments, Node, Unsound, Value
+from onestroke.graphs.rules.table import RULES
 
 _OF_CONSTANTS = ("DequantizeLinear", "Mul", "Shape")  # the others are worked out before they are written
 

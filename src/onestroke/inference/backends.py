@@ -18,7 +18,7 @@ from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.onnx_file import Painting, as_read, first_line, not_ours, read
-from onestroke.graphs.onnx_rules import Unsound
+from onestroke.graphs.rules.arguments import Unsound
 from onestroke.graphs.tracing import trace
 from onestroke.inference.controls import AS_IT_IS, Look, open_style
 from onestroke.inference.memory import held_by
