@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 
+from onestroke.cli.pipes import piped
 from onestroke.errors import UserError, near
 from onestroke.version import __version__
 
@@ -47,7 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The subcommand's exit code; 2 for one that doesn't exist, after a sentence on stderr.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    return piped(lambda: _main(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
     if arguments[:1] == ["--version"]:
         print(f"onestroke {__version__}")
         return 0

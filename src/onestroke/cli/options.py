@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, TypeVar
 
+from onestroke.cli.pipes import piped
 from onestroke.errors import UserError, near
 from onestroke.files import home
 
@@ -269,6 +270,10 @@ def guarded(help: str, job: Callable[[list[str]], int | None], arguments: list[s
         arguments: None for those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    return piped(lambda: _guarded(help, job, arguments))
+
+
+def _guarded(help: str, job: Callable[[list[str]], int | None], arguments: list[str]) -> int:
     if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
         print(help, end="")
         return 0 if arguments else 2

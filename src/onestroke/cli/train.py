@@ -25,6 +25,7 @@ import onestroke
 from onestroke import ranks
 from onestroke.cli import sweeps
 from onestroke.cli.home import home_in_override, with_home
+from onestroke.cli.pipes import piped
 from onestroke.errors import UserError, near
 from onestroke.files import home
 
@@ -82,6 +83,10 @@ def _aside() -> str:
 
 def main() -> int:
     """Train; 2 and one sentence for a user's mistake, else 0."""
+    return piped(_main)
+
+
+def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
     sys.argv[1:] = [added(home_in_override(argument)) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
@@ -191,7 +196,7 @@ def _told(error: Exception, folder: Path, in_job: bool) -> str | None:
         return sweeps.missing(config) or f"there is no {group or 'config'} '{name}': {hint}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain(error, folder)
-    if in_job:
+    if in_job or isinstance(error, BrokenPipeError):
         return None
     cause = error.__cause__ if isinstance(error, ValueError) else error  # that of a log that can't be opened
     if isinstance(cause, OSError):
