@@ -14,8 +14,7 @@ from onestroke.data.scenes import Scenes
 from onestroke.evaluation.artifacts.checkerboard import checkerboard
 from onestroke.evaluation.artifacts.summary import LIMITS
 from onestroke.losses.checkerboard import Checkerboard
-from onestroke.losses.term import Views
-from onestroke.perception.style import Statistics
+from onestroke.losses.term import Statistics, Views
 
 
 def cost(image: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.table_rows import rows_from
 from onestroke.networks.tables import Condition, tables_of
 from tests.test_controls import BOTH, controlled
 from tests.test_many import photos
@@ -46,7 +47,7 @@ def test_shares_of_a_mix_between_anchors_sum_to_one_and_are_the_product_of_their
 
 def test_a_table_row_is_taken_from_the_same_position_of_the_other_table() -> None:
     ours, theirs = Conditioning(1, ("strength", "stroke")), Conditioning(2, ("strength",))
-    taken = ours.rows_from(theirs, [1])
+    taken = rows_from(ours, theirs, [1])
     # six rows here, three positions of style 1 there, each for both strokes
     assert taken.argmax(1).tolist() == [3, 3, 4, 4, 5, 5]
     assert taken.sum(1).tolist() == [1.0] * 6

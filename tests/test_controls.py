@@ -22,6 +22,7 @@ from onestroke.networks.assignment import Draw
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.table_rows import hold, tie
 from onestroke.networks.tables import Tables, table_names, tables_of
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
@@ -247,7 +248,7 @@ def test_tied_rows_have_the_sum_of_what_each_style_learned() -> None:
     network(photo, torch.tensor([[1.0, 0.0]]), strength=0.25, stroke=0.5).square().mean().backward()
     sums = [table.grad[:6].sum(0) for table in tables]
     assert any(bool((table.grad[:6].abs().flatten(1).sum(1) == 0).any()) for table in tables)  # some were not asked
-    network.conditioning.tie(network)
+    tie(network, network.conditioning)
     for table, total in zip(tables, sums, strict=True):
         assert torch.allclose(table.grad[:6], total.expand(6, *total.shape), atol=1e-9)
         assert not table.grad[6:].any()
@@ -260,7 +261,7 @@ def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
     mix = torch.tensor([[0.5, 0.5]])
     before = network(photo, mix)
     network(photo, mix, strength=0.3, stroke=0.5).square().mean().backward()
-    network.conditioning.hold(network, 0.5)
+    hold(network, network.conditioning, 0.5)
     with torch.no_grad():
         for table in tables:
             table -= 0.1 * table.grad.sign()

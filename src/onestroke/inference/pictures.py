@@ -15,6 +15,8 @@ from onestroke.imaging import images
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
+_OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
+
 
 class Paints(Protocol):
     """What paints batches; see Stylizer."""
@@ -85,3 +87,24 @@ def _array(array: np.ndarray, stylizer: Paints, finish: Mapping[str, Any]) -> np
     if batch.shape[-1] == 4:
         result = np.concatenate((result, batch[..., 3:]), axis=-1)
     return result if array.ndim == 4 else result[0]
+
+
+def check_batch(image: Tensor, greys: Mapping[str, Tensor | None]) -> None:
+    """Refuse what is no batch of pictures to paint.
+
+    Args:
+        image: (N, 3, H, W).
+        greys: by name, what goes with it, (N or 1, 1, H, W).
+
+    Raises:
+        UserError: for values that are out of range, and for shapes that don't fit.
+    """
+    height, width = image.shape[-2:]
+    if 0 in image.shape:
+        raise UserError(f"there is nothing to paint in a picture of {width} x {height}")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
+        raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
+    for name, grey in greys.items():
+        if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
+            raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")

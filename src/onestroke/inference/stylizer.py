@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
-from onestroke.inference.controls import Look, open_controls, over_the_picture
+from onestroke.inference.controls import Look
+from onestroke.inference.mapped_styles import MappedStyles
 from onestroke.inference.memory import check_free, shortage_told
-from onestroke.inference.pictures import Picture, paint_picture
+from onestroke.inference.pictures import Picture, check_batch, paint_picture
 
 _DARK = 0.25  # a photo that has no brighter value may rightly be painted all black
-_OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
 
 
 class Stylizer:
@@ -55,8 +55,11 @@ class Stylizer:
         self.path = Path(style)
         self.look = Look(mix, strength, stroke)
         self.backend, self.painter = backends.load(self.path, device, backend, compiled, self.look)
-        self._mapped: tuple[backends.Torch, list[str]] | None = None
         self.device = self.backend.device
+
+    @cached_property
+    def _mapped(self) -> MappedStyles:
+        return MappedStyles(self.path, self.look, self.device)
 
     @property
     def name(self) -> str:
@@ -112,11 +115,13 @@ class Stylizer:
                 picture.
         """
         image = image.detach()
-        _check(image, color, {"style_map": style_map, "mask": mask, "alpha": alpha})
+        check_batch(image, {"style_map": style_map, "mask": mask, "alpha": alpha})
+        if color not in COLOURS:
+            raise UserError(f"color={color}: {near(color, COLOURS)}")
         height, width = image.shape[-2:]
         self.check_memory(len(image), height, width, style_map is not None)
         with shortage_told(height, width):
-            painted = self._painted(image, style_map)
+            painted = self.backend.paint(image) if style_map is None else self._mapped.paint(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
             raise UserError(
@@ -127,23 +132,6 @@ class Stylizer:
         original = image.cpu().float().clamp(0, 1)
         result = recoloured(result, original, color, None if alpha is None else alpha.cpu().float())
         return result if mask is None else masked(result, original, mask.cpu().float(), feather)
-
-    def _painted(self, image: Tensor, style_map: Tensor | None) -> Tensor:
-        if style_map is None:
-            return self.backend.paint(image)
-        assert self.look.mix is not None
-        painter_of_all, names = self._all_styles()
-        guide = style_map.cpu().float().expand(len(image), -1, -1, -1)
-        return painter_of_all.paint_over(image, over_the_picture(self.look.mix, names, guide))
-
-    def _all_styles(self) -> tuple[backends.Torch, list[str]]:
-        """What paints another style in each place, and their names."""
-        if self.look.mix is None:
-            raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
-        if self._mapped is None:
-            network, painter = open_controls(self.path, self.look)
-            self._mapped = backends.Torch(network, self.device), painter.styles
-        return self._mapped
 
     def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
         """Refuse what takes more memory than is free, before anything is taken.
@@ -157,25 +145,8 @@ class Stylizer:
         Raises:
             UserError: painting them takes more memory than is free.
         """
-        check_free(lambda height, width: self._needed(count, height, width, mapped), self.device, height, width)
 
-    def _needed(self, count: int, height: int, width: int, mapped: bool) -> float:
-        if not mapped:
-            return self.backend.memory(count, height, width)
-        network, names = self._all_styles()
-        return network.memory(count, height, width, len(names))
+        def needed(height: int, width: int) -> float:
+            return (self._mapped if mapped else self.backend).memory(count, height, width)
 
-
-def _check(image: Tensor, color: str, greys: Mapping[str, Tensor | None]) -> None:
-    """Raise a UserError for what `Stylizer.paint` doesn't take."""
-    height, width = image.shape[-2:]
-    if 0 in image.shape:
-        raise UserError(f"there is nothing to paint in a picture of {width} x {height}")
-    low, high = float(image.min()), float(image.max())
-    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
-        raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
-    for name, grey in greys.items():
-        if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):
-            raise UserError(f"{name} must be (N, 1, {height}, {width}) as the picture is, not {tuple(grey.shape)}")
-    if color not in COLOURS:
-        raise UserError(f"color={color}: {near(color, COLOURS)}")
+        check_free(needed, self.device, height, width)

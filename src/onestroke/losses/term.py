@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.perception.style import Statistics
 from onestroke.perception.vgg import check_layers
+
+
+class Statistics(Protocol):
+    """What a term may ask of a style, or of the styles of a batch."""
+
+    def gram(self, layer: str) -> Tensor:
+        """The Gram matrix of a layer, fp32: (C, C), or (N, C, C), one for each."""
+        ...
+
+    def mean(self, layer: str) -> Tensor:
+        """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Which style, strength and stroke falls to each training picture, and which statistics it is to meet.
 
-Beside conditioning.py, which knows the rows of norm tables, this is the only code that counts styles and sizes.
+Beside conditioning.py, which knows what the rows of norm tables are for, only this code counts styles and sizes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.networks.conditioning import Conditioning
+from onestroke.networks.table_rows import hold, tie
 
 T = TypeVar("T")
 
@@ -105,6 +106,6 @@ class Draw:
         keeps them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
         """
         if self.conditioning.controls and self.moving == 0:
-            self.conditioning.tie(network)
+            tie(network, self.conditioning)
         if self.conditioning.controls and self.moving == 1:
-            self.conditioning.hold(network, self.strength)
+            hold(network, self.conditioning, self.strength)

@@ -14,14 +14,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError, near
-from onestroke.networks.tables import Condition, tables_of
+from onestroke.networks.tables import Condition
 
 ANCHORS = {"strength": 3, "stroke": 2}
 """The controls that a network may have, in the order of their rows, and at how many even positions each has norms."""
@@ -116,60 +114,11 @@ class Conditioning:
             self.fade(len(image), settings, image.device),
         )
 
-    def rows_from(self, other: Conditioning, which: Sequence[int]) -> Tensor:
-        """For each row of these tables, what it takes over from another network's: (rows, the other's rows).
-
-        Args:
-            other: the other network's layout. Controls that it lacks change nothing, those that it alone has stand at
-                their defaults.
-            which: for each style here, the number of the style there.
-        """
-        positions = self.positions()
-        blocks = []
-        for number in which:
-            mix = F.one_hot(torch.full((len(positions),), number), other.styles).float()
-            settings = {
-                control: torch.tensor([position.get(control, DEFAULTS[control]) for position in positions])
-                for control in other.controls
-            }
-            shares = other.shares(len(positions), mix, settings)
-            assert shares is not None
-            blocks.append(shares)
-        return torch.cat(blocks)
-
-    def at_defaults(self, strength: float) -> Tensor:
-        """Whether each row is painted with where the controls stand at their defaults, (rows,) of bool.
-
-        Args:
-            strength: the default of that control, which a style may have of its own.
-        """
-        each = torch.eye(self.styles)
-        shares = self.shares(self.styles, each, {"strength": strength} if "strength" in self.controls else {})
-        assert shares is not None
-        return shares.sum(0) > 0
-
-    def tie(self, network: nn.Module) -> None:
-        """Give all rows of a style the sum of their gradients, so that its anchor positions move as one."""
-        for table in _with_gradient(network):
-            by_style = table.grad.view(self.styles, -1, *table.shape[1:])
-            table.grad = by_style.sum(1, keepdim=True).expand_as(by_style).clone().view(table.shape)
-
-    def hold(self, network: nn.Module, strength: float) -> None:
-        """Take the gradient from the rows that are painted with at the controls' defaults. `strength`: its default."""
-        held = self.at_defaults(strength)
-        for table in _with_gradient(network):
-            table.grad.masked_fill_(held.view(-1, *[1] * (table.ndim - 1)).to(table.device), 0)
-
 
 def conditioning_of(network: nn.Module) -> Conditioning:
     """A network's layout; one without norm tables of ours has one style and no controls."""
     found = getattr(network, "conditioning", None)
     return found if isinstance(found, Conditioning) else Conditioning()
-
-
-def _with_gradient(network: nn.Module) -> list[Any]:
-    """The tables of a network that have a gradient."""
-    return [t for layer in tables_of(network) for t in layer.parameters(recurse=False) if t.grad is not None]
 
 
 def _each(settings: Mapping[str, Setting], control: str, count: int, device: torch.device) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,18 +29,6 @@ class Facts:
     year: str = ""
     licence: str = ""
     source: str = ""
-
-
-class Statistics(Protocol):
-    """What a term may ask of a style, or of the styles of a batch."""
-
-    def gram(self, layer: str) -> Tensor:
-        """The Gram matrix of a layer, fp32: (C, C), or (N, C, C), one for each."""
-        ...
-
-    def mean(self, layer: str) -> Tensor:
-        """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
-        ...
 
 
 class Style(nn.Module):

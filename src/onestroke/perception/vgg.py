@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from onestroke.errors import UserError, near
 from onestroke.kernels.convolutions import FrozenConv
 from onestroke.kernels.pooling import halved
-from onestroke.perception.vgg_weights import fill, read_weights
+from onestroke.perception.vgg_weights import fill, randomise, read_weights
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB, of 0..255
 _CAFFE_STD = (1.0, 1.0, 1.0)
@@ -101,7 +101,7 @@ class VGG(nn.Module):
         self.register_buffer("mean", torch.tensor(ARCHS[arch].mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(ARCHS[arch].std).view(1, 3, 1, 1), persistent=False)
         if random:
-            self._randomise()
+            randomise(self.convolutions)
         elif names:
             fill(self.convolutions, read_weights(arch, weights), arch)
         self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -141,12 +141,3 @@ class VGG(nn.Module):
     def train(self, mode: bool = True) -> VGG:
         """Stays in evaluation mode: nothing in it is trained."""
         return super().train(False)
-
-    def _randomise(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        for convolution in self.convolutions.values():
-            assert isinstance(convolution, nn.Conv2d)
-            fan_in = convolution.weight[0].numel()
-            with torch.no_grad():
-                convolution.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
-                convolution.bias.zero_()  # type: ignore[union-attr]

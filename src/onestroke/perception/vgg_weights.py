@@ -104,6 +104,17 @@ def patience(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(usual)
 
 
+def randomise(convolutions: nn.ModuleDict) -> None:
+    """Give the convolutions of a VGG random weights, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    for convolution in convolutions.values():
+        assert isinstance(convolution, nn.Conv2d)
+        fan_in = convolution.weight[0].numel()
+        with torch.no_grad():
+            convolution.weight.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+            convolution.bias.zero_()  # type: ignore[union-attr]
+
+
 def fill(convolutions: nn.ModuleDict, tensors: Mapping[str, Tensor], arch: str) -> None:
     """Copy weights into the convolutions of a VGG, in order.
 

@@ -18,6 +18,7 @@ from onestroke.errors import UserError, printable
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import conditioning_of
+from onestroke.networks.table_rows import rows_from
 from onestroke.networks.tables import tables_of
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
     state = other.state_dict()
     if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
         rows = [_nearest(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
-        shares = network.conditioning.rows_from(other.conditioning, rows)
+        shares = rows_from(network.conditioning, other.conditioning, rows)
         names = {module: name for name, module in other.named_modules()}
         for layer in tables_of(other):
             tables = zip(layer.named_parameters(recurse=False), layer.mixed(shares), strict=True)
