@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import runpy
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
+import torch
+from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from onestroke.cli.train import _made
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,18 +43,58 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
 
 
-def command(
+def process(
     script: str, *arguments: str, cwd: Path, root: Path = ROOT, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project's root in a folder of the test's own."""
+    """Run a script of the project's root in a process of its own, which takes seconds to import what it needs."""
     return subprocess.run(
         [sys.executable, str(root / script), *arguments],
         cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
 
 
+@contextmanager
+def as_if_started(script: Path, arguments: Sequence[str], cwd: Path) -> Iterator[None]:
+    """The arguments, folder, environment and one thread of a process of its own; all is as it was afterwards."""
+    root, folder, threads = logging.getLogger(), Path.cwd(), torch.get_num_threads()
+    handlers, hook = list(root.handlers), threading.excepthook
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    GlobalHydra.instance().clear()
+    _made.cache_clear()  # what it remembers are the folders of another working directory
+    try:
+        os.chdir(cwd)
+        torch.set_num_threads(1)
+        with (
+            mock.patch.object(sys, "argv", [str(script), *arguments]),
+            mock.patch.object(sys, "path", [str(script.parent), *sys.path]),
+            mock.patch.dict(os.environ, environment()),
+        ):
+            yield
+    finally:
+        os.chdir(folder)
+        torch.set_num_threads(threads)
+        for handler in set(root.handlers) - set(handlers):
+            handler.close()
+        root.handlers, threading.excepthook = handlers, hook
+        for number, handler_before in signals.items():
+            signal.signal(number, handler_before)
+
+
+def command(script: str, *arguments: str, cwd: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project's root in a folder of the test's own, inside the test's process."""
+    out, err, code = StringIO(), StringIO(), 0
+    with as_if_started(root / script, arguments, cwd), redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_path(str(root / script), run_name="__main__")
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                print(end.code, file=err)
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return subprocess.CompletedProcess([script, *arguments], code, out.getvalue(), err.getvalue())
+
+
 def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`python train.py` on the tiny settings; fails the test with what it printed where it fails."""
+    """`python train.py` on the tiny settings, inside the test's process; where it fails, so does the test."""
     done = command("train.py", *arguments[:1], *TINY, *arguments[1:], cwd=cwd)
     assert done.returncode == 0, done.stderr + done.stdout
     return done

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from tests.commands import ROOT, command, environment, runs, scalars
+from tests.commands import ROOT, environment, process, runs, scalars
 
 FILES = {
     "src/onestroke/losses/brightness.py": """
@@ -103,44 +107,81 @@ def list_tint(tree: Path) -> None:
     )
 
 
-def test_one_file_and_one_yaml_each(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the copy and not the installed package, in this test's own commands only
-    monkeypatch.setattr("tests.commands.environment", lambda: {**environment_before, "PYTHONPATH": str(tree / "src")})
+TRAINING = (
+    "trainer=cpu", "trainer.workers=0", "trainer.precision=32-true", "crop=32", "batch_size=2", "steps=2",
+    "measure=false",
+)  # fmt: skip
+
+
+@dataclass
+class Extended:
+    """What came of the copied project's commands, in the order of `STEPS`."""
+
+    work: Path
+    done: dict[str, subprocess.CompletedProcess[str]]
+
+
+# each of them with the package imported once: it is the copy, which this process can't import beside its own
+STEPS = """
+import json, sys
+from pathlib import Path
+from tests.commands import command
+
+root, work, training, own = json.loads(sys.argv[1])
+root, work = Path(root), Path(work)
+style = work / "checkpoints" / "starry_night.safetensors"
+done = {"train": command("train.py", *own, *training, cwd=work, root=root)}
+(run,) = (path.parent for path in work.rglob("last.ckpt"))
+done["infer"] = command("infer.py", f"ckpt={style}", "input=photo.png", cwd=work, root=root)
+done["resume"] = command("train.py", f"resume={run}", "steps=3", cwd=work, root=root)
+(root / "configs" / "loss" / "brightness.yaml").unlink()
+done["unknown"] = command("train.py", f"resume={run}", "steps=4", cwd=work, root=root)
+print(json.dumps({name: [each.returncode, each.stdout, each.stderr] for name, each in done.items()}))
+"""
+
+
+@pytest.fixture
+def extended(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
+    # the copy and not the installed package, in these commands only
+    variables = {**environment(), "PYTHONPATH": os.pathsep.join([str(tree / "src"), str(ROOT)])}
+    monkeypatch.setattr("tests.commands.environment", lambda: variables)
     work = tmp_path / "work"
     work.mkdir()
-    tiny = ("trainer=cpu", "trainer.workers=0", "trainer.precision=32-true", "crop=32", "batch_size=2", "steps=3")
-    unlisted = command("train.py", *OWN, *tiny, cwd=work, root=tree)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)).save(work / "photo.png")
+    unlisted = process("train.py", *OWN, *TRAINING, cwd=work, root=tree)
+    list_tint(tree)
+    given = json.dumps([str(tree), str(work), TRAINING, OWN])
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, given], cwd=work, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    results = {name: subprocess.CompletedProcess([name], *each) for name, each in json.loads(done.stdout).items()}
+    return Extended(work, {"unlisted": unlisted, **results})
+
+
+def test_one_file_and_one_yaml_each(extended: Extended) -> None:
+    unlisted, done, painted, again, unknown = extended.done.values()
     assert unlisted.returncode == 2
     assert f"add it to NETWORKS in {LISTED}" in unlisted.stderr
     assert "Traceback" not in unlisted.stderr
-    list_tint(tree)
-    done = command("train.py", *OWN, *tiny, cwd=work, root=tree)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "stripes of 8" in done.stdout
-    (run,) = runs(work)
+    (run,) = runs(extended.work)
     assert len(scalars(run)["train/brightness"]) > 0
-    ckpt = work / "checkpoints" / "starry_night.safetensors"
+    ckpt = extended.work / "checkpoints" / "starry_night.safetensors"
     with safe_open(str(ckpt), framework="np") as file:
         document = json.loads(file.metadata()["onestroke"])
         assert file.get_tensor("mix.weight").shape == (3, 3, 3, 3)
     assert document["network"] == {"name": "Tint", "args": {"kernel": 3}}
     assert "brightness" in document["metrics"]
 
-    photo = work / "photo.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)).save(photo)
-    painted = command("infer.py", f"ckpt={ckpt}", f"input={photo}", cwd=work, root=tree)
     assert painted.returncode == 0, painted.stderr
-    assert Image.open(work / "photo.starry_night.png").size == (13, 9)
+    assert Image.open(extended.work / "photo.starry_night.png").size == (13, 9)
 
     # what configs/ keeps is the user's own, and so the run goes on
-    again = command("train.py", f"resume={run}", "steps=4", cwd=work, root=tree)
     assert again.returncode == 0, again.stderr
+    assert document["training"]["steps"] == 3
     # what only the resume file names is not built, but told
-    (tree / "configs" / "loss" / "brightness.yaml").unlink()
-    unknown = command("train.py", f"resume={run}", "steps=5", cwd=work, root=tree)
     assert unknown.returncode == 2
     assert "loss.brightness is onestroke.losses.brightness.Brightness" in unknown.stderr
     assert "repeat what the run was started with, loss=" in unknown.stderr
-
-
-environment_before = environment()

@@ -111,10 +111,14 @@ def test_each_command_is_installed_and_says_how_it_is_used(script: str, installe
 
 
 @pytest.mark.parametrize("words", [["train"], ["infer"], ["checkpoints", "show"]], ids=" ".join)
-def test_the_one_command_has_them_all_and_is_the_module_too(words: list[str], installed: Path, tmp_path: Path) -> None:
+def test_the_one_command_takes_each_command_s_name(words: list[str], installed: Path, tmp_path: Path) -> None:
     whole = started(installed, "onestroke", *words, "--help", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert words[0] in whole.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_one_command_and_the_module_list_all_commands(installed: Path, tmp_path: Path) -> None:
     listed = started(installed, "python", "-m", "onestroke", "--help", cwd=tmp_path)
     assert listed.stdout == started(installed, "onestroke", cwd=tmp_path).stdout
     assert [" ".join(words) for words in SUBCOMMANDS] == re.findall(r"^  (\w+(?: \w+)?)  ", listed.stdout, re.MULTILINE)

@@ -112,28 +112,49 @@ def test_runs_too_short_for_three_looks_in_a_fifth_are_not_looked_at(
     assert one.step == 80
 
 
-@pytest.mark.parametrize("stop", [30, 40])  # before the plateau is found, and while the run is ending
-def test_resumed_ends_as_if_it_had_never_stopped(tmp_path: Path, stop: int) -> None:
-    whole = module()
-    run(whole, tmp_path, plateau(Slow(until=20)))
+class Keep(Callback):
+    """Writes a resume file after each of some steps."""
 
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
-            if pl_module.step == stop:
-                trainer.save_checkpoint(tmp_path / "last.ckpt")
-                trainer.should_stop = True
+    def __init__(self, folder: Path, steps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.folder, self.steps = folder, steps
 
-    run(module(), tmp_path, [*plateau(Slow(until=20)), Stop()])
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+        if pl_module.step in self.steps:
+            trainer.save_checkpoint(self.folder / f"{pl_module.step}.ckpt")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StyleTransfer, Path]:
+    """A run that ended early, and the folder of its resume files.
+
+    They are 30.ckpt, of before the plateau is found, and 40.ckpt, of while the run is ending.
+    """
+    folder, one = tmp_path_factory.mktemp("whole"), module()
+    run(one, folder, [*plateau(Slow(until=20)), Keep(folder, (30, 40))])
+    assert one.step == 44
+    return one, folder
+
+
+@pytest.mark.parametrize(("stop", "looks"), [(30, [32, 36]), (40, [])])
+def test_resumed_ends_as_if_it_had_never_stopped(
+    stop: int, looks: list[int], whole: tuple[StyleTransfer, Path], tmp_path: Path
+) -> None:
+    unbroken, folder = whole
     again, previews = module(), Slow(until=20)
-    run(again, tmp_path, plateau(previews), tmp_path / "last.ckpt")
-    assert again.step == whole.step == 44
-    assert previews.steps == ([0, 32, 36] if stop == 30 else [0])
-    for a, b in zip(again.ema.parameters(), whole.ema.parameters(), strict=True):
+    run(again, tmp_path, plateau(previews), folder / f"{stop}.ckpt")
+    assert again.step == unbroken.step
+    assert previews.steps == [0, *looks]
+    for a, b in zip(again.ema.parameters(), unbroken.ema.parameters(), strict=True):
         assert torch.equal(a, b)
 
-    longer = module(steps=160)  # asked for more, the old run's end does not count
-    run(longer, tmp_path, plateau(Slow(until=1000)), tmp_path / "last.ckpt")
-    assert longer.step == 160
+
+def test_where_more_steps_are_asked_for_the_end_of_the_run_before_does_not_count(
+    whole: tuple[StyleTransfer, Path], tmp_path: Path
+) -> None:
+    longer = module(steps=100)
+    run(longer, tmp_path, plateau(Slow(until=1000)), whole[1] / "40.ckpt")
+    assert longer.step == 100
 
 
 class Still(Term):

@@ -30,7 +30,7 @@ FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_
 
 @pytest.fixture(scope="module")
 def photos() -> list[Tensor]:
-    return [to_image(torch.from_numpy(photo)[None]) for photo in Scenes(validation=2).held_out(192)]
+    return [to_image(torch.from_numpy(photo)[None]) for photo in Scenes(validation=2).held_out(128)]
 
 
 @pytest.fixture(scope="module")
