@@ -18,7 +18,8 @@ from tests.commands import ROOT, TINY, environment, runs, train
 from tests.running import composed
 
 # plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
-FEW = ("steps=3", "batch_size=4", "save_every=2", "lr=1e-4", "network.controls=[]", "init=null")
+FEW = ("steps=3", "batch_size=4", "save_every=2", "lr=1e-4", "network.controls=[]", "init=null", "data=photos",
+       "data.cache=null")  # fmt: skip
 
 
 def free_port() -> int:
@@ -40,13 +41,14 @@ def node(port: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_two_nodes_equal_one_process(tmp_path: Path) -> None:
+def test_two_nodes_equal_one_process(photo_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    train(*FEW, cwd=one)
+    few = (*FEW, f"data.root={photo_folder}")
+    train(*few, cwd=one)
     port = free_port()
-    options = (*FEW, "trainer.num_nodes=2", "trainer.strategy=ddp")
+    options = (*few, "trainer.num_nodes=2", "trainer.strategy=ddp")
     nodes = [node(port, *options, cwd=two) for _ in range(2)]
     try:
         said = [each.communicate(timeout=300)[0] for each in nodes]

@@ -19,6 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.commands import TINY, command, environment, process, runs, scalars, signalled, train
 
+PHOTOS = ("data=photos", "data.cache=null")  # which are had at once, and scenes are drawn
+
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     """Everything in a run's resume file that training changes, flat."""
@@ -125,11 +127,11 @@ def test_a_sweep_trains_each(tmp_path: Path) -> None:
     assert sorted(p.parent.name for p in runs(tmp_path)) == ["great_wave", "starry_night"]
 
 
-def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_unbroken(photo_folder: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    arguments = ("steps=10", "save_every=3", "trainer.workers=1")
+    arguments = (*PHOTOS, f"data.root={photo_folder}", "steps=10", "save_every=3", "trainer.workers=1")
     train(*arguments, cwd=whole)
     killed = signalled(signal.SIGKILL, 5, *arguments, cwd=broken)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -146,8 +148,8 @@ def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_exports_and_goes_on(number: int, tmp_path: Path) -> None:
-    done = signalled(number, 3, "steps=100000", "save_every=2", cwd=tmp_path)
+def test_interrupted_exports_and_goes_on(number: int, photo_folder: Path, tmp_path: Path) -> None:
+    done = signalled(number, 3, *PHOTOS, f"data.root={photo_folder}", "steps=100000", "save_every=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
     assert "Traceback" not in output
@@ -165,12 +167,12 @@ def test_interrupted_exports_and_goes_on(number: int, tmp_path: Path) -> None:
     assert len(list(ckpt.parent.iterdir())) == 1
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+def test_two_processes_equal_one(photo_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     # plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
-    arguments = ("steps=4", "batch_size=4", "save_every=2", "lr=1e-4")
+    arguments = (*PHOTOS, f"data.root={photo_folder}", "steps=4", "batch_size=4", "save_every=2", "lr=1e-4")
     train(*arguments, cwd=one)
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     done = process("train.py", *ddp[:1], *TINY, *ddp[1:], *arguments, cwd=two)

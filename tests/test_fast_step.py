@@ -147,44 +147,49 @@ def testhalved_features_are_the_largest_of_four(sides: tuple[int, int]) -> None:
 # --- the step -----------------------------------------------------------------------------------------------------
 
 
-def plain_loss(network: ResidualNetwork, vgg: VGG, photos: Tensor, style: Style) -> Tensor:
-    """Network, VGG and losses with torch's own layers alone, in the precision of what it is given."""
+def plain_norm(x: Tensor, layer: nn.Module) -> Tensor:
+    return F.instance_norm(x, weight=layer.weight[0], bias=layer.bias[0])  # type: ignore[index]
 
-    def norm(x: Tensor, layer: nn.Module) -> Tensor:
-        return F.instance_norm(x, weight=layer.weight[0], bias=layer.bias[0])  # type: ignore[index]
 
-    def conv(x: Tensor, layer: Conv) -> Tensor:
-        c = layer.convolution
-        return F.conv2d(F.pad(x, [layer.pad] * 4, mode="reflect"), c.weight, c.bias, c.stride)
+def plain_conv(x: Tensor, layer: Conv) -> Tensor:
+    c = layer.convolution
+    return F.conv2d(F.pad(x, [layer.pad] * 4, mode="reflect"), c.weight, c.bias, c.stride)
 
-    def unit(x: Tensor, unit: nn.Module) -> Tensor:
-        return norm(conv(x, unit[0]), unit[1]).relu()  # type: ignore[index]
 
+def plain_unit(x: Tensor, unit: nn.Module) -> Tensor:
+    return plain_norm(plain_conv(x, unit[0]), unit[1]).relu()  # type: ignore[index]
+
+
+def plain_network(network: ResidualNetwork, photos: Tensor) -> Tensor:
+    """What the network paints, with torch's own layers alone."""
     x = (photos - 0.5) * 2
     for layer in network.encoder:
-        x = unit(x, layer)
+        x = plain_unit(x, layer)
     for block in network.middle:
         first, second, last = block.body  # type: ignore[misc]
-        x = x + norm(conv(unit(x, first), second), last)
+        x = x + plain_norm(plain_conv(plain_unit(x, first), second), last)
     for up in network.decoder:
-        x = unit(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), up[1])  # type: ignore[index]
+        larger = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        x = plain_unit(larger, up[1])  # type: ignore[index]
     assert network.colour is not None
-    output = (
-        0.5
-        + conv(x, network.paint)
-        + 16 * F.conv2d(photos - 0.5, network.colour.weight[0, :, :, None, None], network.colour.bias[0])
-    )
+    recoloured = F.conv2d(photos - 0.5, network.colour.weight[0, :, :, None, None], network.colour.bias[0])
+    return 0.5 + plain_conv(x, network.paint) + 16 * recoloured
 
-    def see(image: Tensor) -> dict[str, Tensor]:
-        x, seen = (image * 255 - vgg.mean) / vgg.std, {}
-        for name, c in vgg.convolutions.items():
-            if name.endswith("_1") and name != "relu1_1":
-                x = F.max_pool2d(x, 2)
-            x = F.conv2d(x, c.weight, c.bias, padding=1).relu()  # type: ignore[arg-type]
-            seen[name] = x
-        return seen
 
-    painted, kept = see(output), see(photos)
+def plain_features(vgg: VGG, image: Tensor) -> dict[str, Tensor]:
+    """The VGG's features by layer, with torch's own layers alone."""
+    x, seen = (image * 255 - vgg.mean) / vgg.std, {}
+    for name, c in vgg.convolutions.items():
+        if name.endswith("_1") and name != "relu1_1":
+            x = F.max_pool2d(x, 2)
+        x = F.conv2d(x, c.weight, c.bias, padding=1).relu()  # type: ignore[arg-type]
+        seen[name] = x
+    return seen
+
+
+def plain_loss(network: ResidualNetwork, vgg: VGG, photos: Tensor, style: Style) -> Tensor:
+    """Network, VGG and losses with torch's own layers alone, in the precision of what it is given."""
+    painted, kept = plain_features(vgg, plain_network(network, photos)), plain_features(vgg, photos)
     loss = F.mse_loss(painted["relu3_3"], kept["relu3_3"]) / kept["relu3_3"].square().mean()
     for name in STYLE_LAYERS:
         found, target = plain_gram(painted[name]), style.gram(name).to(photos.dtype)

@@ -98,144 +98,172 @@ class _Identity(nn.Module):
         return image
 
 
-def hostile() -> dict[str, Callable[[], Model]]:
-    """By what is wrong with it, a model; each would load, or crash, in a runtime."""
-    same = node("Identity", "image")
-    huge = constant("c", np.zeros((1, 3, 1, 1)))
-    one = constant("f", [1, 1, 2, 2])
-
-    def changed(change: Callable[[Model], object]) -> Callable[[], Model]:
-        def make() -> Model:
-            model = small(same)
-            change(model)
-            return model
-
-        return make
-
-    def external(model: Model) -> None:
-        tensor = constant("c", np.zeros(3))
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        entry = tensor.external_data.add()
-        entry.key, entry.value = "location", "secret.bin"
-        model.graph.initializer.append(tensor)
-
-    def subgraph(model: Model) -> None:
-        branch = onnx.helper.make_graph([], "b", [], [])
-        model.graph.node.append(onnx.helper.make_node("If", ["image"], ["x"], then_branch=branch, else_branch=branch))
-
-    def function(model: Model) -> None:
-        opset = [onnx.helper.make_opsetid("", 18)]
-        model.functions.append(onnx.helper.make_function("d", "F", ["a"], ["b"], [node("Relu", "a", "b")], opset))
-
-    def sparse(model: Model) -> None:
-        model.graph.sparse_initializer.add().dims.append(10**9)
-
-    def loop(model: Model) -> None:
-        body = onnx.helper.make_graph([], "b", [], [])
-        model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["x"], body=body))
-
-    def doubled() -> Model:
-        names = ["image", *[f"x{i}" for i in range(30)]]
-        grown = [node("Concat", f"{a},{a}", b, axis=2) for a, b in pairwise(names)]
-        return small(
-            *grown,
-            node("Slice", f"{names[-1]},s,e,a"),
-            constants=(constant("s", [0], np.int64), constant("e", [64], np.int64), constant("a", [2], np.int64)),
-        )
-
-    def folded() -> Model:
-        big = constant("a", np.zeros((2000, 2000)))
-        return small(node("MatMul", "a,a", "b"), same, constants=(big,))
-
-    def broadcast() -> Model:
-        wide = constant("wide", np.zeros((1, 3, 1, 1, 100_000)))
-        return small(node("Add", "image,wide", "x"), same, constants=(wide,))
-
-    def gathered() -> Model:
-        return small(node("Gather", "image,i", "x", axis=1), same, constants=(constant("i", [0] * 9999, np.int64),))
-
-    def padded(amount: int, mode: str = "constant") -> Callable[[], Model]:
-        rims = constant("p", [0, 0, 0, 0, 0, 0, amount, 0], np.int64)
-        return lambda: small(node("Pad", "image,p", "x", mode=mode), same, constants=(rims,))
-
-    def resized(*factors: float) -> Callable[[], Model]:
-        made = constant("f", factors)
-        return lambda: small(node("Resize", "image,,f", "x", mode="nearest"), same, constants=(made,))
-
-    def renamed(model: Model) -> None:
-        model.graph.input[0].name = model.graph.node[0].input[0] = "photo"
-
-    def second(model: Model) -> None:
-        model.graph.input.append(onnx.helper.make_tensor_value_info("more", FLOAT, [1]))
-
-    def typed(model: Model) -> None:
-        model.graph.output[0].type.tensor_type.elem_type = WHOLE
-
-    def sided(model: Model) -> None:
-        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
-
-    def opset(version: int, domain: str = "") -> Callable[[Model], object]:
-        return lambda model: model.opset_import.append(onnx.helper.make_opsetid(domain, version))
-
-    return {
-        "external data": changed(external),
-        "subgraph": changed(subgraph),
-        "loop": changed(loop),
-        "function": changed(function),
-        "sparse": changed(sparse),
-        "another name": changed(renamed),
-        "second input": changed(second),
-        "kinds differ": changed(typed),
-        "one size alone": changed(sided),
-        "second opset": changed(opset(18)),
-        "domain": changed(opset(1, "com.microsoft")),
-        "IR": changed(lambda model: setattr(model, "ir_version", 99)),
-        "no metadata": changed(lambda model: model.ClearField("metadata_props")),
-        "other pixels": lambda: small(same, facts={"pixels": "uint8"}),
-        "facts no object": lambda: small(same, facts=[1]),
-        "unknown operation": lambda: small(node("ConstantOfShape", "image", "x"), same),
-        "random": lambda: small(node("RandomNormalLike", "image")),
-        "node's domain": lambda: small(node("Identity", "image", domain="ai.onnx.ml")),
-        "no such value": lambda: small(node("Identity", "nothing")),
-        "given twice": lambda: small(same, same),
-        "attribute unknown": lambda: small(node("Identity", "image", depth=3)),
-        "smaller": lambda: small(
-            node("Conv", "image,w", kernel_shape=[3, 3]), constants=(constant("w", np.zeros((3, 3, 3, 3))),)
-        ),
-        "smaller in torch's own way": lambda: small(node("Resize", "image,,f", mode="nearest"), constants=(one,)),
-        "doubled": doubled,
-        "constants multiplied": folded,
-        "broadcast": broadcast,
-        "gathered": gathered,
-        "rim": padded(10**9),
-        "rim that leaves nothing": padded(-4000),
-        "rim reflected": padded(4000, "reflect"),
-        "factor": resized(1, 1, 1e6, 1),
-        "no factor": resized(1, 1, 0, 1),
-        "negative factor": resized(1, 1, -1, 1),
-        "step 0": lambda: convolution(strides=[0, 1]),
-        "groups 0": lambda: convolution(group=0),
-        "dilation 0": lambda: convolution(dilations=[0, 0]),
-        "negative rim": lambda: convolution(rims=-1),
-        "kernel": lambda: convolution(kernel_shape=[1, 1]),
-        "block 0": lambda: small(node("SpaceToDepth", "image", "x", blocksize=0), same),
-        "epsilon": lambda: small(
-            node("InstanceNormalization", "image,c,c", epsilon=-1.0), constants=(constant("c", np.zeros(3)),)
-        ),
-        "not finite": lambda: small(node("Add", "image,c"), constants=(constant("c", np.full((1, 3, 1, 1), np.nan)),)),
-        "kinds mixed": lambda: small(node("Add", "image,c"), constants=(constant("c", [1], np.int64),)),
-        "constant is the picture": lambda: small(same, constants=(constant("image", 1.0),)),
-        "constant twice": lambda: small(same, constants=(huge, huge)),
-    }
+SAME = node("Identity", "image")
 
 
-@pytest.mark.parametrize("what", hostile())
+def with_external_data(model: Model) -> None:
+    tensor = constant("c", np.zeros(3))
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "secret.bin"
+    model.graph.initializer.append(tensor)
+
+
+def with_subgraph(model: Model) -> None:
+    branch = onnx.helper.make_graph([], "b", [], [])
+    model.graph.node.append(onnx.helper.make_node("If", ["image"], ["x"], then_branch=branch, else_branch=branch))
+
+
+def with_function(model: Model) -> None:
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model.functions.append(onnx.helper.make_function("d", "F", ["a"], ["b"], [node("Relu", "a", "b")], opset))
+
+
+def with_sparse_constant(model: Model) -> None:
+    model.graph.sparse_initializer.add().dims.append(10**9)
+
+
+def with_loop(model: Model) -> None:
+    body = onnx.helper.make_graph([], "b", [], [])
+    model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["x"], body=body))
+
+
+def with_another_name(model: Model) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "photo"
+
+
+def with_a_second_input(model: Model) -> None:
+    model.graph.input.append(onnx.helper.make_tensor_value_info("more", FLOAT, [1]))
+
+
+def with_other_kind_of_output(model: Model) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = WHOLE
+
+
+def with_one_size(model: Model) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 64
+
+
+def with_opset(version: int, domain: str = "") -> Callable[[Model], object]:
+    return lambda model: model.opset_import.append(onnx.helper.make_opsetid(domain, version))
+
+
+# by what is wrong with it, what is done to a sound model
+EDITED: dict[str, Callable[[Model], object]] = {
+    "external data": with_external_data,
+    "subgraph": with_subgraph,
+    "loop": with_loop,
+    "function": with_function,
+    "sparse": with_sparse_constant,
+    "another name": with_another_name,
+    "second input": with_a_second_input,
+    "kinds differ": with_other_kind_of_output,
+    "one size alone": with_one_size,
+    "second opset": with_opset(18),
+    "domain": with_opset(1, "com.microsoft"),
+    "IR": lambda model: setattr(model, "ir_version", 99),
+    "no metadata": lambda model: model.ClearField("metadata_props"),
+}
+
+
+def doubled() -> Model:
+    names = ["image", *[f"x{i}" for i in range(30)]]
+    grown = [node("Concat", f"{a},{a}", b, axis=2) for a, b in pairwise(names)]
+    return small(
+        *grown,
+        node("Slice", f"{names[-1]},s,e,a"),
+        constants=(constant("s", [0], np.int64), constant("e", [64], np.int64), constant("a", [2], np.int64)),
+    )
+
+
+def folded() -> Model:
+    big = constant("a", np.zeros((2000, 2000)))
+    return small(node("MatMul", "a,a", "b"), SAME, constants=(big,))
+
+
+def broadcast() -> Model:
+    wide = constant("wide", np.zeros((1, 3, 1, 1, 100_000)))
+    return small(node("Add", "image,wide", "x"), SAME, constants=(wide,))
+
+
+def gathered() -> Model:
+    return small(node("Gather", "image,i", "x", axis=1), SAME, constants=(constant("i", [0] * 9999, np.int64),))
+
+
+def padded(amount: int, mode: str = "constant") -> Callable[[], Model]:
+    rims = constant("p", [0, 0, 0, 0, 0, 0, amount, 0], np.int64)
+    return lambda: small(node("Pad", "image,p", "x", mode=mode), SAME, constants=(rims,))
+
+
+def resized(*factors: float) -> Callable[[], Model]:
+    made = constant("f", factors)
+    return lambda: small(node("Resize", "image,,f", "x", mode="nearest"), SAME, constants=(made,))
+
+
+# by what would grow beyond all memory, or to nothing, a model
+OUT_OF_SIZE: dict[str, Callable[[], Model]] = {
+    "doubled": doubled,
+    "constants multiplied": folded,
+    "broadcast": broadcast,
+    "gathered": gathered,
+    "rim": padded(10**9),
+    "rim that leaves nothing": padded(-4000),
+    "rim reflected": padded(4000, "reflect"),
+    "factor": resized(1, 1, 1e6, 1),
+    "no factor": resized(1, 1, 0, 1),
+    "negative factor": resized(1, 1, -1, 1),
+}
+
+# by what is wrong with what its graph says, a model
+WRONG_GRAPH: dict[str, Callable[[], Model]] = {
+    "other pixels": lambda: small(SAME, facts={"pixels": "uint8"}),
+    "facts no object": lambda: small(SAME, facts=[1]),
+    "unknown operation": lambda: small(node("ConstantOfShape", "image", "x"), SAME),
+    "random": lambda: small(node("RandomNormalLike", "image")),
+    "node's domain": lambda: small(node("Identity", "image", domain="ai.onnx.ml")),
+    "no such value": lambda: small(node("Identity", "nothing")),
+    "given twice": lambda: small(SAME, SAME),
+    "attribute unknown": lambda: small(node("Identity", "image", depth=3)),
+    "smaller": lambda: small(
+        node("Conv", "image,w", kernel_shape=[3, 3]), constants=(constant("w", np.zeros((3, 3, 3, 3))),)
+    ),
+    "smaller in torch's own way": lambda: small(
+        node("Resize", "image,,f", mode="nearest"), constants=(constant("f", [1, 1, 2, 2]),)
+    ),
+    "step 0": lambda: convolution(strides=[0, 1]),
+    "groups 0": lambda: convolution(group=0),
+    "dilation 0": lambda: convolution(dilations=[0, 0]),
+    "negative rim": lambda: convolution(rims=-1),
+    "kernel": lambda: convolution(kernel_shape=[1, 1]),
+    "block 0": lambda: small(node("SpaceToDepth", "image", "x", blocksize=0), SAME),
+    "epsilon": lambda: small(
+        node("InstanceNormalization", "image,c,c", epsilon=-1.0), constants=(constant("c", np.zeros(3)),)
+    ),
+    "not finite": lambda: small(node("Add", "image,c"), constants=(constant("c", np.full((1, 3, 1, 1), np.nan)),)),
+    "kinds mixed": lambda: small(node("Add", "image,c"), constants=(constant("c", [1], np.int64),)),
+    "constant is the picture": lambda: small(SAME, constants=(constant("image", 1.0),)),
+    "constant twice": lambda: small(
+        SAME, constants=(constant("c", np.zeros((1, 3, 1, 1))), constant("c", np.zeros((1, 3, 1, 1))))
+    ),
+}
+
+
+def hostile(what: str) -> Model:
+    """A model with that fault; it would load, or crash, in a runtime."""
+    if what not in EDITED:
+        return {**OUT_OF_SIZE, **WRONG_GRAPH}[what]()
+    model = small(SAME)
+    EDITED[what](model)
+    return model
+
+
+@pytest.mark.parametrize("what", [*EDITED, *OUT_OF_SIZE, *WRONG_GRAPH])
 def test_what_export_would_not_write_is_one_sentence(
     what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.bin").write_bytes(bytes(48))
-    model = hostile()[what]()
+    model = hostile(what)
     monkeypatch.setattr(Onnx, "__init__", lambda *a: pytest.fail("a runtime saw it"))
     said = refused(model.SerializeToString(), tmp_path)
     assert "no ONNX file that export.py wrote" in said

@@ -11,10 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pytorch_lightning import Callback
 from safetensors.torch import load_file
 from torch import Tensor
@@ -62,7 +60,7 @@ class Signal(Kill):
 
 
 @pytest.fixture
-def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def inside(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In a folder of its own, with style files to start from and photos."""
     monkeypatch.chdir(tmp_path)
     for name, controls in (("plain", []), ("controls", BOTH)):
@@ -70,10 +68,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         args: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3, "controls": controls}
         painter = Painter({"name": "ResidualNetwork", "args": args}, {"name": name, "styles": [{"name": name}]})
         save(tmp_path / f"{name}.safetensors", ResidualNetwork(**args), painter)
-    (tmp_path / "photos").mkdir()
-    for i in range(7):
-        pixels = np.random.default_rng(i).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((96, 80)).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos").symlink_to(photo_folder)
     return tmp_path
 
 
