@@ -70,7 +70,7 @@ def test_other_samplers(sampler: tuple[str, ...], tmp_path: Path, monkeypatch: p
 
 def test_trials_at_once_have_a_style_file_each_and_mistakes_stop_no_other(tmp_path: Path) -> None:
     parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    done = commands.command("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,2,256,384", cwd=tmp_path)
+    done = commands.process("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,2,256,384", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("onestroke: ") == 1 and "Traceback" not in done.stderr
     for size in (1, 2):
