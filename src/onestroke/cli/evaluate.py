@@ -106,17 +106,17 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
             stylizer = Stylizer(path, options.device, mix=own if several else None, strength=strength)
             name = own if several else options.style or own
             try:
-                eye = measure(name, size)
+                own_measure = measure(name, size)
             except UserError as error:
                 if name == options.style:
                     raise
                 raise UserError(f"{path} imitates '{name}', which is no style that ships: add style=picture") from error
             outputs = {photo: stylizer.paint(image) for photo, image in photos.items()}
-            found.append(Job(Path(path).stem, eye, name, facts, outputs, stylizer.paint))
+            found.append(Job(Path(path).stem, own_measure, name, facts, outputs, stylizer.paint))
     for folder in options.outputs:
         assert options.style is not None
-        eye = measure(options.style, 256)
-        found.append(finished(folder, options, photos, eye))
+        own_measure = measure(options.style, 256)
+        found.append(finished(folder, options, photos, own_measure))
     return found
 
 

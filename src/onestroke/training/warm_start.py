@@ -58,15 +58,15 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(full[0] == full[1])
 
 
-def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequence[Tensor]) -> None:
+def warm_start(network: nn.Module, init: Path, validation: Objective, photos: Sequence[Tensor]) -> None:
     """Give a network the weights of a style file; the rows of each of its styles come from a style of that file.
 
-    From the style of the same name where the file has it, else from the one whose paintings the judge likes best.
+    From the style of the same name where the file has it, else from the one whose paintings have the least loss.
 
     Args:
-        network: what is to be trained, in the styles of `judge`, in their order.
+        network: what is to be trained, in the styles of `validation`, in their order.
         init: a style file of the same network, with one style or several.
-        judge: the objective, in evaluation mode.
+        validation: the objective, in evaluation mode.
         photos: what the choice is made on, each (1, 3, H, W) in [0, 1].
 
     Raises:
@@ -76,7 +76,9 @@ def warm_start(network: nn.Module, init: Path, judge: Objective, photos: Sequenc
     known = painter.styles
     state = other.state_dict()
     if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
-        rows = [_nearest(str(style.name), i, known, other, judge, photos) for i, style in enumerate(judge.styles)]
+        rows = [
+            _nearest(str(style.name), i, known, other, validation, photos) for i, style in enumerate(validation.styles)
+        ]
         shares = rows_from(network.conditioning, other.conditioning, rows)
         names = {module: name for name, module in other.named_modules()}
         for layer in tables_of(other):
@@ -98,25 +100,27 @@ def controls_come_along(network: nn.Module, init: Path) -> bool:
 
 
 def _nearest(
-    name: str, number: int, known: list[str], other: nn.Module, judge: Objective, photos: Sequence[Tensor]
+    name: str, number: int, known: list[str], other: nn.Module, validation: Objective, photos: Sequence[Tensor]
 ) -> int:
     """Which of the file's styles this one starts from."""
     if len(known) < 2:
         return 0
     if name in known:
         return known.index(name)
-    losses = [_loss(other, F.one_hot(torch.tensor([i]), len(known)), number, judge, photos) for i in range(len(known))]
+    losses = [
+        _loss(other, F.one_hot(torch.tensor([i]), len(known)), number, validation, photos) for i in range(len(known))
+    ]
     best = losses.index(min(losses))
     log.info("%s starts from %s, the nearest of %d styles", name, known[best], len(known))
     return best
 
 
 @torch.no_grad()
-def _loss(other: nn.Module, mix: Tensor, number: int, judge: Objective, photos: Sequence[Tensor]) -> float:
+def _loss(other: nn.Module, mix: Tensor, number: int, validation: Objective, photos: Sequence[Tensor]) -> float:
     total = 0.0
     for photo in photos:
         painting = other(photo, mix.float()).clamp(0, 1)
-        total += sum(float(loss) for loss in judge(painting, photo, torch.tensor([number])).values())
+        total += sum(float(loss) for loss in validation(painting, photo, torch.tensor([number])).values())
     return total
 
 
