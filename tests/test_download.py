@@ -25,8 +25,8 @@ from PIL import Image
 from onestroke.data import download
 from onestroke.data.download import fetch
 from onestroke.errors import UserError
+from tests.commands import command
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fetch_coco.py"
 BODY = bytes(i * i % 251 for i in range(1_000_003))
 BLOCK = 1 << 16  # what is kept of a download that breaks off is a multiple of this
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -352,9 +352,8 @@ def test_without_pooch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def coco(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=600, check=False
-    )
+    """`python scripts/fetch_coco.py`."""
+    return command("scripts/fetch_coco.py", *arguments, cwd=Path.cwd())
 
 
 def zipped(names: dict[str, bytes], link: str = "") -> bytes:

@@ -4,8 +4,6 @@ import errno
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -29,6 +27,7 @@ from onestroke.inference.memory import free_on
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Painter
+from tests.commands import command, process
 
 ROOT = Path(__file__).parents[1]
 ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3}
@@ -506,19 +505,11 @@ def test_a_name_in_the_style_file_leads_nowhere_else(infer: Callable[..., Said])
 
 def test_the_script(style: Path) -> None:
     photo("photo (1).jpg", 7, 5)
-    script = [sys.executable, str(ROOT / "infer.py")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*script, *arguments], capture_output=True, text=True, check=False, timeout=600, env=environment
-        )
-
-    good = run(f"ckpt={style}", "input=photo (1).jpg")
+    good = process("infer.py", f"ckpt={style}", "input=photo (1).jpg", cwd=Path.cwd())
     assert (good.returncode, good.stdout, good.stderr) == (0, "photo (1).tiny.png\n", "")
     with Image.open("photo (1).tiny.png") as painted:
         assert painted.size == (5, 7)
-    bad = run(f"ckpt={style}", "input=gone.jpg")
+    bad = command("infer.py", f"ckpt={style}", "input=gone.jpg", cwd=Path.cwd())
     assert bad.returncode == 2 and bad.stdout == ""
     assert bad.stderr.startswith("onestroke: there is no file") and bad.stderr.count("\n") == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ import pytest
 from pytorch_lightning import Callback
 from pytorch_lightning.loggers import CSVLogger
 
-from onestroke.cli.train import main
 from onestroke.errors import UserError
 from onestroke.style_file import read_document
 from onestroke.training import targets
 from onestroke.training.resuming import resumed
-from tests.commands import ROOT, TINY, runs, scalars
+from tests.commands import TINY, command, runs, scalars
 from tests.running import CONFIGS, composed
 
 SHORT = ("steps=3", "network.controls=[]", "loss=[tv]", "init=null", "save_every=2")
@@ -28,10 +27,9 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def typed(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """`python train.py` in this process."""
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *TINY, *SHORT, *arguments])
-    return main()
+def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python train.py`, in a few steps."""
+    return command("train.py", *TINY, *SHORT, *arguments, cwd=Path.cwd())
 
 
 def rows(run: Path) -> dict[str, list[float]]:
@@ -46,8 +44,8 @@ def rows(run: Path) -> dict[str, list[float]]:
     return found
 
 
-def test_several_loggers_get_the_same_scalars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert typed("logger=[tensorboard,csv]", "trainer.log_every_n_steps=1", monkeypatch=monkeypatch) == 0
+def test_several_loggers_get_the_same_scalars(tmp_path: Path) -> None:
+    assert typed("logger=[tensorboard,csv]", "trainer.log_every_n_steps=1").returncode == 0
     (run,) = runs(tmp_path)
     board, table = scalars(run), rows(run)
     assert {"train/tv", "train/total", "held_out/total", "speed/images_per_second"} <= board.keys()
@@ -57,8 +55,8 @@ def test_several_loggers_get_the_same_scalars(tmp_path: Path, monkeypatch: pytes
     assert sorted(p.name.split(".")[0] for p in run.iterdir()) == ["config", "csv", "events", "last", "train"]
 
 
-def test_no_logger_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert typed("logger=[]", monkeypatch=monkeypatch) == 0
+def test_no_logger_writes_nothing(tmp_path: Path) -> None:
+    assert typed("logger=[]").returncode == 0
     (run,) = runs(tmp_path)
     assert sorted(p.name for p in run.iterdir()) == ["config.json", "last.ckpt", "train.log"]
 
@@ -66,7 +64,7 @@ def test_no_logger_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_mlflow_keeps_files_in_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
-    assert typed("logger=mlflow", monkeypatch=monkeypatch) == 0
+    assert typed("logger=mlflow").returncode == 0
     (run,) = runs(tmp_path)
     (points,) = (run / "mlruns").rglob("metrics/train/tv")
     assert [line.split()[2] for line in points.read_text().splitlines()] == ["1"]  # the first step, of three
@@ -82,11 +80,9 @@ class Failing(CSVLogger):
         super().log_metrics(metrics, step)
 
 
-def test_a_logger_that_raises_ends_no_training_and_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_logger_that_raises_ends_no_training_and_is_said_once(tmp_path: Path) -> None:
     chosen = ("logger=[tensorboard,csv]", f"logger.csv._target_={__name__}.Failing", "trainer.log_every_n_steps=1")
-    assert typed(*chosen, monkeypatch=monkeypatch) == 0
+    assert typed(*chosen).returncode == 0
     (run,) = runs(tmp_path)
     assert (run / "train.log").read_text().count(
         "Failing's entries can't be written (no connection); going on without"
@@ -95,10 +91,10 @@ def test_a_logger_that_raises_ends_no_training_and_is_said_once(
     assert read_document(tmp_path / "checkpoints" / "starry_night.safetensors").training["steps"] == 3
 
 
-def test_a_callback_of_lightning_and_one_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callback_of_lightning_and_one_of_a_user(tmp_path: Path) -> None:
     own = f"++callbacks.mine._target_={__name__}.Ending"
     chosen = ("callbacks=[learning_rate_monitor]", own, "callbacks.mine.step=2", "trainer.log_every_n_steps=1")
-    assert typed(*chosen, monkeypatch=monkeypatch) == 0
+    assert typed(*chosen).returncode == 0
     (run,) = runs(tmp_path)
     assert any(tag.startswith("lr-") for tag in scalars(run))
     assert read_document(tmp_path / "checkpoints" / "starry_night.safetensors").training["steps"] == 2
@@ -126,11 +122,10 @@ class Ending(Callback):
         (["+logger.wandb._target_=pytorch_lightning.loggers.NeptuneLogger_"], "logger.wandb"),
     ],
 )
-def test_mistakes_get_one_sentence(
-    arguments: list[str], word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert typed(*arguments, monkeypatch=monkeypatch) == 2
-    error = capsys.readouterr().err
+def test_mistakes_get_one_sentence(arguments: list[str], word: str) -> None:
+    done = typed(*arguments)
+    error = done.stderr
+    assert done.returncode == 2
     assert error.startswith("onestroke: ")
     assert word in error
     assert "Traceback" not in error
@@ -154,10 +149,8 @@ def test_a_resume_file_chooses_loggers_and_says_nothing_of_them(group: str, part
             targets.check({**named, group: stored}, named, CONFIGS)
 
 
-def test_a_resumed_run_has_its_loggers_unless_the_command_line_chooses_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert typed("logger=[csv]", monkeypatch=monkeypatch) == 0
+def test_a_resumed_run_has_its_loggers_unless_the_command_line_chooses_others(tmp_path: Path) -> None:
+    assert typed("logger=[csv]").returncode == 0
     (run,) = runs(tmp_path)
     assert list(json.loads((run / "config.json").read_text())["logger"]) == ["csv"]
     again = composed(f"resume={run}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ from onestroke.errors import UserError
 from onestroke.evaluation.report import write_html, write_json
 from onestroke.interop.adopting import adopt
 from onestroke.training.output import check_out
-from tests.commands import ROOT, environment, train
+from tests.commands import command, train
 from tests.test_infer import photo, tiny
 
 
@@ -111,14 +109,14 @@ def test_the_other_command_lines(at_home: Path, capsys: pytest.CaptureFixture[st
     assert cache_folder("~/x", 32).parent == at_home / "x" and Photos("~/x").root == at_home / "x"
     with pytest.raises(UserError, match="no folder ~nobody_of_that_name"):
         Photos("~nobody_of_that_name/x").files()
-    for command, arguments, given in (
+    for function, arguments, given in (
         (checkpoints.merge, ["path=~/x", "path=~/y", "out=~/z"], "no style file"),
         (checkpoints.show, ["~/x"], "no style file"),
         (checkpoints.import_, ["path=~/x", "out=~/z.safetensors"], "x"),
         (styles.make, ["image=~/x", "out=~/z"], "no file"),
         (vgg.pack, ["out=~/z", "weights=~/x"], "no file"),
     ):
-        code, err = command(arguments), capsys.readouterr().err
+        code, err = function(arguments), capsys.readouterr().err
         assert code == 2 and "~" not in err and given in err
 
 
@@ -126,10 +124,7 @@ def test_the_sheet_of_photos(at_home: Path) -> None:
     photo(str(at_home / "p.png"), 64, 64)
     style = tiny(at_home / "s.safetensors")
     arguments = [f"ckpt=~/{style.name}", "photo=~/p.png", "out=~/sheet.png"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "gallery.py"), *arguments],
-        env=environment(), capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
+    done = command("scripts/gallery.py", *arguments, cwd=Path.cwd())
     assert done.returncode == 0 and (at_home / "sheet.png").is_file(), done.stderr
 
 

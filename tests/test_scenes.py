@@ -73,8 +73,8 @@ def test_the_same_arguments_give_the_same_bytes_in_any_order_and_process() -> No
 
 
 def test_every_index_and_every_seed_gives_another_picture() -> None:
-    made = {render(seed, k, 32).tobytes() for seed in (0, 1, 2) for k in range(30)}
-    assert len(made) == 90
+    made = {render(seed, k, 32).tobytes() for seed in (0, 1, 2) for k in range(12)}
+    assert len(made) == 36
 
 
 @pytest.mark.parametrize("size", [16, 17, 45, 128, 255])
@@ -136,7 +136,7 @@ def test_held_out_scenes_are_fixed_and_apart_from_training() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(held, again, strict=False))
     # Even the seed that names the held-out stream, used for training, draws other pictures.
     seeds = (0, 1, scenes._HELD_OUT_SEED)
-    trained = {render(seed, k, 40).tobytes() for seed in seeds for k in range(40)}
+    trained = {render(seed, k, 40).tobytes() for seed in seeds for k in range(12)}
     assert not trained & {p.tobytes() for p in held}
     assert Scenes(validation=0).held_out(40) == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,13 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.profilers import AdvancedProfiler
 
-from onestroke.cli.train import main
 from onestroke.errors import UserError
 from onestroke.style_file import read_document
 from onestroke.training.machine import ARGUMENTS, REFUSED, Machine
-from tests.commands import ROOT, TINY
+from tests.commands import TINY, command
 from tests.running import BLOCKS, Seen, composed, run, shallow
 
 SHORT = ("steps=2", "style.size=256", "network.controls=[]", "loss=[tv]", "init=null")
-
-
-def typed(*arguments: str, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """`python train.py` in this process."""
-    monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *TINY, *SHORT, *arguments])
-    return main()
 
 
 def watched(tmp_path: Path, steps: bool = False, **arguments: Any) -> Seen:
@@ -95,19 +86,19 @@ def test_a_refused_argument_names_its_option(name: str) -> None:
         ("trainer.profiler._target_=no.such", "no.such"),
     ],
 )
-def test_mistakes_of_the_trainer_get_one_sentence(
-    argument: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert typed(argument, cwd=tmp_path, monkeypatch=monkeypatch) == 2
-    error = capsys.readouterr().err
+def test_mistakes_of_the_trainer_get_one_sentence(argument: str, word: str, tmp_path: Path) -> None:
+    done = command("train.py", *TINY, *SHORT, argument, cwd=tmp_path)
+    error = done.stderr
+    assert done.returncode == 2
     assert error.startswith("onestroke: ")
     assert error.count("\n") == 1
     assert word in error
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
-def test_fast_dev_run_takes_a_step_and_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert typed("trainer.fast_dev_run=true", cwd=tmp_path, monkeypatch=monkeypatch) == 0
+def test_fast_dev_run_takes_a_step_and_keeps_nothing(tmp_path: Path) -> None:
+    done = command("train.py", *TINY, *SHORT, "trainer.fast_dev_run=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert not (tmp_path / "checkpoints").exists()
     (style,) = tmp_path.rglob("*.safetensors")
     assert style.name == "fast_dev_run.safetensors"
