@@ -1,12 +1,14 @@
 #!/usr/bin/env python
 """Contact sheet for the README: photos that anyone may publish, painted in several styles.
 
-    python scripts/gallery.py out=docs/gallery.jpg [ckpt=checkpoints/starry_night.safetensors ...] [photo=my.jpg ...]
+    python scripts/gallery.py out=docs/gallery.jpg side=384 paintings=3
+    python scripts/gallery.py out=sheet.jpg [ckpt=checkpoints/starry_night.safetensors ...] [photo=my.jpg ...]
     python scripts/gallery.py out=docs/pairs.jpg pairs=checkpoints/gallery.safetensors
 
-Without photo= it takes a public-domain NASA photo that scikit-image ships (extra `demo`) and a scene of our own;
-without ckpt=, every style of checkpoints/gallery.safetensors. pairs= paints the first photo in all pairs of a file's
-styles, half and half; on the diagonal in one.
+Without photo= it takes four photos that scikit-image ships (extra `demo`), which are CC0 or in the public domain;
+without ckpt=, every style of checkpoints/gallery.safetensors. With paintings=, each photo is shown in so many styles,
+in turn.
+pairs= paints the first photo in all pairs of a file's styles, half and half; on the diagonal in one.
 """
 
 from __future__ import annotations
@@ -23,45 +25,41 @@ from onestroke import Stylizer, UserError
 from onestroke.cli.options import CommandOptions, command, option
 from onestroke.data.datamodule import to_image
 from onestroke.imaging import images
-from onestroke.scenes.compositions import render
 from onestroke.style_file import read_document
 
-SIDE = 256
-SCENES = ((6, 11),)  # (seed, index)
+PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
+"""Of scikit-image: NASA, in the public domain; S. van der Walt, CC0; R. Michetti, CC0; SpaceX, in the public domain."""
+
+_QUALITY = 88  # of a JPEG, so that a clone stays small
 
 
-def photos(paths: list[str]) -> list[Tensor]:
-    """The pictures to paint, each (1, 3, SIDE, SIDE) in [0, 1], cut from the middle."""
+def photos(paths: list[str], side: int) -> list[Tensor]:
+    """The pictures to paint, each (1, 3, side, side) in [0, 1], cut from the middle."""
     pictures = [images.read(Path(path)).rgb for path in paths]
     if not pictures:
         try:
             from skimage import data
         except ImportError as error:
-            raise UserError(
-                "the NASA photo comes with the extra demo: pip install -e '.[demo]', or name photo="
-            ) from error
-        astronaut = data.astronaut()  # type: ignore[no-untyped-call]
-        pictures = [to_image(torch.from_numpy(astronaut.copy())[None])]
-        pictures += [to_image(torch.from_numpy(render(*scene, SIDE).copy())[None]) for scene in SCENES]
-    return [square(picture) for picture in pictures]
+            raise UserError("the photos come with the extra demo: pip install -e '.[demo]', or name photo=") from error
+        pictures = [to_image(torch.from_numpy(getattr(data, name)().copy())[None]) for name in PHOTOS]
+    return [square(picture, side) for picture in pictures]
 
 
-def square(picture: Tensor) -> Tensor:
+def square(picture: Tensor, side: int) -> Tensor:
     """The middle of a picture, at the size of the sheet's cells."""
-    small = images.fit(picture, short_side=SIDE)
-    top, left = (small.shape[2] - SIDE) // 2, (small.shape[3] - SIDE) // 2
-    return small[:, :, top : top + SIDE, left : left + SIDE]
+    small = images.fit(picture, short_side=side)
+    top, left = (small.shape[2] - side) // 2, (small.shape[3] - side) // 2
+    return small[:, :, top : top + side, left : left + side]
 
 
-def sheet(originals: list[Tensor], stylizers: list[Stylizer], gap: int = 6) -> Tensor:
-    """A row for each photo: the photo, then its paintings. (1, 3, H, W) in [0, 1]."""
+def sheet(originals: list[Tensor], stylizers: list[Stylizer], each: int, gap: int = 6) -> Tensor:
+    """A row for each photo: the photo, then `each` paintings of it, in the styles in turn. (1, 3, H, W) in [0, 1]."""
     rows = []
-    for photo in originals:
-        cells = [photo, *(stylizer.paint(photo) for stylizer in stylizers)]
-        space = torch.ones(1, 3, SIDE, gap)
-        rows.append(torch.cat([part for cell in cells for part in (cell, space)][:-1], dim=3))
-    space = torch.ones(1, 3, gap, rows[0].shape[3])
-    return torch.cat([part for row in rows for part in (row, space)][:-1], dim=2)
+    for number, photo in enumerate(originals):
+        chosen = [stylizers[(number * each + i) % len(stylizers)] for i in range(each)]
+        cells = [photo, *(stylizer.paint(photo) for stylizer in chosen)]
+        rows.append(torch.cat([F.pad(cell, (0, gap, 0, gap), value=1.0) for cell in cells], dim=3))
+    return torch.cat(rows, dim=2)[..., :-gap, :-gap]
 
 
 def stylizers(paths: list[str]) -> list[Stylizer]:
@@ -92,9 +90,9 @@ class Options(CommandOptions):
     ckpt: list[str] = option(
         "style files, of which every style is shown", ["checkpoints/gallery.safetensors"], placeholder="FILE", path=True
     )
-    photo: list[str] = option(
-        "photos; default: a NASA photo that scikit-image ships, and a made-up scene", [], placeholder="FILE", path=True
-    )
+    photo: list[str] = option("photos; default: four that scikit-image ships", [], placeholder="FILE", path=True)
+    side: int = option("side of a picture in the sheet, in pixels", 256, low=32)
+    paintings: int | None = option("how many of each photo; default: one in every style", None, low=1)
     pairs: str | None = option(
         "a style file, to paint the first photo in all pairs of its styles", None, placeholder="FILE", path=True
     )
@@ -104,11 +102,14 @@ def make(options: Options) -> None:
     """Paint, and write the sheet."""
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    originals = photos(options.photo)
+    originals = photos(options.photo, options.side)
     if options.pairs is not None:
-        images.write(out, pairs(images.fit(originals[0], short_side=SIDE // 2), options.pairs))
+        images.write(
+            out, pairs(images.fit(originals[0], short_side=options.side // 2), options.pairs), quality=_QUALITY
+        )
     else:
-        images.write(out, sheet(originals, stylizers(options.ckpt)))
+        chosen = stylizers(options.ckpt)
+        images.write(out, sheet(originals, chosen, options.paintings or len(chosen)), quality=_QUALITY)
     print(f"wrote {out}")
 
 
