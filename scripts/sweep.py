@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gallery import SIDE, photos, sheet
+from gallery import photos, sheet
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from onestroke.files import home
 from onestroke.imaging import images
 
 ROOT = Path(__file__).resolve().parents[1]
+SIDE = 256  # of a picture on the sheet, in pixels
 LABEL = 28  # height of a line of text on the sheet, in pixels
 
 
@@ -58,7 +59,7 @@ def label(words: str, width: int) -> Tensor:
 
 def labelled(originals: list[Tensor], stylizers: list[Stylizer], words: list[str]) -> list[Tensor]:
     """A line of texts over a sheet, each (1, 3, H, W) in [0, 1]."""
-    below = sheet(originals, stylizers)
+    below = sheet(originals, stylizers, len(stylizers))
     return [torch.cat([label(w, SIDE + 6) for w in ["photo", *words]], dim=3)[..., : below.shape[3]], below]
 
 
@@ -73,7 +74,7 @@ def controlled(own: dict[str, list[str]], passed: list[str]) -> None:
     strokes = numbers("stroke", (own["stroke"] or ["0,1"])[-1], float)
     out = Path(own["out"][-1]) if own["out"] else Path(f"{path.stem if mix is None else mix}.sweep.jpg")
     check_out(out)
-    originals = photos(own["photo"])
+    originals = photos(own["photo"], SIDE)
     rows = []
     for stroke in strokes:
         looks = [Stylizer(path, mix=mix, strength=float(strength), stroke=float(stroke)) for strength in strengths]
@@ -105,7 +106,7 @@ def make(arguments: list[str]) -> None:
         raise UserError("stroke is a control of a style file: add ckpt=, or take size=256,512 for a training of each")
     strengths = numbers("strength", (own["strength"] or ["0.3,0.5,0.7"])[-1], float)
     sizes = numbers("size", (own["size"] or ["256"])[-1], int)
-    originals = photos(own["photo"])
+    originals = photos(own["photo"], SIDE)
     folder = Path("runs") / "sweep" / time.strftime("%Y-%m-%d_%H-%M-%S")
     out = Path(own["out"][-1]) if own["out"] else folder / "sheet.jpg"
     check_out(out)
