@@ -37,7 +37,8 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_the_gallery_shows_each_style_of_a_file_and_all_pairs(two: Path, tmp_path: Path) -> None:
-    for arguments, size in ((["ckpt=two.safetensors"], (3, 2)), (["pairs=two.safetensors"], (2, 2))):
+    pair = ["ckpt=two.safetensors"]
+    for arguments, size in ((pair, (3, 4)), ([*pair, "paintings=1"], (2, 4)), (["pairs=two.safetensors"], (2, 2))):
         done = command("scripts/gallery.py", "out=sheet.png", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
@@ -51,7 +52,7 @@ def test_the_gallery_shows_each_style_of_a_file_and_all_pairs(two: Path, tmp_pat
             assert np.array_equal(cells[1], cells[2])
             assert len({cell.tobytes() for cell in cells}) == 3
         else:
-            assert len({cell.tobytes() for cell in cells}) == 6
+            assert len({cell.tobytes() for cell in cells}) == size[0] * size[1]
 
 
 def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
