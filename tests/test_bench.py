@@ -257,7 +257,9 @@ def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     return result
 
 
-def test_train(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_times_each_contestant_beside_the_baseline(
+    tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["train", "size=32", "batch=1", "only=baseline,classic-fp32,default-fp32"]
     result = run(tmp_path, *options)
     rows = {row["contestant"]: row for row in result["rows"]}
@@ -270,14 +272,14 @@ def test_train(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) 
     assert "default-fp32" in capsys.readouterr().out
 
 
-def test_vgg(tmp_path: Path, quick: None) -> None:
+def test_vgg_times_both_passes_of_a_step(tmp_path: Path, quick: None) -> None:
     rows = run(tmp_path, "vgg", "size=32", "batch=1", "only=vgg-fp32")["rows"]
     assert [row["pass"] for row in rows] == ["content to relu3_3", "output to relu4_3"]
     assert rows[1]["gmac"] / rows[0]["gmac"] == pytest.approx(2 * 18.2 / 12.2, rel=0.01)
     assert all(row["ratio"] is None and row["fraction"] > 0 for row in rows)
 
 
-def test_infer(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_infer_times_each_size_and_batch(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     choice = ("networks=default", "backends=torch")
     result = run(tmp_path, "infer", "size=32,64x32", "batch=1,2", "threads=1", *choice)
     cases = [(row["size"], row["batch"], row["contestant"]) for row in result["rows"]]
@@ -300,7 +302,7 @@ def test_every_network_and_backend_can_be_timed() -> None:
     assert [one.name for one in case.contestants] == ["baseline", *(f"default-{road}" for road in roads)]
 
 
-def test_data(tmp_path: Path, quick: None, painting: Path) -> None:
+def test_data_times_each_source_and_consumer(tmp_path: Path, quick: None, painting: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(7):
@@ -372,13 +374,15 @@ def test_the_name_of_the_processor(tmp_path: Path) -> None:
         (["data", "loss.gram.weight=2"], "the mode data takes no loss.gram.weight"),
     ],
 )
-def test_bad_options(arguments: list[str], told: str, quick: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_an_option_is_told_in_one_sentence(
+    arguments: list[str], told: str, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert bench.main(arguments) == 2
     error = capsys.readouterr().err
     assert told in error and error.startswith("onestroke: ") and error.count("\n") == 1
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_mode_and_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"scripts/bench.py {mode}" in text for mode in bench.OPTIONS)

@@ -143,7 +143,7 @@ def whole_and_alone(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_plain(remote: Remote, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_in_one_request(remote: Remote, tmp_path: Path) -> None:
     whole_and_alone(get(remote, tmp_path, MD5, len(BODY)))
     assert remote.log == [(None, 200, len(BODY))]
 
@@ -231,7 +231,7 @@ def test_what_was_downloaded_stays_when_its_check_is_interrupted(
     assert [status for _, status, _ in remote.log] == [200, 416]
 
 
-def test_wrong_checksum(remote: Remote, tmp_path: Path) -> None:
+def test_a_file_of_another_checksum_is_deleted_and_told(remote: Remote, tmp_path: Path) -> None:
     message = failure(remote, tmp_path, "0" * 32)
     assert MD5 in message and "0" * 32 in message and "deleted" in message
     assert os.listdir(tmp_path / "new") == []
@@ -257,7 +257,7 @@ def test_a_file_that_is_there_but_wrong_is_replaced(remote: Remote, tmp_path: Pa
 
 
 @pytest.mark.parametrize("status, words", [(404, "404 (Not Found)"), (403, "403 (Forbidden)"), (418, "418")])
-def test_refusals(remote: Remote, tmp_path: Path, status: int, words: str) -> None:
+def test_a_server_that_refuses_is_asked_once_and_told(remote: Remote, tmp_path: Path, status: int, words: str) -> None:
     remote.statuses = [status]
     message = failure(remote, tmp_path)
     assert words in message and remote.url in message and "file.bin by other means" in message
@@ -273,7 +273,7 @@ def test_a_busy_server_is_asked_again(remote: Remote, tmp_path: Path) -> None:
     assert len(remote.log) == 3 + 4
 
 
-def test_offline(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         remote = Remote(url=f"http://127.0.0.1:{unused.getsockname()[1]}/file.bin")
@@ -291,7 +291,9 @@ def test_a_name_that_no_server_knows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "photos.invalid/file.bin (Name or service not known)" in message
 
 
-def test_no_room(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_before_and_while_a_file_is_downloaded(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 1000))
         assert "0.0 GB free" in failure(remote, tmp_path)
@@ -306,7 +308,7 @@ def test_no_room(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert re.search(r"cannot write .*file\.bin \(No space left on device\)", failure(remote, tmp_path))
 
 
-def test_addresses_that_cannot_be(remote: Remote, tmp_path: Path) -> None:
+def test_an_address_that_is_not_http_is_refused(remote: Remote, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     given = (
         f"file://{tmp_path}/secret",

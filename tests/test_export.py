@@ -133,7 +133,7 @@ def painted(style: Path, photo: Bytes) -> npt.NDArray[np.float32]:
 # --- ONNX -----------------------------------------------------------------------------------------------
 
 
-def test_the_graph(style: Path, exported: Callable[..., Path]) -> None:
+def test_an_exported_graph_is_plain_onnx_and_carries_the_document(style: Path, exported: Callable[..., Path]) -> None:
     model = onnx.load(str(exported()))
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [
@@ -159,7 +159,9 @@ def test_the_graph(style: Path, exported: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])
-def test_any_size_and_number(style: Path, exported: Callable[..., Path], kind: str) -> None:
+def test_an_exported_file_paints_any_size_and_number_of_photos(
+    style: Path, exported: Callable[..., Path], kind: str
+) -> None:
     opened = session(exported(f"pixels={kind}"))
     sizes = [(1, 1, 1), (1, 1, 7), (2, 2, 3), (3, 15, 33), *((1, *size) for size in ODD)]
     for count, height, width in sizes:
@@ -179,7 +181,7 @@ def test_any_size_and_number(style: Path, exported: Callable[..., Path], kind: s
     assert np.abs(wanted - photo).mean() > 10, "the style under test paints too little"
 
 
-def test_fp16(style: Path, exported: Callable[..., Path]) -> None:
+def test_fp16_halves_the_convolutions_and_not_the_norms(style: Path, exported: Callable[..., Path]) -> None:
     full = exported().stat().st_size
     path = exported("variant=fp16")
     model = onnx.load(str(path))
@@ -195,7 +197,7 @@ def test_fp16(style: Path, exported: Callable[..., Path]) -> None:
     assert 0.3 < difference.max() < 5 and difference.mean() < 0.75
 
 
-def test_frozen(style: Path, exported: Callable[..., Path]) -> None:
+def test_frozen_norms_have_the_statistics_of_all_photos_together(style: Path, exported: Callable[..., Path]) -> None:
     """Equal to a batch norm that has seen the photos, by another road than ours."""
     Path("photos").mkdir()
     batch = np.concatenate([pixels(256, 256), pixels(256, 256)[:, ::-1, :, ::-1] // 2])
@@ -223,7 +225,7 @@ def test_frozen(style: Path, exported: Callable[..., Path]) -> None:
     assert np.abs(alone - got[1:]).max() < 1e-4, "no picture's own statistics count"
 
 
-def test_int8(style: Path, exported: Callable[..., Path]) -> None:
+def test_int8_quantizes_the_convolutions_and_keeps_the_norms(style: Path, exported: Callable[..., Path]) -> None:
     path = exported("variant=int8")
     model = onnx.load(str(path))
     kinds = [node.op_type for node in model.graph.node]
@@ -271,7 +273,7 @@ class Other(nn.Module):
         return (1 - x)[:, :, :height, :width]
 
 
-def test_other_operations() -> None:
+def test_operations_that_our_networks_do_not_use_are_exported_too() -> None:
     torch.manual_seed(1)
     network = Other().eval().requires_grad_(False)
     core = trace(network)
@@ -318,7 +320,7 @@ def test_a_torch_that_is_too_old_for_torch_export_is_told(refused: Callable[...,
 
 
 @pytest.mark.skipif(OLD, reason="PyTorch 2.6 can't")
-def test_torch(style: Path, exported: Callable[..., Path]) -> None:
+def test_a_file_of_torch_export_paints_as_the_network_at_any_size(style: Path, exported: Callable[..., Path]) -> None:
     path = exported("format=torch", "out=out.pt2")
     extra = {"onestroke.json": ""}
     program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra).module()
@@ -334,7 +336,9 @@ def test_torch(style: Path, exported: Callable[..., Path]) -> None:
 # --- the command line -----------------------------------------------------------------------------------
 
 
-def test_where_it_goes(style: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_named_after_the_style_file_unless_out_says_otherwise(
+    style: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("mine.v1.safetensors").write_bytes(style.read_bytes())
     assert main(["ckpt=mine.v1.safetensors"]) == 0
     assert main(["ckpt=mine.v1.safetensors", "variant=fp16", "pixels=float"]) == 0
@@ -362,11 +366,15 @@ def test_where_it_goes(style: Path, refused: Callable[..., str], monkeypatch: py
         (["out=/dev/null/a.onnx"], "can't make the folder"),
     ],
 )
-def test_mistakes(refused: Callable[..., str], arguments: list[str], words: str) -> None:
+def test_a_mistake_in_an_option_is_told_in_one_sentence(
+    refused: Callable[..., str], arguments: list[str], words: str
+) -> None:
     assert words in refused(*arguments)
 
 
-def test_bad_style_files(style: Path, refused: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_style_file_that_is_missing_or_cut_is_told(
+    style: Path, refused: Callable[..., str], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert "there is no style file gone.safetensors" in refused(ckpt="gone.safetensors")
     Path("cut.safetensors").write_bytes(style.read_bytes()[:-100])
     assert "not a whole style file" in refused(ckpt="cut.safetensors")
@@ -375,7 +383,7 @@ def test_bad_style_files(style: Path, refused: Callable[..., str], capfd: pytest
     assert main(["--help"]) == 0 and "usage: python export.py" in capfd.readouterr().out
 
 
-def test_the_script(style: Path) -> None:
+def test_export_py_writes_a_file_and_nothing_to_stderr(style: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "export.py"), f"ckpt={style}", "out=a.onnx"],
         capture_output=True, text=True, check=False, timeout=600, env=environment(),
@@ -408,7 +416,9 @@ def test_backends_paint_the_same(style: Path, exported: Callable[..., Path], bac
     assert np.abs(stylizer(photo).astype(int) - plain(photo).astype(int)).max() <= 1
 
 
-def test_infer_with_a_backend(style: Path, exported: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+def test_infer_paints_the_same_whatever_backend_it_is_given(
+    style: Path, exported: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
     Image.fromarray(pixels(9, 14)[0]).save("photo.png")
     for number, arguments in enumerate(
         [["backend=onnx"], ["backend=torch"], ["ckpt=out.onnx"], ["ckpt=out.onnx", "backend=onnx"]]
@@ -421,7 +431,9 @@ def test_infer_with_a_backend(style: Path, exported: Callable[..., Path], capfd:
     assert max(np.abs(result - results[0]).max() for result in results) <= 1
 
 
-def test_backends_that_cannot_be(style: Path, exported: Callable[..., Path], refused: Callable[..., str]) -> None:
+def test_a_backend_that_cannot_paint_the_file_is_told(
+    style: Path, exported: Callable[..., Path], refused: Callable[..., str]
+) -> None:
     Image.fromarray(pixels(9, 14)[0]).save("photo.png")
     exported()
     Path("cut.onnx").write_bytes(Path("out.onnx").read_bytes()[:-2000])
@@ -484,7 +496,7 @@ def test_compiling_that_fails_is_told_and_done_without(style: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "openvino"])
-def test_without_the_package(
+def test_a_missing_package_names_its_extra(
     style: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     Image.fromarray(pixels(9, 14)[0]).save("photo.png")

@@ -143,7 +143,7 @@ def test_srgb_profile_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_grey_profile(tmp_path: Path, depth: int) -> None:
+def test_a_grey_profile_is_applied(tmp_path: Path, depth: int) -> None:
     top = 2**depth - 1
     values = np.linspace(0.02, 1, 40)[None] * top
     stored = np.rint(values).astype(np.uint8 if depth == 8 else np.uint16)
@@ -164,7 +164,7 @@ def test_rgb_profile_on_a_grey_picture(tmp_path: Path) -> None:
     assert np.abs(got - pixels[..., None]).max() <= 4
 
 
-def test_cmyk_profile(tmp_path: Path) -> None:
+def test_a_cmyk_profile_is_applied(tmp_path: Path) -> None:
     inks = np.zeros((8, 16, 4), np.uint8)
     inks[:, 8:, 0] = 255
     path = tmp_path / "inks.jpg"
@@ -200,7 +200,7 @@ TURNS = {
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 @pytest.mark.parametrize("orientation", TURNS)
-def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_exif_orientation_is_applied_when_read(tmp_path: Path, orientation: int, suffix: str) -> None:
     pixels = smooth(40, 64)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -264,7 +264,7 @@ def test_16_bit_colour_with_a_transparent_value_is_read(tmp_path: Path) -> None:
     assert as_bytes(picture.rgb)[0, 1].tolist() == [0, 128, 255]
 
 
-def test_float_grey() -> None:
+def test_float_grey_is_taken_as_it_is_in_0_to_1_alone() -> None:
     values = np.array([[0.0, 0.25, 1.0]], np.float32)
     assert np.array_equal(images.from_pil(Image.fromarray(values)).rgb[0, 0].numpy(), values)
     for bad in (200.0, -0.1, float("nan")):
@@ -273,7 +273,7 @@ def test_float_grey() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "gif"])
-def test_one_bit(tmp_path: Path, suffix: str) -> None:
+def test_one_bit_pictures_are_black_and_white(tmp_path: Path, suffix: str) -> None:
     bits = noise(6, 10, 1)[..., 0] > 127
     Image.fromarray(bits).save(tmp_path / f"bits.{suffix}")
     picture = images.read(tmp_path / f"bits.{suffix}")
@@ -379,7 +379,7 @@ def test_of_very_many_columns_only_the_rows_that_are_left_are_made_narrower(
     assert sum(calls) == 4 and len(calls) <= 2
 
 
-def test_one_pixel(tmp_path: Path) -> None:
+def test_a_picture_of_one_pixel_is_read(tmp_path: Path) -> None:
     path = tmp_path / "dot.png"
     Image.new("RGB", (1, 1), (1, 2, 3)).save(path)
     assert as_bytes(images.read(path).rgb).tolist() == [[[1, 2, 3]]]
@@ -669,7 +669,7 @@ def test_resize_is_antialiased_and_stays_in_range() -> None:
     assert torch.equal(images.resize(edge, 8, 8), edge)
 
 
-def test_fit() -> None:
+def test_fit_scales_to_the_short_side_and_then_within_max_side() -> None:
     image = torch.rand(1, 1, 30, 60)
 
     def shape(**sides: int) -> tuple[int, ...]:
@@ -687,7 +687,9 @@ def test_fit() -> None:
 # --- finding --------------------------------------------------------------------------------------------
 
 
-def test_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_gives_each_picture_once_by_name_pattern_or_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names = [
         "photo (1).jpg",

@@ -152,7 +152,7 @@ def test_alpha_is_kept(infer: Callable[..., Said], style: Path) -> None:
     assert near("photo.tiny.png", expected(style, pixels[..., :3]))
 
 
-def test_orientation_is_applied(infer: Callable[..., Said], style: Path) -> None:
+def test_the_orientation_of_a_photo_is_applied_to_its_painting(infer: Callable[..., Said], style: Path) -> None:
     pixels = noise(10, 18)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -164,7 +164,7 @@ def test_orientation_is_applied(infer: Callable[..., Said], style: Path) -> None
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
-def test_grey_and_palette(infer: Callable[..., Said], style: Path, mode: str) -> None:
+def test_grey_and_palette_photos_are_painted_as_rgb(infer: Callable[..., Said], style: Path, mode: str) -> None:
     image = Image.fromarray(noise(12, 15)).convert(mode)
     image.save("photo.png")
     assert infer("input=photo.png")[0] == 0
@@ -172,7 +172,7 @@ def test_grey_and_palette(infer: Callable[..., Said], style: Path, mode: str) ->
 
 
 @pytest.mark.parametrize("side, size", [(10, (10, 5)), (40, (40, 20)), (1, (1, 1)), (1000, (40, 20))])
-def test_max_side(infer: Callable[..., Said], side: int, size: tuple[int, int]) -> None:
+def test_max_side_shrinks_and_never_enlarges(infer: Callable[..., Said], side: int, size: tuple[int, int]) -> None:
     Image.fromarray(noise(20, 40, 4)).save("photo.png")
     assert infer("input=photo.png", f"max_side={side}")[0] == 0
     with Image.open("photo.tiny.png") as painted:
@@ -182,7 +182,7 @@ def test_max_side(infer: Callable[..., Said], side: int, size: tuple[int, int]) 
 # --- where it goes --------------------------------------------------------------------------------------
 
 
-def test_output_file(infer: Callable[..., Said]) -> None:
+def test_output_of_a_picture_s_name_is_that_file_in_that_format(infer: Callable[..., Said]) -> None:
     photo("photo.png")
     for name, kind in (("out.jpg", "JPEG"), ("new/deep/out.WEBP", "WEBP"), ("été (1).png", "PNG")):
         assert infer("input=photo.png", f"output={name}") == (0, [name], "")
@@ -190,7 +190,9 @@ def test_output_file(infer: Callable[..., Said]) -> None:
             assert painted.format == kind and painted.size == (24, 20)
 
 
-def test_output_folder(infer: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_output_of_any_other_name_is_a_folder(
+    infer: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     photo("photo.jpg")
     photo("other.jpg")
     Path("there").mkdir()
@@ -204,7 +206,7 @@ def test_output_folder(infer: Callable[..., Said], monkeypatch: pytest.MonkeyPat
     assert Path("home/photo.tiny.png").is_file() and not Path("~").exists()
 
 
-def test_several_inputs(infer: Callable[..., Said]) -> None:
+def test_several_inputs_are_painted_each_once(infer: Callable[..., Said]) -> None:
     names = ["a.jpg", "b/c.png", "b/d.webp", "e1.jpg", "e2.jpg"]
     for name in names:
         photo(name)
@@ -227,7 +229,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names(infer: Callable[..., Said], name: str) -> None:
+def test_a_photo_of_any_name_is_painted_beside_it(infer: Callable[..., Said], name: str) -> None:
     photo(name)
     photo("a.jpg")  # which [a].jpg would match, were it a pattern
     painted = f"{Path(name).stem}.tiny.png"
@@ -246,7 +248,7 @@ def test_a_name_that_is_no_text(infer: Callable[..., Said]) -> None:
     assert Path(os.fsdecode(b"caf\xe9.tiny.png")).is_file()
 
 
-def test_stems_that_collide(infer: Callable[..., Said], style: Path) -> None:
+def test_paintings_of_photos_of_one_stem_have_a_name_each(infer: Callable[..., Said], style: Path) -> None:
     pixels = {}
     for seed, name in enumerate(["a/photo.png", "a/photo.bmp", "b/photo.png", "a/Photo.png", "b/photo-2.png"]):
         photo(name, seed=seed)
@@ -384,7 +386,7 @@ BAD_PHOTOS = {
 
 
 @pytest.mark.parametrize("kind", BAD_PHOTOS)
-def test_bad_photos(refused: Callable[..., str], kind: str) -> None:
+def test_a_photo_that_cannot_be_read_is_told(refused: Callable[..., str], kind: str) -> None:
     content, words = BAD_PHOTOS[kind]
     Path("bad.jpg").write_bytes(content)
     err = refused("input=bad.jpg", "output=new/folder/")
@@ -469,7 +471,9 @@ def test_a_folder_that_may_not_be_written_to(refused: Callable[..., str], monkey
     assert "Permission denied" in refused("input=photo.png")
 
 
-def test_bad_style_files(refused: Callable[..., str], style: Path, plant: Callable[[Path], Path]) -> None:
+def test_a_style_file_that_cannot_be_read_is_told(
+    refused: Callable[..., str], style: Path, plant: Callable[[Path], Path]
+) -> None:
     photo("photo.png")
     assert "there is no style file gone.safetensors" in refused("input=photo.png", ckpt="gone.safetensors")
     assert "there is no style file" in refused("input=photo.png", ckpt=".")
@@ -503,7 +507,7 @@ def test_a_name_in_the_style_file_leads_nowhere_else(infer: Callable[..., Said])
     assert infer("input=in/photo.png", ckpt="own.safetensors")[1] == ["in/photo.La vérité (2).png"]
 
 
-def test_the_script(style: Path) -> None:
+def test_infer_py_paints_with_code_0_and_tells_a_mistake_with_code_2(style: Path) -> None:
     photo("photo (1).jpg", 7, 5)
     good = process("infer.py", f"ckpt={style}", "input=photo (1).jpg", cwd=Path.cwd())
     assert (good.returncode, good.stdout, good.stderr) == (0, "photo (1).tiny.png\n", "")
@@ -621,7 +625,7 @@ def test_stylizer_paints_tensors(style: Path) -> None:
         None,
     ],
 )
-def test_stylizer_refuses(style: Path, picture: torch.Tensor) -> None:
+def test_stylizer_refuses_what_is_no_picture_in_one_sentence(style: Path, picture: torch.Tensor) -> None:
     with pytest.raises(UserError) as error:
         Stylizer(style, "cpu")(picture)
     assert "\n" not in str(error.value)
