@@ -14,7 +14,7 @@ from onestroke.training.callbacks.warm_up import WarmUp, compile_parts
 from onestroke.training.machine import Machine
 from onestroke.training.module import StyleTransfer
 from tests.test_controls import controlled
-from tests.test_many import objective
+from tests.test_many_styles import objective
 from tests.test_training import CONFIG
 
 GROUP = CONFIG["trainer"]

@@ -19,7 +19,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.table_rows import rows_from
 from onestroke.networks.tables import Condition, tables_of
 from tests.test_controls import BOTH, controlled
-from tests.test_many import photos
+from tests.test_many_styles import photos
 
 KINDS = [ResidualNetwork, RealtimeNetwork]
 

@@ -31,7 +31,7 @@ from onestroke.style_file import load, save
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.warm_start import warm_start
-from tests.test_many import objective, photos
+from tests.test_many_styles import objective, photos
 from tests.test_training import CONFIG
 
 BOTH = ["strength", "stroke"]

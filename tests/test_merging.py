@@ -13,7 +13,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import load, save
 from onestroke.training.run import train
 from tests.test_controls import BOTH, controlled, saved
-from tests.test_many import photos
+from tests.test_many_styles import photos
 from tests.test_training import CONFIG
 
 

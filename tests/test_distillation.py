@@ -21,7 +21,7 @@ from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
 from onestroke.training.schedule import Schedule
 from tests.test_controls import controlled, saved
-from tests.test_many import objective, photos
+from tests.test_many_styles import objective, photos
 from tests.test_training import CONFIG, fit
 
 NAMES = ["great_wave", "udnie"]
