@@ -184,4 +184,4 @@ def test_the_real_held_out_loss_is_what_counts(tmp_path: Path) -> None:
     plateau = Plateau(held_out, 0.01, apart=3)
     run(one, tmp_path, [plateau, held_out])
     assert one.step == 15 + 6  # looks at 3, 6, 9, 12 and 15, the first with a whole window before it
-    assert [(step, total) for step, _, total in plateau.looks] == [(n, 1.0) for n in (3, 6, 9, 12, 15)]
+    assert [(step, total) for step, _, total in plateau.evaluations] == [(n, 1.0) for n in (3, 6, 9, 12, 15)]

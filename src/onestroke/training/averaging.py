@@ -1,7 +1,7 @@
 """The moving average of a network's weights, which is what gets exported.
 
-It is ours because Lightning's WeightAveraging callback counts every step, and a step without a finite gradient must not
-count: only the device knows which one that was, and the host doesn't wait for it.
+Lightning's WeightAveraging callback would also count steps that were skipped because their gradient was not finite.
+Only the device knows which ones they are, and the host does not wait for it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def ema_decay(step: int, share: float | None) -> float:
 
 @torch.no_grad()
 def average(ema: nn.Module, network: nn.Module, decay: float, counts: Tensor) -> None:
-    """Move the average towards the network's weights.
+    """Update the average.
 
     Args:
-        ema: the average.
-        network: of the same parameters.
-        decay: how much of the average stays, 0 to 1.
-        counts: 1 where the step counts, 0 where it changes nothing; a scalar on the device.
+        ema: the averaged network, updated in place.
+        network: a network of the same architecture.
+        decay: weight of the old average, 0 to 1.
+        counts: 1, or 0 if the step was skipped and the average stays as it is; a scalar on the device.
     """
     move_towards(list(ema.parameters()), list(network.parameters()), (1 - decay) * counts)

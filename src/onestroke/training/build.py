@@ -1,4 +1,4 @@
-"""From a config to what a run is made of: everything is checked, and all mistakes are told at once."""
+"""Builds the parts of a run from its config; all mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from onestroke.training.warm_start import AUTO
 
 @dataclass
 class Parts:
-    """What a config is built into, checked.
+    """The parts of a run, checked.
 
     vgg: the config's group. at_sizes: each style at its size, and for a network with a control of strokes at larger
     ones too. file: of a resumed run.
@@ -60,22 +60,22 @@ class Parts:
         return [sizes[0] for sizes in self.at_sizes]
 
     def objective(self) -> Objective:
-        """What training pictures are compared by, in the training's precision."""
+        """The objective for training pictures, in the training's precision."""
         return self._objective(self.machine.dtype, Draw.targets(self.at_sizes))
 
     def validation(self) -> Objective:
-        """The same in fp32, for held-out photos, which each process judges by itself."""
+        """The same in fp32, for held-out photos; it does not communicate between processes."""
         return self._objective(torch.float32, self.styles).eval()
 
     def teacher(self) -> Teacher | None:
-        """The network that is learned from first, if there is one."""
+        """The network to distil from, if there is one."""
         if self.settings.teacher is None:
             return None
         vgg = VGG(Teacher.LAYERS, **self.vgg, dtype=self.machine.dtype)
         return Teacher(Path(self.settings.teacher), self.styles, vgg)
 
     def measures(self) -> list[Measure]:
-        """All numbers of evaluate.py, by the VGG that ships, whatever the run is trained with, so that they compare."""
+        """The metrics of evaluate.py for each style, always with the VGG16 that ships, so that runs compare."""
         vgg = VGG(CARD_LAYERS)
         own = self.style_settings
         return [Measure(style_at(style.name, list(own.image), vgg), vgg, own.size) for style in self.styles]
@@ -87,10 +87,10 @@ class Parts:
 
 
 def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
-    """Build what a run is made of, gathering all problems before the first is raised.
+    """Build the parts of a run, and report all problems in one error.
 
     Raises:
-        UserError: what of the config doesn't work, or of the resume file that it names.
+        UserError: for everything that is wrong with the config, or with the resume file that it names.
     """
     if config["resume"] is None:
         return _Builder(config, run_dir, None).build()
@@ -104,7 +104,7 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
 
 
 class _Builder:
-    """Builds the parts one by one; each takes what is there of those before it."""
+    """Builds the parts one by one; each uses those before it, as far as they could be built."""
 
     def __init__(self, config: Mapping[str, Any], run_dir: Path, file: ResumeFile | None) -> None:
         self.config, self.run_dir, self.file = config, run_dir, file
@@ -119,7 +119,7 @@ class _Builder:
         if chosen.init not in (None, AUTO):
             style_file.read_document(Path(chosen.init))
         machine = self.found["machine"] = Machine.of(self.config["trainer"], chosen.batch_size)
-        machine.trainer([], self.run_dir)  # what Lightning says of its arguments is told with all else
+        machine.trainer([], self.run_dir)  # so that wrong arguments are reported with everything else
         if chosen.teacher is not None:
             style_file.read_document(Path(chosen.teacher))
         if machine.tries and chosen.out is None:
@@ -129,7 +129,7 @@ class _Builder:
             check_out(Path(chosen.out), chosen.overwrite, "" if self.file is None else self.file.owner)
 
     def place(self) -> None:
-        out = self.config["out"]  # whatever else is wrong with the settings
+        out = self.config["out"]  # checked even if other settings are wrong
         check_writable(Path(out) if isinstance(out, str) else DEFAULT_FOLDER / "style.safetensors")
 
     def run_place(self) -> None:
@@ -155,14 +155,14 @@ class _Builder:
             self.found["at_sizes"] = [[from_card(card, size, layers, arch) for size in sizes] for card in chosen.cards]
 
     def seed(self) -> None:
-        """Have what is built next start from the run's seed, whatever was built before it; data has its own streams."""
+        """Seed torch, so that a part does not depend on those built before it; data has generators of its own."""
         if "settings" in self.found:
             pl.seed_everything(self.found["settings"].seed, verbose=False)
 
     def network(self) -> None:
         part = _network(self.config, len(self.found.get("at_sizes", [])))
         if self.file is not None and "at_sizes" in self.found:
-            with torch.device("meta"):  # what a file asks for takes no memory before it is seen to be there
+            with torch.device("meta"):  # takes no memory before the file is known to have these weights
                 resume_file.check_weights(self.file, "network", instantiate_part("network", part, nn.Module))
         self.seed()
         self.found["network"] = built = instantiate_part("network", part, nn.Module)

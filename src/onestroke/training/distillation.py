@@ -1,4 +1,4 @@
-"""Learn from what another network paints, before learning from the objective (distillation: Hinton et al., 2015)."""
+"""Distillation: learn from the paintings of another network first (Hinton et al., 2015)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onestroke.networks.conditioning import conditioning_of
 from onestroke.perception.style import Style
 from onestroke.perception.vgg import VGG
 
-UNTIL = 0.4  # of the run is learned from the teacher
+UNTIL = 0.4  # share of the run that learns from the teacher
 
 
 class Teacher(nn.Module):
@@ -46,7 +46,7 @@ class Teacher(nn.Module):
         self.objective = Objective(terms, vgg, several)
 
     def teaches(self, progress: float) -> bool:
-        """Whether a network still learns from it when so much of the run is done, 0 to 1."""
+        """Whether the network still learns from it at this progress of the run, 0 to 1."""
         return progress < UNTIL
 
     def losses(self, output: Tensor, photos: Tensor, chosen: Assignment) -> dict[str, Tensor]:

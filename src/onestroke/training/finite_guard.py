@@ -1,4 +1,4 @@
-"""Steps whose gradient is not finite: each changes nothing, and several in a row take the run back to good weights."""
+"""Handles steps whose gradient is not finite: they are skipped, and several in a row roll the weights back."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ RECOVERED = 100  # finite steps in a row after which rollbacks before them count
 
 
 class FiniteGuard:
-    """Is told of every step whether it was finite, and acts on it where the host waits for the device anyway.
+    """Collects whether each step was finite, and rolls back to earlier weights after several that were not.
 
-    every: steps between two checks; a CPU has nothing to wait for. lr_factor: of the learning rate, halved by each
-    rollback. skipped_steps: how many changed nothing.
+    every: steps between two checks, each of which makes the host wait for the device. lr_factor: factor on the learning
+    rate, halved by each rollback. skipped_steps: how many steps were skipped.
     """
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ class FiniteGuard:
         self._snapshot: dict[str, Any] | None = None
 
     def note(self, module: LightningModule, step: int, broken: Tensor, losses: Mapping[str, Tensor]) -> None:
-        """Take down a step, and check where that is due.
+        """Record a step, and check if that is due.
 
         Args:
             module: that is trained.
             step: its number.
-            broken: 1 where its gradient was not finite and it changed nothing, else 0; a scalar on the device.
+            broken: 1 if its gradient was not finite and it was skipped, else 0; a scalar on the device.
             losses: its terms.
 
         Raises:
@@ -55,10 +55,10 @@ class FiniteGuard:
             self.check(module)
 
     def check(self, module: LightningModule) -> None:
-        """See which of the latest steps were not finite, and act on it; only here does the host wait for the device.
+        """Find the recorded steps that were not finite, and act on them; only here does the host wait for the device.
 
         Raises:
-            UserError: where going back to good weights did not help.
+            UserError: if the loss stays not finite after several rollbacks.
         """
         unchecked, self._unchecked = self._unchecked, []
         flags = torch.stack([broken for _, broken, _ in unchecked]).tolist() if unchecked else []
@@ -69,10 +69,10 @@ class FiniteGuard:
                 if self.good == RECOVERED:
                     self.rollbacks = 0
             elif self._skip(module, step, losses):
-                return  # those after it were made from weights that are gone
+                return  # the steps after it started from weights that were discarded
 
     def remember(self, module: LightningModule) -> bool:
-        """Keep the present weights and optimizers to go back to, if the weights are finite; whether they are."""
+        """Copy weights and optimizer states to roll back to; returns False, without a copy, if a weight is not finite."""
         if not all(torch.isfinite(p).all() for p in module.parameters()):
             return False
         optimizers = [optimizer.state_dict() for optimizer in module.trainer.optimizers]
@@ -80,7 +80,7 @@ class FiniteGuard:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on with."""
+        """For the resume file."""
         return {
             "skipped_steps": self.skipped_steps,
             "good_steps": self.good,
@@ -89,12 +89,12 @@ class FiniteGuard:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with what `state_dict` gave; older runs did not count good steps."""
+        """Restore what `state_dict` returned; older runs did not count good steps."""
         self.skipped_steps, self.good = state["skipped_steps"], state.get("good_steps", 0)
         self.rollbacks, self.lr_factor = state["rollbacks"], state["lr_factor"]
 
     def _skip(self, module: LightningModule, step: int, losses: Mapping[str, Tensor]) -> bool:
-        """Tell of a step that changed nothing; after several, go back to good weights and go slower; whether it did."""
+        """Log a skipped step; after several in a row, roll back and halve the learning rate. Returns whether it did."""
         self.skipped_steps += 1
         self._bad += 1
         self.good = 0

@@ -1,4 +1,4 @@
-"""The loggers of a run, any of Lightning's: one that fails is said once, and the training goes on without it."""
+"""The Lightning loggers of a run: a failure is reported once, and the training continues without that logger."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def in_run_folder(part: Any, run_dir: Path) -> Any:
 
 
 class RunLoggers:
-    """A run's loggers. Scalars come to them through Lightning; pictures and text go to TensorBoard from here.
+    """A run's loggers. Scalars reach them through Lightning; pictures and text are sent to TensorBoard by this class.
 
-    A logger that raises gets nothing more. That is said once, and nobody else hears of it: neither the training nor
+    A logger that raises is not called again. One warning is logged, and the exception reaches neither the training nor
     Lightning and its callbacks, which call the same loggers.
 
     Args:
-        loggers: as Lightning has them.
+        loggers: the same objects that the Trainer has.
     """
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
@@ -63,11 +63,11 @@ class RunLoggers:
                 setattr(logger, "save", self._guarded(logger, flush))  # noqa: B010 - mypy lets no method be replaced
 
     def picture(self, tag: str, image: Tensor, step: int) -> None:
-        """A picture, (3, H, W) in [0, 1]."""
+        """Log a picture, (3, H, W) in [0, 1]."""
         self._to_boards(lambda board: board.experiment.add_image(tag, image, step))
 
     def config(self, config: Mapping[str, Any]) -> None:
-        """What the run was started with: as text in TensorBoard, as hyperparameters elsewhere."""
+        """Log the run's config: as text in TensorBoard, as hyperparameters elsewhere."""
         text = "    " + json.dumps(config, indent=2).replace("\n", "\n    ")
         self._to_boards(lambda board: board.experiment.add_text("config", text))
         for logger in self.loggers:
@@ -75,12 +75,12 @@ class RunLoggers:
                 logger.log_hyperparams(dict(config))
 
     def flush(self) -> None:
-        """Have on the disk what was given so far."""
+        """Write everything logged so far to the disk."""
         for logger in self.loggers:
             logger.save()
 
     def close(self) -> None:
-        """Add nothing more."""
+        """Close all loggers."""
         for logger in self.loggers:
             logger.finalize("success")
             self._failed.add(id(logger))

@@ -1,4 +1,4 @@
-"""A run's logs may fail, as on a full disk: that is said once, and the training goes on without."""
+"""Log files may fail, for example on a full disk: that is reported once, and the training continues without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def write_config(path: Path, text: str) -> None:
-    """Keep a run's config beside its events, for people: a resumed run has its own from the resume file."""
+    """Write a run's config beside its events, for people to read; a resumed run reads that of the resume file."""
     try:
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -23,7 +23,7 @@ def write_config(path: Path, text: str) -> None:
 
 
 def survive_log_failures() -> None:
-    """Leave out the handlers of the root logger that can't write any more, instead of a traceback for each line."""
+    """Remove handlers of the root logger that can't write any more, instead of a traceback for each line."""
     for handler in logging.getLogger().handlers:
         setattr(handler, "handleError", _leaver(handler))  # noqa: B010 - mypy lets no method be replaced
 

@@ -1,4 +1,4 @@
-"""What the run runs on: Lightning's Trainer, built from the `trainer` group."""
+"""Builds Lightning's Trainer from the `trainer` config group."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = {
     "barebones": "use logger=[] measure=false",
     "default_root_dir": "use hydra.run.dir=, the run's folder",
 }
-"""Arguments of Lightning's Trainer that a run of ours has its own option for, and which that is."""
+"""Arguments of Lightning's Trainer for which a run has an option of its own, and that option."""
 ARGUMENTS = tuple(name for name in inspect.signature(pl.Trainer.__init__).parameters if name not in ("self", *REFUSED))
 """All others."""
 _MOST_PROCESSES = max(64, 4 * (os.cpu_count() or 1))
@@ -132,17 +132,17 @@ class Machine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What products are computed in."""
+        """The precision of matrix products and convolutions."""
         return torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
 
     @property
-    def judges_nothing(self) -> bool:
-        """Whether held-out photos are left alone: `trainer.limit_val_batches=0`."""
+    def skips_validation(self) -> bool:
+        """Whether held-out photos are never evaluated: `trainer.limit_val_batches=0`."""
         return self.more.get("limit_val_batches") == 0
 
     @property
     def steers_validation(self) -> bool:
-        """Whether the run decides when held-out photos are judged: where the Trainer has no interval for that."""
+        """Whether the run decides when held-out photos are evaluated: if the Trainer has no interval for that."""
         return self.more.get("val_check_interval") is None
 
     @property

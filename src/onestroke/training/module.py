@@ -43,11 +43,11 @@ class Recipe:
     clip: float | None = 1.0
 
 
-class Judged(TypedDict):
-    """A held-out photo, in each style.
+class ValidationResult(TypedDict):
+    """Losses and paintings of one held-out photo, in each style.
 
-    terms: the weighted terms and `total`, for several styles `total_<name>` too. paintings: (1, 3, H, W) in [0, 1], on
-    the CPU.
+    terms: the weighted terms and `total`; with several styles, `total_<name>` too. paintings: each (1, 3, H, W) in
+    [0, 1], on the CPU.
     """
 
     terms: list[dict[str, float]]
@@ -83,18 +83,18 @@ class StyleTransfer(LightningModule):
         self.automatic_optimization = False
         self.network = network.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
-        # out of the module's sight: frozen, large, and no part of a resume file
+        # in a tuple, so that they are no submodules: they are frozen, large, and not part of a resume file
         self._frozen = (objective, validation, teacher)
-        self.terms = nn.ModuleDict(learners(objective))  # what of the objective is trained and resumed, often nothing
+        self.terms = nn.ModuleDict(learners(objective))  # loss terms with trained parameters; usually none
         self.term_steps = TermSteps(learners(objective))
         self.recipe, self.schedule, self.guard = recipe, schedule or Schedule(), FiniteGuard()
         styles = len(validation.styles)
         sizes = len(objective.styles) // styles
         self.draw = draw or Draw(conditioning_of(network), styles, sizes, strength=0.5, seed=0, moving=0.5)
-        self.config_json = "{}"  # what a resumed run is rebuilt from
-        self.owner = ""  # by which a resumed run tells that a style file is its own; kept in resume files alone
+        self.config_json = "{}"  # for the resume file, from which the run is rebuilt
+        self.owner = ""  # a secret by which a resumed run recognizes its own style file; only in resume files
         self.losses: dict[str, Tensor] = {}  # of the latest step
-        self.begun = False  # once everything of a resume file has been taken over
+        self.begun = False  # whether a resume file has been loaded completely
         # DDP would wait for gradients of the terms' parameters in the network's step
         self._ddp_params_and_buffers_to_ignore = [f"terms.{name}" for name in self.terms.state_dict()]
 
@@ -110,7 +110,7 @@ class StyleTransfer(LightningModule):
 
     @property
     def teacher(self) -> Teacher | None:
-        """What is learned from now: None once the network learns from the style itself."""
+        """The teacher, as long as the network learns from it; else None."""
         teacher = self._frozen[2]
         return teacher if teacher is not None and teacher.teaches(self.schedule.progress) else None
 
@@ -120,7 +120,7 @@ class StyleTransfer(LightningModule):
         return self.schedule.step
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Muon or Adam, on what is to be trained, and the optimizers of terms that have parameters."""
+        """Muon or Adam for the network's trainable parameters, then the optimizers of terms that own parameters."""
         recipe = self.recipe
         matrices, others = split(self.network)
         if recipe.optimizer == "muon":
@@ -138,11 +138,11 @@ class StyleTransfer(LightningModule):
         self.begun = True
         self.schedule.start()
         self.guard.remember(self)
-        if self.schedule.finished:  # a finished run was resumed: there is nothing left but to export
+        if self.schedule.finished:  # a finished run was resumed: it is only exported
             self.trainer.should_stop = True
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Paint, compare, and improve; a step without a finite gradient changes nothing."""
+        """One update of the network; a step whose gradient is not finite is skipped."""
         main, *own = self.trainer.optimizers
         for group in main.param_groups:
             constant = self.recipe.schedule == "constant"
@@ -155,7 +155,7 @@ class StyleTransfer(LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip, foreach=True)
         self.losses = {name: loss.detach() for name, loss in losses.items()}
         broken = (~torch.isfinite(norm)).float()
-        # the host doesn't wait for it: the device alone decides whether the step counts
+        # the optimizer skips the step on the device, so that the host need not wait for the result
         main.found_inf = broken  # type: ignore[attr-defined]
         stepping: Any = self.optimizers()  # Lightning's, which count the steps
         (stepping[0] if own else stepping).step()
@@ -169,15 +169,15 @@ class StyleTransfer(LightningModule):
             self.trainer.should_stop = True
 
     def compare(self, photos: Tensor, chosen: Assignment) -> tuple[dict[str, Tensor], Views | None]:
-        """Paint a batch and compare it.
+        """Paint a batch and compute its losses.
 
         Args:
             photos: (N, 3, H, W) in [0, 1].
-            chosen: what each is painted in.
+            chosen: style and controls of each.
 
         Returns:
-            The weighted terms, scalars whose sum is the loss; and what they were computed from, None where that is the
-            teacher's paintings.
+            The weighted terms, scalars whose sum is the loss; and the features they were computed from, None while the
+            network learns from a teacher.
         """
         output = self._paint(self.network, photos, chosen).float()
         if (teacher := self.teacher) is not None:
@@ -186,7 +186,7 @@ class StyleTransfer(LightningModule):
         return self.objective.weighted(views, chosen.strength), views
 
     @torch.no_grad()
-    def validation_step(self, photo: Tensor, batch_idx: int = 0) -> Judged:
+    def validation_step(self, photo: Tensor, batch_idx: int = 0) -> ValidationResult:
         """Paint a held-out photo with the averaged weights, in each style, and compare it, in fp32.
 
         Args:
@@ -194,7 +194,7 @@ class StyleTransfer(LightningModule):
             batch_idx: its number.
         """
         photo = photo.to(self.device, memory_format=torch.channels_last)
-        found: Judged = {"terms": [], "paintings": []}
+        found: ValidationResult = {"terms": [], "paintings": []}
         names = [str(style.name) for style in self.validation.styles]
         with torch.autocast(self.device.type, enabled=False):
             for i, name in enumerate(names):

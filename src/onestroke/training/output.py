@@ -21,15 +21,15 @@ def is_ours(path: Path, owner: str) -> bool:
 
 
 def check_out(out: Path, overwrite: bool, owner: str) -> None:
-    """See that `out=` may be written.
+    """Check that `out=` may be written.
 
     Args:
         out: the style file.
         overwrite: whether it may replace any file.
-        owner: the secret of a run that is resumed, whose own style file may be replaced in any case.
+        owner: the secret of a resumed run, which may always replace its own style file.
 
     Raises:
-        UserError: for a name that no style file has, and a file that is not to be replaced.
+        UserError: for another suffix than .safetensors, and for a file that must not be replaced.
     """
     if out.suffix != ".safetensors":
         raise UserError(f"out={out}: a style file's name ends in .safetensors")

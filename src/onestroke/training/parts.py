@@ -1,4 +1,4 @@
-"""One `_target_` of the config, built; what goes wrong is one sentence."""
+"""Instantiates parts of the config; errors are one sentence."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from onestroke.training.loggers import in_run_folder
 
 
 def instantiate_part(name: str, part: Any, kind: type) -> Any:
-    """Build a part of the config.
+    """Instantiate a part of the config.
 
     Args:
         name: its place in the config.
-        part: a mapping with a `_target_`, as Hydra takes it; anything else is given back as it is.
-        kind: what has to come of it.
+        part: a mapping with a `_target_`, as Hydra takes it; anything else is returned as it is.
+        kind: the class that it must be an instance of.
 
     Raises:
-        UserError: what its constructor says, or that it takes no such option.
+        UserError: with the error of its constructor, for unknown options, and for another kind.
     """
     if not isinstance(part, Mapping) or "_target_" not in part:
         if kind is Logger or kind is pl.Callback:

@@ -1,4 +1,4 @@
-"""What a resumed run goes on with: what its resume file says, as far as that may come from a file."""
+"""The config of a resumed run: that of its resume file, except for what may not be taken from a file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from onestroke.training.resume_file import NAME, read
 
 log = logging.getLogger(__name__)
 
-# of a run that is resumed: all else is fixed by what it was started with
+# options that may change when a run is resumed
 RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "logger", "callbacks", "resume", "save_every")
-_WRITES = ("out", "overwrite")  # say where is written, which a file that may come from anyone can't
+_WRITES = ("out", "overwrite")  # never taken from a resume file, which may come from anyone
 
 
 def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> tuple[dict[str, Any], Path]:
-    """The config of a run to go on with: what it was started with, but for what may change.
+    """The config to resume a run with: the one it was started with, with the options that may change.
 
     Args:
         config: this command line's config, with `resume`, a run's folder or its resume file.
@@ -30,8 +30,8 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
         configs: the folder of the config groups.
 
     Raises:
-        UserError: where there is nothing to resume, the command line changes what would make it another run, or the
-            file names what is to be built and nobody but the file names it.
+        UserError: if there is nothing to resume, if the command line changes an option that is fixed, or if the file
+            names a class that only the file names.
     """
     path = Path(str(config["resume"])).expanduser()
     path = path / NAME if path.is_dir() else path
@@ -45,10 +45,10 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
     stored = read(path).config
     changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
     repeated = _checked_changes({key.split(".")[0]: key for key in changed}, config, stored)
-    # what the command line says of these counts, and not the file
+    # for these groups, the command line overrides the file
     stored = {key: value for key, value in stored.items() if key not in targets.LISTED or key not in repeated}
     targets.check(stored, config, configs)
-    # an option that is younger than the run has its default
+    # an option that was added since has its default
     before = {key: _merged(key, config[key], stored[key]) for key in config if key in stored}
     before |= {key: stored[key] for key in ("loss", *targets.LISTED) if key in stored}
     before |= {key: config[key] for key in {*repeated, *_WRITES}}
@@ -57,7 +57,7 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
 
 
 def _checked_changes(changed: Mapping[str, str], config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """What of RESUMABLE was changed; all else has to be what it was."""
+    """The options of RESUMABLE that were changed; all others must be as they were."""
     foreign = sorted(key for root, key in changed.items() if root not in (*RESUMABLE, *targets.OWN) and root != "hydra")
     if foreign:
         raise UserError(

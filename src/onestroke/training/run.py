@@ -1,4 +1,4 @@
-"""One run, from its config to a finished style file: check everything, build, train, export."""
+"""A training run, from its config to the style file."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     Args:
         config: the composed and resolved config of configs/train.yaml, as plain containers.
         run_dir: the run's folder: resolved config, log, TensorBoard events, resume file.
-        clock: what `minutes` and all else that goes by time is measured with, in seconds.
+        clock: a monotonic clock in seconds, for everything in the run that depends on time.
 
     Raises:
-        UserError: where anything that the user gave doesn't work, all of it at once, before the first step.
+        UserError: for everything that is wrong with the config, at once and before the first step.
     """
     parts = build(config, run_dir)
     settings, first = parts.settings, ranks.is_first()
@@ -64,7 +64,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         announce(parts, run_dir, export.path)
     try:
         _fit(trainer, module, data, parts)
-        if held_out.step != module.step and not parts.machine.judges_nothing:
+        if held_out.step != module.step and not parts.machine.skips_validation:
             trainer.validate(module, datamodule=data, verbose=False)  # a finished run was resumed
     finally:
         loggers.close()
@@ -76,7 +76,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
 
 
 def _held_out(parts: Parts, loggers: RunLoggers) -> HeldOut:
-    """Tells of the held-out photos, in the first process alone."""
+    """The callback for held-out photos; only the first process logs and measures."""
     first = ranks.is_first()
     measures = parts.measures if first and parts.settings.measure else None
     return HeldOut(loggers if first else None, measures, steers=parts.machine.steers_validation)
@@ -85,7 +85,7 @@ def _held_out(parts: Parts, loggers: RunLoggers) -> HeldOut:
 def _callbacks(
     parts: Parts, held_out: HeldOut, stop: StopOnSignal, meter: Meter, files: LastCheckpoint
 ) -> list[pl.Callback]:
-    """In their order: what may end the run comes before what acts on its end, the last scalars and the files."""
+    """The callbacks in order: those that may end the run come before those that act on its end."""
     settings, machine = parts.settings, parts.machine
     tells = settings.minutes is None and settings.resume is None and machine.accelerator == "cpu"
     warm_up = WarmUp(settings.batch_size, settings.crop, machine.dtype, machine.compiles, tells)
@@ -94,7 +94,7 @@ def _callbacks(
 
 
 def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: Callable[[], float]) -> StyleTransfer:
-    """The training step, with the weights that the run starts from; it fits the resume file, where there is one."""
+    """The Lightning module with its initial weights, checked against the resume file if there is one."""
     settings, network, validation = parts.settings, parts.network, parts.validation()
     init = choose(settings.init, network_document(config, len(parts.styles)))
     if init is not None and settings.resume is None:
@@ -118,16 +118,16 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
 
 
 def _fit(trainer: pl.Trainer, module: StyleTransfer, data: PhotoBatches, parts: Parts) -> None:
-    """Let Lightning train; what a user can mend is one sentence.
+    """Train with Lightning.
 
     Raises:
-        UserError: for a callback that doesn't suit the run, and a resume file that Lightning can't take.
+        UserError: for a callback that does not work with this run, and for a resume file that Lightning can't load.
     """
     try:
         with memory_kept():
             trainer.fit(module, datamodule=data, ckpt_path=parts.settings.resume, weights_only=True)
     except Exception as error:
-        if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # mostly said by a callback
+        if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # usually raised by a callback
             raise UserError(f"trainer: {printable(str(error).strip().splitlines()[0])}") from error
         if parts.file is None or module.begun or isinstance(error, UserError):
             raise

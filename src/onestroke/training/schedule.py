@@ -1,4 +1,4 @@
-"""How far a run is, when it ends, and the learning rate that follows from both."""
+"""The progress of a run, by steps and by time, and its learning rate."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def learning_rate(progress: float, step: int, peak: float, warmup: int = 20) -> 
 
 
 class Schedule:
-    """Counts steps and seconds of training, over all resumes, and knows which of the two ends the run first.
+    """Counts steps and seconds of training over all resumes; the run ends with whichever limit is reached first.
 
     Args:
-        steps: how many at most.
-        minutes: how long at most; None: as long as the steps take.
-        clock: seconds since some moment, never going back. Everything in a run that goes by time goes by this clock.
+        steps: at most.
+        minutes: at most; None: no limit.
+        clock: a monotonic clock in seconds, which everything in the run that depends on time reads.
     """
 
     def __init__(
@@ -30,24 +30,24 @@ class Schedule:
         self.steps, self.minutes, self.clock = steps, minutes, clock
         self.step = 0  # batches seen, those that were skipped among them
         self.elapsed = 0.0  # seconds
-        # how much was done when the run was found to end early, and in how much more it does; shares of all
+        # for early stopping: how much was done at the decision, and how much is trained after it, as shares of the run
         self.ending: tuple[float, float] | None = None
         self._last = 0.0  # when the clock was last read
 
     @property
     def done(self) -> float:
-        """How much of what was asked for is done, 0 to 1: by steps or by time, whichever is further."""
+        """The share of the budget that is used up, 0 to 1: of steps or of time, whichever is larger."""
         by_time = self.elapsed / (60 * self.minutes) if self.minutes else 0.0
         return max(self.step / self.steps, by_time)
 
     @property
     def end(self) -> float:
-        """How much of what was asked for will be done when the run ends: 1, or less where it ends early."""
+        """The share of the budget at which the run ends: 1, or less if it ends early."""
         return 1.0 if self.ending is None else min(1.0, sum(self.ending))
 
     @property
     def progress(self) -> float:
-        """Where the learning rate's schedule is, 0 to 1: as `done`, but faster once the run is to end early."""
+        """The position in the learning rate's schedule, 0 to 1: `done`, compressed once early stopping is decided."""
         if self.ending is None:
             return self.done
         since, _ = self.ending
@@ -55,7 +55,7 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left."""
+        """Whether the run has reached its end."""
         return self.progress >= 1
 
     def remaining(self, seconds_per_step: float) -> float:
@@ -64,19 +64,19 @@ class Schedule:
         return min(by_steps, 60 * self.end * self.minutes - self.elapsed) if self.minutes else by_steps
 
     def rate(self, peak: float, constant: bool) -> float:
-        """The learning rate of the step that comes next."""
+        """The learning rate of the next step."""
         return peak if constant else learning_rate(self.progress, self.step, peak)
 
     def start(self) -> None:
-        """Count seconds from now on."""
+        """Start counting seconds."""
         self._last = self.clock()
 
     def advance(self, device: torch.device, processes: int = 1) -> None:
         """Count a step, and the seconds since the last one.
 
         Args:
-            device: where this process computes.
-            processes: of the run; where time ends it, all of them follow the first one's clock.
+            device: of this process.
+            processes: of the run. With a time limit, all of them follow the clock of the first.
         """
         self.step += 1
         now = self.clock()

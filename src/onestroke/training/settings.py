@@ -1,4 +1,4 @@
-"""The knobs of a run that everybody needs, checked before anything is built from them."""
+"""The top-level options of a run, checked before anything is built from them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Settings:
     measure: bool
 
     def __post_init__(self) -> None:
-        """Raise one UserError that names every knob that is off."""
+        """Raise one UserError that names every wrong option."""
         problems = [
             *(_whole(name, getattr(self, name), least) for name, least in _LEAST.items()),
             *(_text(name, getattr(self, name)) for name in ("init", "out", "resume", "teacher")),
@@ -61,7 +61,7 @@ class Settings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
-        """The knobs of a whole config."""
+        """The options of a whole config."""
         return cls(**{f.name: config[f.name] for f in fields(cls)})
 
     @property

@@ -1,4 +1,4 @@
-"""The style file of a run: where it goes, and what it says of the training."""
+"""Writes the style file of a run, with the facts of its training."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from onestroke.training.resume_file import owned
 
 
 class StyleExport:
-    """Writes the style file of a run, under the name that is its own.
+    """Writes the style file of a run, never over that of another run.
 
     Args:
         config: of the run.
-        parts: what that was built into.
-        held_out: knows the held-out losses.
+        parts: built from the config.
+        held_out: has the held-out losses.
         run_dir: the run's folder.
-        owner: the run's secret, by which it knows its own style file.
+        owner: the run's secret, by which it recognizes its own style file.
     """
 
     def __init__(self, config: Mapping[str, Any], parts: Parts, held_out: HeldOut, run_dir: Path, owner: str) -> None:
@@ -103,7 +103,7 @@ class StyleExport:
         return next(place for place in places if not os.path.lexists(place) or is_ours(place, self.owner))
 
     def _way_on(self, module: StyleTransfer, kept: int | None) -> str:
-        """What can be done where the style file couldn't be written; without a resume file it goes elsewhere."""
+        """What the user can do now; without a resume file, the style file is written elsewhere."""
         again = resume_command(self.run_dir, self.parts.settings.out)
         if kept == module.step:
             return f"the training itself is safe, and  {again}  exports it"

@@ -1,4 +1,4 @@
-"""What a run says of itself in its log, before the first step and after the last."""
+"""The summary lines of a run's log, before the first step and after the last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SKIPPED_SHOWN = 10  # files
 
 
 def announce(parts: Parts, run_dir: Path, style_file: Path) -> None:
-    """What is trained, for how long, from which photos."""
+    """Log what is trained, for how long, and from which photos."""
     settings, machine = parts.settings, parts.machine
     budget = f"{settings.steps} steps" + (f" or {settings.minutes:g} minutes" if settings.minutes else "")
     log.info("training %s on %s: %s of %d at %d px", parts.style_settings.name, machine.name, budget,
@@ -32,14 +32,14 @@ def announce(parts: Parts, run_dir: Path, style_file: Path) -> None:
 def report(
     path: Path, module: StyleTransfer, metrics: Mapping[str, float], skipped: list[str], resume: str | None
 ) -> None:
-    """What came of it.
+    """Log the result.
 
     Args:
         path: the style file.
         module: what was trained.
         metrics: the held-out losses, and `measured/...`.
         skipped: files that could not be read, each with its reason.
-        resume: the command that goes on, where the run was stopped.
+        resume: the command that continues a run that was stopped; None if it was not.
     """
     taken = duration(module.schedule.elapsed)
     log.info("%s after %d steps in %s", "done" if resume is None else "stopped", module.step, taken)

@@ -1,7 +1,8 @@
 """Which classes a resume file may name.
 
-A resume file may come from anyone, and what its config names is built. So it may name what is listed here; of a user's
-own, only what the command line or a file in configs/ names again, in the same place.
+A resume file may come from anyone, and the classes that its config names are instantiated. So it may name the classes
+that are listed here. A class of the user's own is accepted only if the command line or a file in configs/ names it too,
+in the same place.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ OWN = {
     "loss": _paths(Checkerboard, Content, Gram, RawContent, RawGram, ShiftConsistency, TotalVariation),
     "data": _paths(Photos, Scenes),
 }
-"""OneStroke's own, by the group of the config that may name them."""
+"""OneStroke's own classes, by the config group that may name them."""
 LISTED = ("logger", "callbacks")
-"""Groups that a resume file may name the members of, but not what they are: that is said by configs/."""
+"""Groups of which a resume file only chooses the members; configs/ defines them."""
 _TARGET = "_target_"
 
 
 def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) -> None:
-    """Look at all that a stored config names, before anything is built from it.
+    """Check every class that a stored config names, before anything is built from it.
 
     Args:
         stored: the config of a resume file.
@@ -50,7 +51,7 @@ def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) ->
         configs: the folder of the config groups.
 
     Raises:
-        UserError: where it names what is neither OneStroke's own nor named again.
+        UserError: for a class that is neither OneStroke's own nor named by the user.
     """
     parts = dict(_parts(stored))
     again = dict(_parts(named))
@@ -68,7 +69,7 @@ def check(stored: Mapping[str, Any], named: Mapping[str, Any], configs: Path) ->
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What is built of a config, by its place: network, data, and each loss."""
+    """The parts of a config that are instantiated, by their place: network, data, and each loss."""
     yield "network", config.get("network")
     yield "data", config.get("data")
     losses = config.get("loss") or {}
@@ -78,7 +79,7 @@ def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _check_listed(group: str, stored: Any, again: Any, configs: Path) -> None:
-    """See that loggers and callbacks, which may write anywhere, are what a file in configs/ says, in all they hold."""
+    """Check that loggers and callbacks, which may write anywhere, are exactly as a file in configs/ defines them."""
     for name, part in stored.items() if isinstance(stored, Mapping) else [(printable(stored), None)]:
         mine = again.get(name) if isinstance(again, Mapping) else None
         if part is None or (part != mine and part not in list(_members(configs / group, f"{group}.{name}"))):

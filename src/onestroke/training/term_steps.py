@@ -1,4 +1,4 @@
-"""Loss terms with parameters of their own, such as a discriminator: each is moved by its own optimizer."""
+"""Trains loss terms that have parameters of their own, such as a discriminator, each with its own optimizer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def learners(objective: Objective) -> dict[str, Term]:
 
 
 class TermSteps:
-    """Moves the parameters that terms own, after each step of the network.
+    """Updates the parameters that terms own, after each step of the network.
 
     Args:
         terms: those that own parameters, by name.
@@ -38,18 +38,18 @@ class TermSteps:
         return [term.optimizer() for term in self.terms.values()]
 
     def step(self, views: Views, optimizers: Sequence[torch.optim.Optimizer], processes: int = 1) -> dict[str, Tensor]:
-        """Move each term's parameters once.
+        """Update each term's parameters once.
 
-        A step whose gradient is not finite is left out. To know that, the host waits for the device: any optimizer may
-        be a term's, and few can be told by the device.
+        An update whose gradient is not finite is skipped. The host waits for the device to know that, since a term may
+        use any optimizer, and few can skip a step on the device.
 
         Args:
-            views: what the terms have just been computed from.
+            views: what the terms were computed from in this step.
             optimizers: of the terms, in their order.
             processes: of the run, which share the batch.
 
         Returns:
-            The loss of each term's own, `<name>_own`, without a gradient.
+            `own_loss` of each term as `<name>_own`, detached.
         """
         losses = {}
         views = views.detached()

@@ -1,10 +1,10 @@
-"""Times in words."""
+"""Durations in words."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """A time for people: 40 s, 3 min 20 s, 2 h 05 min."""
+    """A duration in words: 40 s, 3 min 20 s, 2 h 05 min."""
     whole = round(max(seconds, 0))
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Start from what another style file knows, instead of from nothing."""
+"""Initialize a training from another style file."""
 
 from __future__ import annotations
 
@@ -59,15 +59,16 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def warm_start(network: nn.Module, init: Path, validation: Objective, photos: Sequence[Tensor]) -> None:
-    """Give a network the weights of a style file; the rows of each of its styles come from a style of that file.
+    """Load the weights of a style file into a network.
 
-    From the style of the same name where the file has it, else from the one whose paintings have the least loss.
+    The norm parameters of each style come from the style of the same name in the file, or else from the style whose
+    paintings have the smallest loss.
 
     Args:
-        network: what is to be trained, in the styles of `validation`, in their order.
+        network: the network to be trained, with the styles of `validation` in the same order.
         init: a style file of the same network, with one style or several.
         validation: the objective, in evaluation mode.
-        photos: what the choice is made on, each (1, 3, H, W) in [0, 1].
+        photos: to compute that loss on, each (1, 3, H, W) in [0, 1].
 
     Raises:
         UserError: where the file can't be read or holds another network.
@@ -125,11 +126,11 @@ def _loss(other: nn.Module, mix: Tensor, number: int, validation: Objective, pho
 
 
 def adapt_norms_only(network: nn.Module, adapt: str) -> None:
-    """Leave all but norms and colours as they are (Dumoulin et al., 2017): the convolutions are the style file's.
+    """Train only the norms and the colour transform, and freeze everything else (Dumoulin et al., 2017).
 
     Args:
         network: what is to be trained.
-        adapt: `norms`, or `controls` where what they paint at the defaults is to stay too.
+        adapt: `norms`, or `controls`, which also keeps the paintings at the controls' defaults.
 
     Raises:
         UserError: for a network that has none, or no controls.

@@ -1,4 +1,4 @@
-"""Held-out photos, painted and judged by Lightning's validation loop at growing distances."""
+"""Validation on held-out photos, by Lightning's validation loop, at growing intervals."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def mean_losses(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 class HeldOut(Callback):
-    """Has the held-out photos painted and judged, and tells what comes of it.
+    """Decides when the held-out photos are evaluated, and logs their losses and paintings.
 
-    Where the trainer has no interval for validation, that is soon after the start, then at growing distances, whenever
+    Unless the trainer has a validation interval, that is soon after the start, then at growing intervals, whenever
     another callback asks for it, and at the end.
 
     Args:
-        writer: the run's loggers, for pictures.
-        measures: makes those of each style, for the numbers that mean the same for every run; they take their time, and
-            so are taken seldom, but always at the end.
-        shown: how many of the photos go into the picture.
-        steers: whether it decides when the validation loop runs.
+        writer: the run's loggers, for pictures; None: pictures are not logged.
+        measures: makes the metrics of evaluate.py for each style, which compare between runs. They are slow, and so are
+            computed seldom, but always at the end. None: they are not computed.
+        shown: how many photos are shown in the logged picture.
+        steers: whether this callback decides when the validation loop runs.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class HeldOut(Callback):
         steers: bool = True,
     ) -> None:
         self.writer = writer
-        # made when they are first wanted, as that takes seconds and the first picture should not wait for it
+        # created when first needed: that takes seconds, and the first picture should not wait for it
         self.measures = None if measures is None else functools.cache(measures)
         self.shown, self.steers = shown, steers
         self.metrics: dict[str, float] = {}
-        """Of the latest validation: `total`, each term, and now and then `measured/...`."""
+        """Of the latest validation: `total`, each term, and sometimes `measured/...`."""
         self.step = -1
-        """When that was."""
+        """The step of the latest validation, -1 before the first."""
         self._asked = False
         self._next, self._next_measure = 5.0, 60.0  # seconds of training
         self._started = 0.0
@@ -73,7 +73,7 @@ class HeldOut(Callback):
         self._terms: list[dict[str, float]] = []
 
     def ask(self) -> None:
-        """Have the photos judged after this step; to be called in `on_train_batch_end`, before this one's."""
+        """Request a validation after this step, from `on_train_batch_end` of a callback that runs before this one."""
         self._asked = True
 
     def on_train_batch_end(
@@ -126,7 +126,7 @@ class HeldOut(Callback):
             rows = [torch.cat([photo, *painted], dim=3) for photo, painted in shown]
             self.writer.picture("content | output", torch.cat(rows, dim=2)[0], self.step)
             self.writer.flush()
-        # at most a twentieth of the time goes into looking
+        # validation takes at most a twentieth of the time
         schedule = pl_module.schedule
         self._next = schedule.elapsed + max(15.0, 0.15 * schedule.elapsed, 20 * (schedule.clock() - self._started))
         self._photos, self._paintings, self._terms = [], [], []

@@ -1,8 +1,8 @@
-"""The resume file and the style file, every so many steps and at the end, each whole or not at all.
+"""Writes the resume file and the style file every few hundred steps and at the end, each atomically.
 
-Lightning's ModelCheckpoint is not used for them. Under manual optimization it writes before the validation that falls
-on the same step, so that a resumed run would not know what that found; it ends a training whose disk is full; and it
-deletes the file that a resume file names as the one before, which anyone may have written.
+It replaces Lightning's ModelCheckpoint, which under manual optimization writes before the validation of the same step,
+so that its result would be lost on resuming; ends the training when the disk is full; and deletes the file that the
+resume file names as its predecessor, although anyone may have written that name.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps all that a resumed run needs, and a copy of the style file.
+    """Writes everything that a resumed run needs, and a copy of the style file.
 
     Args:
-        resume_file: where to keep it.
+        resume_file: where to write it.
         export: writes the style file.
         every: steps between.
     """

@@ -1,4 +1,4 @@
-"""Signs of life: scalars of the training, a progress bar on a terminal, and a line now and then elsewhere."""
+"""Progress: scalars for the loggers, a progress bar on a terminal, and occasional log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Meter(Callback):
-    """Logs losses, speed and learning rate, each a mean over some steps, and tells how the run goes.
+    """Logs losses, speed and learning rate as means over several steps, and shows the progress.
 
     Args:
         batch_size: of a step, over all processes.
@@ -80,7 +80,7 @@ class Meter(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, StyleTransfer)
-        took = pl_module.schedule.clock() - self._validating  # which is neither training nor waiting for photos
+        took = pl_module.schedule.clock() - self._validating  # neither training nor waiting for photos
         self._since += took
         self._ended += took
 
@@ -99,7 +99,7 @@ class Meter(Callback):
     def _publish(self, trainer: Trainer, module: StyleTransfer, means: dict[str, float]) -> None:
         span = max(self._ended - self._since, 1e-9)
         rate = self._steps * self.batch_size / span
-        # the first step warms everything up and says little about those to come
+        # the first step is much slower than those that follow
         first = module.step <= self.every
         self.images_per_second = rate if first else 0.9 * self.images_per_second + 0.1 * rate
         scalars = {f"train/{name}": value for name, value in means.items()}

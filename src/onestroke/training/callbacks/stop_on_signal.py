@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class StopOnSignal(Callback):
-    """Ctrl-C (and a polite kill) ends the training after the step it is in, and all is exported; twice, at once."""
+    """Ends the training after the current step at Ctrl-C or SIGTERM, and exports; at a second signal, at once."""
 
     def __init__(self) -> None:
         self.stopped = False

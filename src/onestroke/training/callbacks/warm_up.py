@@ -1,4 +1,4 @@
-"""A warm-up step before the first: code is compiled for it where that is wanted, and the run's duration is told."""
+"""A warm-up step before the first one, which compiles the networks if asked to and estimates the run's duration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class WarmUp(Callback):
-    """Makes a step that changes nothing, for what it takes.
+    """Runs a step without an update, to compile and to measure.
 
     Args:
         batch_size: of a step, over all processes.
         crop: side of the training pictures in pixels.
         dtype: of the training.
         compiles: whether torch.compile makes code for the network and the VGG.
-        tells: whether to say how long the run will take.
+        tells: whether to log how long the run will take.
     """
 
     def __init__(self, batch_size: int, crop: int, dtype: torch.dtype, compiles: bool, tells: bool) -> None:
@@ -38,7 +38,7 @@ class WarmUp(Callback):
             log.info("about %s, at %.1f images/s", duration(pl_module.schedule.steps * pace), self.batch_size / pace)
 
     def prepare(self, module: StyleTransfer, batch_size: int) -> float:
-        """Compile where that is wanted, and see how long a step of so many pictures takes; nothing is learned.
+        """Compile if asked to, and measure how long a step of `batch_size` pictures takes; no weight changes.
 
         Returns:
             Seconds.
@@ -63,11 +63,11 @@ class WarmUp(Callback):
 
 
 def compile_parts(parts: Sequence[nn.Module], trial: Callable[[], object]) -> bool:
-    """Let Inductor make code for modules, in place; where it can't, they stay as they were and a line says so.
+    """Compile modules in place with Inductor; where it fails, they stay uncompiled and a warning is logged.
 
     Args:
-        parts: called as modules in each step.
-        trial: calls them as a step does, since code is made at the first call.
+        parts: the modules.
+        trial: calls them as a step does, since compilation happens at the first call.
 
     Returns:
         Whether they are compiled now.
