@@ -72,7 +72,7 @@ class FiniteGuard:
                 return  # the steps after it started from weights that were discarded
 
     def remember(self, module: LightningModule) -> bool:
-        """Copy weights and optimizer states to roll back to; returns False, without a copy, if a weight is not finite."""
+        """Copy weights and optimizer states to roll back to; False, and no copy, if a weight is not finite."""
         if not all(torch.isfinite(p).all() for p in module.parameters()):
             return False
         optimizers = [optimizer.state_dict() for optimizer in module.trainer.optimizers]

@@ -1,12 +1,12 @@
-"""Muon: matrices move by the nearest orthogonal matrix to their momentum (Jordan et al., 2024), all else by Adam.
+"""Muon: matrices are updated by the orthogonalized momentum (Jordan et al., 2024), all other parameters by Adam.
 
-What a convolution learns in one step of Adam lies mostly in a few directions, that the gradient is large in; made
-orthogonal, the step is as long in all of them. A style is met in about half the steps.
+An Adam step of a convolution lies mostly in the few directions in which its gradient is large; an orthogonalized step
+has the same length in all of them. A training needs about half the steps.
 
-It is ours because torch.optim.Muon takes matrices only, and no convolutions. Its Adam is ours because torch's fused one
-rounds otherwise: on the same gradients both stay within 1e-7 of the largest weight over 20 steps, but a training makes
-more of that (most in biases that a norm takes away, whose gradients are rounding): after 20 steps its weights differ by
-1e-3. A run that was begun with one would go on with the other as another run.
+It is written here because torch.optim.Muon takes matrices only, and no convolutions. Its Adam is written here because
+torch's fused one rounds differently. On the same gradients both stay within 1e-7 of the largest weight over 20 steps,
+but in a training the differences grow, most in biases that a following norm cancels, whose gradients are rounding errors:
+after 20 steps its weights differ by 1e-3. A run that was started with one could not be resumed exactly with the other.
 """
 
 from __future__ import annotations

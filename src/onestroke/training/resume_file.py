@@ -1,6 +1,6 @@
-"""The resume file, `last.ckpt`: read without trust, checked against the run that it is to go on with.
+"""The resume file, `last.ckpt`: read without trust, and checked against the run that it continues.
 
-Lightning writes it. It is never given to Lightning to read: what was checked here is what the trainer gets.
+Lightning writes it, but does not read it: the trainer gets the checkpoint that was read and checked here.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _PASSED_ON = (
     "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
     "lr_schedulers", "PhotoBatches", KEY,
 )  # fmt: skip
-# what each optimizer keeps of a parameter: Muon of matrices and of others, Adam
+# the state of a parameter in each optimizer: Muon for matrices and for others, Adam
 _KEPT = ({"momentum"}, {"step", "mean", "square"}, {"step", "exp_avg", "exp_avg_sq"})
 
 
 @dataclass(frozen=True)
 class ResumeFile:
-    """What a resume file holds, as far as that can be said without building the run.
+    """The content of a resume file, before the run is built.
 
-    config: what the run was started with. checkpoint: all that Lightning gets.
+    config: of the run. checkpoint: what Lightning loads.
     """
 
     path: Path
@@ -48,12 +48,12 @@ class ResumeFile:
 
     @property
     def owner(self) -> str:
-        """What only the run itself knows, by which it tells its own style file; empty for runs older than that."""
+        """The run's secret, by which it recognizes its own style file; empty for old runs, which had none."""
         return str(self.checkpoint[KEY].get("owner", ""))
 
 
 def owned(owner: str) -> str:
-    """What a style file says of its run's `owner`: everybody may read it, and nobody can tell the owner from it."""
+    """The hash of a run's `owner` that its style file holds, which anyone may read."""
     return hashlib.sha256(owner.encode()).hexdigest()
 
 
@@ -61,7 +61,7 @@ def read(path: Path) -> ResumeFile:
     """Read a resume file; nothing in it is built or run.
 
     Raises:
-        UserError: for files that are damaged, of another kind, or lack what every resume file has.
+        UserError: for files that are damaged, of another kind, or incomplete.
     """
     try:
         loaded = torch_files.read(path, _MAX_BYTES)
@@ -80,14 +80,14 @@ def read(path: Path) -> ResumeFile:
 
 
 def check_weights(file: ResumeFile, name: str, network: nn.Module) -> None:
-    """See that the file has the weights of a network, all finite, before memory is taken for it.
+    """Check that the file has the weights of a network, all finite, before memory is allocated for it.
 
     Args:
         name: `network` or `ema`.
         network: of the run, on any device, the meta device too.
 
     Raises:
-        UserError: where they are missing, others, or no numbers.
+        UserError: if they are missing, of another network, or not finite.
     """
     state = file.checkpoint["state_dict"]
     prefix = f"{name}."
@@ -100,14 +100,14 @@ def check_weights(file: ResumeFile, name: str, network: nn.Module) -> None:
 
 
 def check(file: ResumeFile, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """See that the file fits the run that was built from its config, so that nothing of it can fail later on.
+    """Check that the file fits the run that was built from its config, so that loading it can't fail later.
 
     Args:
         module: of the run, not yet trained.
         optimizers: new ones of the run.
 
     Raises:
-        UserError: what of it does not fit.
+        UserError: naming what does not fit.
     """
     expected, found = module.state_dict(), file.checkpoint["state_dict"]
     if expected.keys() != found.keys():
@@ -129,7 +129,7 @@ def check(file: ResumeFile, module: nn.Module, optimizers: Sequence[torch.optim.
 
 
 def _check_fields(path: Path, loaded: Mapping[str, Any]) -> None:
-    """The kinds of all that stands beside weights and config."""
+    """Check the types of everything beside weights and config."""
     own = loaded[KEY]
     whole, number = documents.is_whole, documents.is_number
     version = loaded.get("pytorch-lightning_version")
@@ -185,7 +185,7 @@ def _check_tensor(file: ResumeFile, name: str, found: object, expected: Tensor) 
 
 
 def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], ours: bool) -> None:
-    """See that stored state is of this optimizer: the network's (`ours`), or any that a loss term named."""
+    """Check the stored state of an optimizer: the network's (`ours`), or one that a loss term uses."""
     new = optimizer.state_dict()
     groups = stored.get("param_groups")
     groups = groups if isinstance(groups, list) else []
@@ -212,14 +212,14 @@ def _check_optimizer(file: ResumeFile, optimizer: torch.optim.Optimizer, stored:
 
 
 def _same_group(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    """Whether a group has the same parameters and options of the same kinds; torch's Adam fills in younger options."""
+    """Whether a group has the same parameters and options of the same types; torch's Adam fills in newer options."""
     needed = ours.keys() if "muon" in ours else {"params", "lr", "betas", "eps"}
     kinds = all(_alike(ours[key], theirs[key]) for key in ours if key in theirs)
     return needed <= theirs.keys() and kinds and all(ours.get(k) == theirs.get(k) for k in ("params", "muon"))
 
 
 def _alike(template: Any, value: Any) -> bool:
-    """Whether a value has the kinds of a template, all the way down; numbers are finite, and counts not below 0."""
+    """Whether a value has the types of a template, recursively; numbers must be finite, and counts at least 0."""
     if isinstance(template, dict):
         known = isinstance(value, dict) and value.keys() == template.keys()
         return known and all(_alike(template[key], value[key]) for key in template)
@@ -236,13 +236,13 @@ def _alike(template: Any, value: Any) -> bool:
 
 
 def quieten() -> None:
-    """What Lightning announces about devices is said by us in one line."""
+    """Silence what Lightning logs about devices; the run logs it in one line."""
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class Checked(TorchCheckpointIO):
-    """Gives Lightning the resume file that was read and checked, and writes new ones as Lightning does."""
+    """Checkpoint IO that loads the resume file which was read and checked, and writes new ones as Lightning does."""
 
     def __init__(self, file: ResumeFile) -> None:
         super().__init__()
