@@ -5,9 +5,9 @@ has the same length in all of them. A training needs about half the steps.
 
 It is written here because torch.optim.Muon takes matrices only, and no convolutions. Its Adam is written here because
 torch's fused one rounds differently. On the same gradients both stay within 1e-7 of the largest weight over 20 steps,
-but in a training the differences grow, most in biases that a following norm cancels, whose gradients are rounding errors:
-after 20 steps its weights differ by 1e-3. A run that was started with one could not be resumed exactly with the
-other.
+but in a training the differences grow, most in biases that a following norm cancels, whose gradients are rounding
+errors: after 20 steps its weights differ by 1e-3. A run that was started with one could not be resumed exactly with
+the other.
 """
 
 from __future__ import annotations
