@@ -177,7 +177,7 @@ def test_our_step_is_the_one_of_training() -> None:
     average = [p.detach().clone() for p in step.ema.parameters()]
     for _ in range(2):
         step(bench_modes.photos_of((32, 32), 2))
-    assert step.step == 2 and step.skipped_steps == 0 and set(step.losses) == TERMS
+    assert step.step == 2 and step.guard.skipped_steps == 0 and set(step.losses) == TERMS
     assert any(not torch.equal(p, b) for p, b in zip(step.network.parameters(), weights, strict=True))
     assert any(not torch.equal(p, b) for p, b in zip(step.ema.parameters(), average, strict=True))
 
