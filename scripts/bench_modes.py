@@ -21,7 +21,7 @@ from onestroke.inference import backends
 from onestroke.inference.memory import free_on
 from onestroke.packages import installed
 from onestroke.perception.vgg import VGG
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.training.parts import instantiate_part
 
 Size = tuple[int, int]  # height, width
@@ -190,7 +190,7 @@ def _painters(
     document = {"name": str(arguments.pop("_target_")).rsplit(".", 1)[-1], "args": arguments}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.safetensors"
-        style_file.save(path, network, Painter(document, {"name": name}))
+        style_file.save(path, network, Metadata(document, {"name": name}))
         found = {road: backends.load(path, str(device), road)[0] for road in roads}
         if compiled:
             found["compiled"] = backends.load(path, str(device), "torch", compiled=True)[0]

@@ -25,7 +25,7 @@ from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import FORMAT, Painter
+from onestroke.style_document import FORMAT, Metadata
 from onestroke.style_file import load, read_document, save
 
 DEFAULT = {"channels": [16, 32, 64]}
@@ -45,8 +45,8 @@ def network(arguments: dict[str, Any], seed: int = 0) -> ResidualNetwork:
     return built
 
 
-def painter(arguments: dict[str, Any]) -> Painter:
-    return Painter(
+def metadata(arguments: dict[str, Any]) -> Metadata:
+    return Metadata(
         {"name": "ResidualNetwork", "args": arguments},
         {"name": "waves", "facts": {"title": "Große Welle, “1”"}, "size": 256, "strength": 0.5},
         {"seed": 3, "steps": 10, "config": {"lr": 2e-3, "init": None}},
@@ -58,7 +58,7 @@ def painter(arguments: dict[str, Any]) -> Painter:
 def small(tmp_path: Path) -> Path:
     """A whole style file of a small network."""
     path = tmp_path / "small.safetensors"
-    save(path, network(SMALL), painter(SMALL))
+    save(path, network(SMALL), metadata(SMALL))
     return path
 
 
@@ -73,7 +73,7 @@ def refused(path: Path, pattern: str) -> str:
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    return {"version": FORMAT, **asdict(painter(SMALL)), **changes}
+    return {"version": FORMAT, **asdict(metadata(SMALL)), **changes}
 
 
 def written(path: Path, tensors: dict[str, Tensor] | None = None, text: str | None = None, **changes: Any) -> Path:
@@ -89,9 +89,9 @@ def written(path: Path, tensors: dict[str, Tensor] | None = None, text: str | No
 def test_paints_the_same_again_but_for_fp16(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "waves.safetensors"
     trained = network(DEFAULT).eval()
-    save(path, trained, painter(DEFAULT))
+    save(path, trained, metadata(DEFAULT))
     loaded, read = load(path)
-    assert read == painter(DEFAULT)
+    assert read == metadata(DEFAULT)
     assert isinstance(loaded, ResidualNetwork)
     assert not loaded.training
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
@@ -109,7 +109,7 @@ def test_paints_the_same_again_but_for_fp16(tmp_path: Path) -> None:
 def test_in_float32_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "waves.safetensors"
     trained = network(SMALL)
-    save(path, trained, painter(SMALL), torch.float32)
+    save(path, trained, metadata(SMALL), torch.float32)
     loaded, _ = load(path)
     for name, tensor in trained.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
@@ -118,7 +118,7 @@ def test_in_float32_nothing_is_lost(tmp_path: Path) -> None:
 def test_is_a_plain_safetensors_file_under_a_megabyte(tmp_path: Path) -> None:
     path = tmp_path / "waves.safetensors"
     trained = network(DEFAULT)
-    save(path, trained.to(memory_format=torch.channels_last), painter(DEFAULT))
+    save(path, trained.to(memory_format=torch.channels_last), metadata(DEFAULT))
     assert path.stat().st_size < 2**20
     with safe_open(str(path), framework="np") as file:
         assert set(file.metadata()) == {"onestroke"}
@@ -138,22 +138,22 @@ def test_is_a_plain_safetensors_file_under_a_megabyte(tmp_path: Path) -> None:
 
 def test_a_file_by_safetensors_itself_is_as_good(tmp_path: Path) -> None:
     loaded, read = load(written(tmp_path / "foreign.safetensors"))
-    assert read == painter(SMALL)
+    assert read == metadata(SMALL)
     assert torch.equal(
         loaded.state_dict()["paint.convolution.bias"], network(SMALL).get_parameter("paint.convolution.bias").half()
     )
 
 
 def test_the_document_alone_is_read_without_the_weights(small: Path, tmp_path: Path) -> None:
-    assert read_document(small) == painter(SMALL)
+    assert read_document(small) == metadata(SMALL)
     # even where they are of no use
-    assert read_document(written(tmp_path / "empty.safetensors", {"a": torch.zeros(1)})) == painter(SMALL)
+    assert read_document(written(tmp_path / "empty.safetensors", {"a": torch.zeros(1)})) == metadata(SMALL)
 
 
 def test_show_prints_the_document(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert checkpoints.show([str(small)]) == 0
     out = capsys.readouterr().out
-    assert json.loads(out) == asdict(painter(SMALL))
+    assert json.loads(out) == asdict(metadata(SMALL))
     assert "Große Welle" in out
     assert checkpoints.show([str(small.with_name("smal.safetensors"))]) == 2
     assert "did you mean 'small'?" in capsys.readouterr().err
@@ -388,7 +388,7 @@ def test_weights_that_are_no_numbers_are_not_saved(spoil: str, small: Path) -> N
     with torch.no_grad():
         broken.paint.convolution.weight[0, 0, 0, 0] = float("nan") if spoil == "nan" else 1e5  # fp16 ends at 65504
     with pytest.raises(UserError, match=r"was not written: the weights paint\.convolution\.weight are not finite"):
-        save(small, broken, painter(SMALL))
+        save(small, broken, metadata(SMALL))
     assert small.read_bytes() == before
     assert list(small.parent.iterdir()) == [small]
 
@@ -419,7 +419,7 @@ def test_a_full_disk_leaves_what_was_there(
     with monkeypatch.context() as patch:
         trouble(patch)
         with pytest.raises(UserError, match=r"cannot write .*free some space") as raised:
-            save(target, network(SMALL, seed=1), painter(SMALL))
+            save(target, network(SMALL, seed=1), metadata(SMALL))
     assert "\n" not in str(raised.value)
     assert list(small.parent.iterdir()) == [small]
     assert small.read_bytes() == whole
@@ -435,14 +435,14 @@ def test_a_kill_in_the_middle_leaves_what_was_there(small: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            save(small, network(SMALL, seed=1), painter(SMALL))
+            save(small, network(SMALL, seed=1), metadata(SMALL))
     assert list(small.parent.iterdir()) == [small]
     assert small.read_bytes() == whole
 
 
 def test_saving_replaces_an_older_file_whole(small: Path) -> None:
     later = network(SMALL, seed=1)
-    save(small, later, painter(SMALL))
+    save(small, later, metadata(SMALL))
     assert torch.equal(load_file(str(small))["paint.convolution.weight"], later.paint.convolution.weight.half())
     assert list(small.parent.iterdir()) == [small]
 
@@ -453,11 +453,11 @@ def test_places_that_cannot_be_written_are_told(small: Path, tmp_path: Path) -> 
         (small / "below" / "a.safetensors", "can't make the folder .*below"),
     ]:
         with pytest.raises(UserError, match=pattern) as raised:
-            save(path, network(SMALL), painter(SMALL))
+            save(path, network(SMALL), metadata(SMALL))
         assert "\n" not in str(raised.value)
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(UserError, match="it is a folder"):
-        save(tmp_path / "folder.safetensors", network(SMALL), painter(SMALL))
+        save(tmp_path / "folder.safetensors", network(SMALL), metadata(SMALL))
 
 
 def test_weights_that_do_not_lie_in_one_piece_are_saved_as_they_are(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_weights_that_do_not_lie_in_one_piece_are_saved_as_they_are(tmp_path: Pa
     weight = built.paint.convolution.weight
     turned = nn.Parameter(weight.detach().transpose(2, 3))  # not contiguous
     built.paint.convolution.weight = turned
-    save(path, built, painter(SMALL), torch.float32)
+    save(path, built, metadata(SMALL), torch.float32)
     assert torch.equal(load(path)[0].state_dict()["paint.convolution.weight"], turned)
 
 
@@ -523,7 +523,7 @@ def test_whatever_writes_a_style_file_writes_a_checksum_that_holds(small: Path, 
     style_file.annotate(small, {"content": 2.0})
     assert holds(small)
     other = tmp_path / "other.safetensors"
-    save(other, network(SMALL), Painter({"name": "ResidualNetwork", "args": SMALL}, {"name": "second"}))
+    save(other, network(SMALL), Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "second"}))
     style_merge.join([small, other], tmp_path / "both.safetensors")
     assert holds(tmp_path / "both.safetensors")
     assert load(tmp_path / "both.safetensors")[1].styles == ["waves", "second"]

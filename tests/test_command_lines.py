@@ -22,7 +22,7 @@ from onestroke.export import exporting
 from onestroke.inference.controls import Look
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 
 ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3}
 Calls = dict[str, Any]
@@ -34,11 +34,11 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, controls in (("plain", []), ("controls", ["strength"])):
         torch.manual_seed(0)
-        painter = Painter(
+        metadata = Metadata(
             {"name": "ResidualNetwork", "args": {**ARGS, "controls": controls}},
             {"name": "udnie", "size": 384, "styles": [{"name": "udnie"}]},
         )
-        style_file.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, controls=controls), painter)
+        style_file.save(tmp_path / f"{name}.safetensors", ResidualNetwork(**ARGS, controls=controls), metadata)
     (tmp_path / "photos").mkdir()
     for i in range(2):
         pixels = np.random.default_rng(i).integers(0, 256, (90, 96, 3), dtype=np.uint8)

@@ -24,7 +24,7 @@ from onestroke.errors import UserError
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.vgg import VGG
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, read_document, save
 from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, judged, run, shallow
 
@@ -48,7 +48,7 @@ class Case:
     steps: bool = False
 
 
-def document(seen: Seen) -> Painter:
+def document(seen: Seen) -> Metadata:
     return read_document(seen.path)
 
 
@@ -265,7 +265,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, painting: Path) -> Path:
     network = ResidualNetwork(**RESIDUAL, controls=["strength", "stroke"]).half().float()
     made = {"name": "ResidualNetwork", "args": {**RESIDUAL, "controls": ["strength", "stroke"]}}
     for name in ("start", "taken"):
-        save(folder / f"{name}.safetensors", network, Painter(made, {"name": name, "styles": [{"name": name}]}))
+        save(folder / f"{name}.safetensors", network, Metadata(made, {"name": name, "styles": [{"name": name}]}))
     seen = VGG(["relu2_2"], random=True)
     weights: dict[str, Tensor] = {}
     for number, convolution in zip((0, 2, 5, 7), seen.convolutions.values(), strict=True):

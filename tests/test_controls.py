@@ -26,7 +26,7 @@ from onestroke.networks.table_rows import hold, tie
 from onestroke.networks.tables import Tables, table_names, tables_of
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import train
@@ -59,7 +59,7 @@ def controlled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, 
 def saved(path: Path, network: TransformNetwork, names: list[str], **style: Any) -> Path:
     args = {**ARGS[type(network)], "styles": network.styles, "controls": list(network.controls)}
     document = {"name": path.stem, "styles": [{"name": name} for name in names], **style}
-    save(path, network, Painter({"name": type(network).__name__, "args": args}, document), torch.float32)
+    save(path, network, Metadata({"name": type(network).__name__, "args": args}, document), torch.float32)
     return path
 
 
@@ -130,7 +130,7 @@ def test_a_style_file_is_painted_with_as_the_controls_are_set(tmp_path: Path) ->
         expected = network(photo, torch.tensor([[0.0, 1.0]]), **{"strength": 0.8, **settings}).clamp(0, 1)
         stylizer = Stylizer(path, mix="b", **settings)
         assert torch.allclose(stylizer.paint(photo), expected, atol=1e-5)
-        assert stylizer.painter.style["strength"] == settings.get("strength", 0.8)
+        assert stylizer.metadata.style["strength"] == settings.get("strength", 0.8)
     assert torch.allclose(Stylizer(path, mix="b", strength=0.0).paint(photo), photo, atol=1e-6)
     over = Stylizer(path, mix="a,b", strength=0.3)
     white = torch.ones(1, 1, *photo.shape[-2:])
@@ -138,8 +138,8 @@ def test_a_style_file_is_painted_with_as_the_controls_are_set(tmp_path: Path) ->
         over.paint(photo, style_map=white), network(photo, torch.eye(2)[1:], 0.3).clamp(0, 1), atol=1e-4
     )
     # what was narrowed can be a style file of its own
-    alone, painter = open_style(path, Look("b", 0.3))
-    save(tmp_path / "alone.safetensors", alone, painter, torch.float32)
+    alone, metadata = open_style(path, Look("b", 0.3))
+    save(tmp_path / "alone.safetensors", alone, metadata, torch.float32)
     again = Stylizer(tmp_path / "alone.safetensors")
     assert torch.allclose(again.paint(photo), Stylizer(path, mix="b", strength=0.3).paint(photo), atol=1e-6)
     with pytest.raises(UserError, match="no control for strength: leave strength out"):
@@ -209,8 +209,8 @@ def test_a_network_with_controls_is_trained_and_exported_with_them(
     (tmp_path / "run").mkdir()
     network = {**CONFIG["network"], "controls": BOTH}
     path = train({**CONFIG, "network": network, "steps": 4}, tmp_path / "run")
-    found, painter = load(path)
-    assert painter.network["args"]["controls"] == BOTH
+    found, metadata = load(path)
+    assert metadata.network["args"]["controls"] == BOTH
     tables = {n: p.detach() for n, p in found.named_parameters() if n.endswith("norm.weight") or "norm" in n}
     assert isinstance(found, ResidualNetwork) and found.colour is not None
     assert found.colour.weight.shape == (6, 3, 3)

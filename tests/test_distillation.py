@@ -14,7 +14,7 @@ from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 from onestroke.training.distillation import UNTIL, Teacher
 from onestroke.training.module import Recipe, StyleTransfer
@@ -25,7 +25,7 @@ from tests.test_many_styles import objective, photos
 from tests.test_training import CONFIG, fit
 
 NAMES = ["great_wave", "udnie"]
-PAINTER = Painter({"name": "ResidualNetwork", "args": {"channels": [4, 6, 8], "blocks": 1, "ends": 3}}, {"name": "x"})
+METADATA = Metadata({"name": "ResidualNetwork", "args": {"channels": [4, 6, 8], "blocks": 1, "ends": 3}}, {"name": "x"})
 
 
 def teacher(path: Path, names: list[str]) -> Teacher:
@@ -70,7 +70,7 @@ def test_the_pupil_first_learns_from_the_teacher_and_then_from_the_objective(tmp
     network = ResidualNetwork([4, 6, 8], blocks=1, ends=3)
     torch.nn.init.normal_(network.paint.convolution.weight, 0, 0.1)
     path = tmp_path / "udnie.safetensors"
-    save(path, network, PAINTER, torch.float32)
+    save(path, network, METADATA, torch.float32)
     judge = objective(["udnie"])
     module = StyleTransfer(
         RealtimeNetwork([4, 6], 1),
@@ -101,7 +101,7 @@ def test_training_with_a_teacher_comes_nearer_to_what_it_paints(
     network = ResidualNetwork([4, 6, 8], blocks=1, ends=3)
     with torch.no_grad():
         network.colour.weight.mul_(-1)  # type: ignore[union-attr]
-    save(tmp_path / "negative.safetensors", network, PAINTER, torch.float32)
+    save(tmp_path / "negative.safetensors", network, METADATA, torch.float32)
     pupil = {"_target_": "onestroke.networks.realtime.RealtimeNetwork", "channels": [4, 6], "blocks": 1}
     distance = {}
     for steps in (1, 40):

@@ -32,7 +32,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import CARD_LAYERS, from_card
 from onestroke.perception.vgg import VGG
 from onestroke.scenes.compositions import render
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 
 SIZE = 96
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = ResidualNetwork([4, 4, 8], blocks=1, ends=3)
     args = {"channels": [4, 4, 8], "blocks": 1, "ends": 3}
     save(
-        place / "wave.safetensors", network, Painter({"name": "ResidualNetwork", "args": args}, {"name": "great_wave"})
+        place / "wave.safetensors", network, Metadata({"name": "ResidualNetwork", "args": args}, {"name": "great_wave"})
     )
     return place
 
@@ -183,9 +183,9 @@ def test_numbers_are_kept_in_the_style_file_and_its_weights_stay(folder: Path, t
     before, _ = load(path)
     arguments = [f"ckpt={path}", f"photos={folder / 'photos'}", f"size={SIZE}", "count=1", "iterations=0"]
     assert main([*arguments, "stability=false", "keep=true", f"out={tmp_path / 'out'}"]) == 0
-    after, painter = load(path)
+    after, metadata = load(path)
     measured = report(tmp_path / "out")["entries"][0]["metrics"]
-    assert painter.metrics == {f"evaluated/{name}": value for name, value in measured.items()}
+    assert metadata.metrics == {f"evaluated/{name}": value for name, value in measured.items()}
     assert "iterations" not in measured
     for a, b in zip(before.parameters(), after.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -226,9 +226,9 @@ def test_what_cannot_be_measured_is_one_sentence(
     (tmp_path / "half").mkdir()
     Image.open(folder / "photos" / "p0.png").save(tmp_path / "half" / "p0.png")
     own = tmp_path / "own.safetensors"
-    network, painter = load(folder / "wave.safetensors")
-    painter.style["name"] = "mine"
-    save(own, network, painter)
+    network, metadata = load(folder / "wave.safetensors")
+    metadata.style["name"] = "mine"
+    save(own, network, metadata)
     for arguments, words in (
         ([f"ckpt={tmp_path / 'gone.safetensors'}"], "there is no style file"),
         ([f"ckpt={folder / 'wave.safetensors'}", "photos=gone"], "there is no file or folder 'gone'"),

@@ -55,10 +55,10 @@ def test_a_step_of_each_experiment(name: str, tmp_path: Path, monkeypatch: pytes
     seen: Seen = run(config, tmp_path / "run")
     assert seen.terms == [terms]
     assert optimizer is None or type(seen.trainer.optimizers[0]) is optimizer
-    exported, painter = load(seen.path)
+    exported, metadata = load(seen.path)
     assert seen.norms[0] > 0
     assert alike(exported, seen.module.ema, 1e-3)
-    assert painter.training["steps"] == 1
-    assert painter.styles == list(config["style"]["cards"])
-    assert {"total", *config["loss"]} - {"shift_consistency"} <= painter.metrics.keys()
-    assert all(np.isfinite(value) for value in painter.metrics.values())
+    assert metadata.training["steps"] == 1
+    assert metadata.styles == list(config["style"]["cards"])
+    assert {"total", *config["loss"]} - {"shift_consistency"} <= metadata.metrics.keys()
+    assert all(np.isfinite(value) for value in metadata.metrics.values())

@@ -31,7 +31,7 @@ from onestroke.inference import backends
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import FORMAT, Painter
+from onestroke.style_document import FORMAT, Metadata
 from tests.commands import ROOT, environment
 
 onnx = pytest.importorskip("onnx")
@@ -56,7 +56,7 @@ def painter() -> ResidualNetwork:
 @pytest.fixture(scope="module")
 def style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("style") / "file.v1.safetensors"
-    style_file.save(path, painter(), Painter({"name": "ResidualNetwork", "args": ARGS}, FACTS))
+    style_file.save(path, painter(), Metadata({"name": "ResidualNetwork", "args": ARGS}, FACTS))
     return path
 
 
@@ -403,7 +403,7 @@ def test_backends_paint_the_same(style: Path, exported: Callable[..., Path], bac
     plain = Stylizer(style, backend="torch")
     for path in files:
         stylizer = Stylizer(path, backend=backend)
-        assert stylizer.name == "tiny" and stylizer.painter == plain.painter
+        assert stylizer.name == "tiny" and stylizer.metadata == plain.metadata
         assert type(stylizer.backend).__name__ == {"auto": "Onnx", "onnx": "Onnx", "openvino": "OpenVino"}[backend]
         assert 0.3 < stylizer.backend.memory(1, 500, 600) / plain.backend.memory(1, 500, 600) < 3
         for size in [(97, 131), (1, 2), (33, 20)]:

@@ -22,7 +22,7 @@ from onestroke.inference import backends
 from onestroke.inference.backends import Onnx
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -43,7 +43,7 @@ def network() -> ResidualNetwork:
 def style(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(exporting, "SIDE", 32)  # of what is timed
     path = tmp_path / "style.safetensors"
-    document = Painter({"name": "ResidualNetwork", "args": ARGS}, {"name": "style"})
+    document = Metadata({"name": "ResidualNetwork", "args": ARGS}, {"name": "style"})
     style_file.save(path, network(), document, torch.float32)
     return path
 

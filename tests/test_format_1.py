@@ -15,7 +15,7 @@ from onestroke import Stylizer
 from onestroke.documents import KEY
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.listed import NETWORKS
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 
 RESIDUAL = {"channels": [4, 6, 8], "blocks": 1, "ends": 3, "adds_photo": True, "upsampling": "bilinear"}
@@ -67,7 +67,7 @@ def test_an_earlier_document_paints_as_todays(
 ) -> None:
     today, earlier = tmp_path / "today.safetensors", tmp_path / "earlier.safetensors"
     style = json.loads(document)["style"]
-    save(today, network(name, arguments), Painter({"name": name, "args": arguments}, style))
+    save(today, network(name, arguments), Metadata({"name": name, "args": arguments}, style))
     save_file(load_file(today), earlier, metadata={KEY: document})
     controls = arguments.get("controls", [])
     assert list(read_document(earlier).network["args"].get("controls", [])) == controls

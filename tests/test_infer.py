@@ -26,7 +26,7 @@ from onestroke.imaging import images
 from onestroke.inference.memory import free_on
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from tests.commands import command, process
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def tiny(path: Path, name: str | None = "tiny", paint: Callable[[ResidualNetwork
         if paint is not None:
             paint(network)
     style = {} if name is None else {"name": name}
-    style_file.save(path, network, Painter({"name": "ResidualNetwork", "args": ARGS}, style))
+    style_file.save(path, network, Metadata({"name": "ResidualNetwork", "args": ARGS}, style))
     return path
 
 

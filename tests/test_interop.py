@@ -167,13 +167,13 @@ def test_the_published_layout_paints_the_same(tmp_path: Path, capsys: pytest.Cap
     assert "range 255" in told
     assert re.search(r": 0\.\d\d of 255 from the original at most", told)
     check(out, original)
-    painter = style_file.read_document(out)
+    metadata = style_file.read_document(out)
     arguments = {"channels": [32, 64, 128], "blocks": 5, "ends": 9, "adds_photo": False, "upsampling": "nearest"}
-    assert painter.network == {"name": "ResidualNetwork", "args": arguments}
-    assert painter.style == {"name": "mosaic", "styles": [{"name": "mosaic"}]}
-    assert painter.training["imported"] == "mosaic.pth"
-    assert painter.training["range"] == "255"
-    assert str(tmp_path) not in str(painter)
+    assert metadata.network == {"name": "ResidualNetwork", "args": arguments}
+    assert metadata.style == {"name": "mosaic", "styles": [{"name": "mosaic"}]}
+    assert metadata.training["imported"] == "mosaic.pth"
+    assert metadata.training["range"] == "255"
+    assert str(tmp_path) not in str(metadata)
 
 
 @pytest.mark.parametrize("values", RANGES)
@@ -218,8 +218,8 @@ def test_it_goes_on_in_the_product(tmp_path: Path) -> None:
     """As any style file: loaded, painted with, saved again."""
     out = imported(trained().state_dict(), tmp_path, "name=tiles")  # kept in fp32
     assert Stylizer(out).name == "tiles"
-    network, painter = style_file.load(out)
-    style_file.save(out.with_name("again.safetensors"), network, painter, torch.float32)
+    network, metadata = style_file.load(out)
+    style_file.save(out.with_name("again.safetensors"), network, metadata, torch.float32)
     assert out.with_name("again.safetensors").read_bytes() == out.read_bytes()
 
 

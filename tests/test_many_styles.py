@@ -20,7 +20,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.tables import table_names
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 from onestroke.training.module import Recipe, StyleTransfer
 from onestroke.training.run import train
@@ -85,17 +85,17 @@ def test_a_run_of_several_styles_writes_one_file_that_knows_them_all(
     (tmp_path / "run").mkdir()
     path = train(MANY, tmp_path / "run")
     assert path.name == "three.safetensors"
-    painted, painter = load(path)
+    painted, metadata = load(path)
     assert isinstance(painted, ResidualNetwork)
     assert painted.styles == 3
-    assert [style["name"] for style in painter.style["styles"]] == NAMES
-    assert painter.style["styles"][1]["artist"] == "Katsushika Hokusai"
-    assert {f"total_{name}" for name in NAMES} <= painter.metrics.keys()
+    assert [style["name"] for style in metadata.style["styles"]] == NAMES
+    assert metadata.style["styles"][1]["artist"] == "Katsushika Hokusai"
+    assert {f"total_{name}" for name in NAMES} <= metadata.metrics.keys()
 
 
 def saved(path: Path, other: ResidualNetwork, names: list[str]) -> Path:
     args = {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": len(names)}
-    document = Painter({"name": "ResidualNetwork", "args": args}, {"styles": [{"name": name} for name in names]})
+    document = Metadata({"name": "ResidualNetwork", "args": args}, {"styles": [{"name": name} for name in names]})
     save(path, other, document, torch.float32)
     return path
 

@@ -21,8 +21,8 @@ from tests.test_training import CONFIG
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of two styles, in fp16 as all that are trained."""
     path = saved(tmp_path_factory.mktemp("joining") / "two.safetensors", controlled(styles=2), ["a", "b"])
-    network, painter = load(path)
-    save(path, network, painter)
+    network, metadata = load(path)
+    save(path, network, metadata)
     return path
 
 
@@ -58,10 +58,10 @@ def test_a_style_is_added_and_the_others_paint_the_same_to_the_bit(
         before, after = (Stylizer(path, mix=mix, **settings).paint(photo) for path, mix in ((new, None), (out, name)))
         assert torch.equal(before, after)
         assert float((Stylizer(out, mix=name, **settings).paint(photo) - Stylizer(out, mix="a").paint(photo)).std()) > 0
-    painter = load(out)[1]
-    assert painter.styles == ["a", "b", name]
-    assert painter.network["args"]["controls"] == BOTH
-    assert painter.training["joined"][1]["steps"] == 4
+    metadata = load(out)[1]
+    assert metadata.styles == ["a", "b", name]
+    assert metadata.network["args"]["controls"] == BOTH
+    assert metadata.training["joined"][1]["steps"] == 4
     # and what was trained is not what it started from
     trained, start = (load(path)[0].state_dict()["colour.weight"] for path in (new, two))
     assert not torch.equal(trained, start[:6])

@@ -30,7 +30,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 Model = Any
-PAINTER = {"version": 1, "network": {"name": "N", "args": {}}, "style": {"name": "s"}, "training": {}, "metrics": {}}
+METADATA = {"version": 1, "network": {"name": "N", "args": {}}, "style": {"name": "s"}, "training": {}, "metrics": {}}
 FLOAT, WHOLE, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8, onnx.TensorProto.INT64
 
 
@@ -42,7 +42,7 @@ def network() -> ResidualNetwork:
 @pytest.fixture(scope="module")
 def sound() -> bytes:
     """What export.py writes."""
-    model = onnx_graph.build(trace(network()), json.dumps(PAINTER), "float")
+    model = onnx_graph.build(trace(network()), json.dumps(METADATA), "float")
     onnx_graph.note(model, {"pixels": "float", "channels": -5})
     return bytes(model.SerializeToString())
 
@@ -54,7 +54,7 @@ def small(*nodes: Any, constants: tuple[Any, ...] = (), kind: int = FLOAT, facts
     inside = onnx.helper.make_graph(list(nodes), "g", *ends, initializer=list(constants))
     model = onnx.helper.make_model(inside, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
     facts = {"pixels": "float" if kind == FLOAT else "uint8"} if facts is None else facts
-    onnx.helper.set_model_props(model, {"onestroke": json.dumps(PAINTER), "onestroke_export": json.dumps(facts)})
+    onnx.helper.set_model_props(model, {"onestroke": json.dumps(METADATA), "onestroke_export": json.dumps(facts)})
     return model
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 from onestroke.training.callbacks.last_checkpoint import LastCheckpoint
 from onestroke.training.module import Recipe, StyleTransfer
@@ -66,8 +66,8 @@ def inside(photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, controls in (("plain", []), ("controls", BOTH)):
         torch.manual_seed(7)
         args: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3, "controls": controls}
-        painter = Painter({"name": "ResidualNetwork", "args": args}, {"name": name, "styles": [{"name": name}]})
-        save(tmp_path / f"{name}.safetensors", ResidualNetwork(**args), painter)
+        metadata = Metadata({"name": "ResidualNetwork", "args": args}, {"name": name, "styles": [{"name": name}]})
+        save(tmp_path / f"{name}.safetensors", ResidualNetwork(**args), metadata)
     (tmp_path / "photos").symlink_to(photo_folder)
     return tmp_path
 

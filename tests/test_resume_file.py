@@ -15,7 +15,7 @@ import torch
 
 from onestroke.errors import UserError
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 from onestroke.training import resume_file
 from onestroke.training.resuming import resumed
@@ -134,7 +134,7 @@ def test_where_to_write_is_not_taken_from_the_file(
     run: Path, kept: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     precious = run.parent / "precious.safetensors"
-    save(precious, ResidualNetwork([2, 2, 2], 1, 3), Painter({"name": "ResidualNetwork", "args": {}}))
+    save(precious, ResidualNetwork([2, 2, 2], 1, 3), Metadata({"name": "ResidualNetwork", "args": {}}))
     before = precious.read_bytes()
     path = written(run, kept, out=str(precious), overwrite=True)
     assert goes_on(path) == Path("checkpoints") / f"{CONFIG['style']['name']}.safetensors"

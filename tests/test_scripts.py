@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 from tests.commands import TINY, command
 from tests.test_controls import controlled, saved
@@ -32,7 +32,7 @@ def two(tmp_path: Path) -> Path:
             torch.nn.init.normal_(module.weight, 1, 0.5)
     torch.nn.init.normal_(network.paint.convolution.weight, 0, 0.1)
     document = {"name": "two", "styles": [{"name": "a"}, {"name": "b"}]}
-    save(tmp_path / "two.safetensors", network, Painter({"name": "ResidualNetwork", "args": ARGS}, document))
+    save(tmp_path / "two.safetensors", network, Metadata({"name": "ResidualNetwork", "args": ARGS}, document))
     return tmp_path / "two.safetensors"
 
 

@@ -94,7 +94,7 @@ def test_all_that_ships_is_small_and_says_how_it_was_made() -> None:
     assert GALLERY.stat().st_size < 2e6
     assert sum(file.stat().st_size for file in files) < 8e6
     for file in files:
-        painter = read_document(file)
-        assert painter.training["config"]["data"]["_target_"] == "onestroke.data.photos.Photos"
-        assert painter.metrics["total" if file == GALLERY else "measured/content"] > 0
-        assert not any(str(value).startswith("/") for value in painter.training["config"].values())
+        metadata = read_document(file)
+        assert metadata.training["config"]["data"]["_target_"] == "onestroke.data.photos.Photos"
+        assert metadata.metrics["total" if file == GALLERY else "measured/content"] > 0
+        assert not any(str(value).startswith("/") for value in metadata.training["config"].values())

@@ -18,10 +18,10 @@ from onestroke.cli import checkpoints, infer
 from onestroke.errors import UserError
 from onestroke.evaluation.report import Entry, table
 from onestroke.inference.stylizer import Stylizer
-from onestroke.style_document import FORMAT, Painter
+from onestroke.style_document import FORMAT, Metadata
 from onestroke.style_file import load, save
 from tests.spoiling import WRONG, places, replaced
-from tests.test_checkpoints import SMALL, network, painter, refused, written
+from tests.test_checkpoints import SMALL, metadata, network, refused, written
 
 # with two styles, a control, and all that a document may hold
 FULL = {**SMALL, "styles": 2, "controls": ["strength"]}
@@ -49,8 +49,8 @@ def tried(path: Path, weights: dict[str, Tensor], told: dict[str, Any]) -> str:
     """Load and paint with a document; what the UserError says, or nothing."""
     written(path, weights, json.dumps(told))
     try:
-        painter = load(path)[1]
-        stylizer = Stylizer(path, "cpu", mix=painter.styles[0] if len(painter.styles) > 1 else None)
+        metadata = load(path)[1]
+        stylizer = Stylizer(path, "cpu", mix=metadata.styles[0] if len(metadata.styles) > 1 else None)
         for photo in PHOTOS:
             painted = stylizer.paint(photo)
             assert painted.shape == photo.shape and torch.isfinite(painted).all()
@@ -139,19 +139,19 @@ def test_a_document_with_what_no_reader_can_go_by_is_refused_when_it_is_read(
 @pytest.mark.parametrize("size", [(16, 16), (1, 1), (3, 40)])
 def test_the_largest_kernel_paints_the_smallest_photo(size: tuple[int, int], tmp_path: Path) -> None:
     path, arguments = tmp_path / "a.safetensors", {**SMALL, "ends": 31}
-    save(path, network(arguments), painter(arguments))
+    save(path, network(arguments), metadata(arguments))
     painted = Stylizer(path, "cpu").paint(torch.full((1, 3, *size), 0.5))
     assert painted.shape == (1, 3, *size) and torch.isfinite(painted).all()
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
     small = tmp_path / "small.safetensors"
-    save(small, network(SMALL), painter(SMALL))
+    save(small, network(SMALL), metadata(SMALL))
     before = small.read_bytes()
     for odd in (
-        Painter({"name": "ResidualNetwork", "args": SMALL}, {"name": "x" * 201}),
-        Painter({"name": "ResidualNetwork", "args": SMALL}, {"name": "a", "title": "x" * 2001}),
-        Painter({"name": "ResidualNetwork", "args": SMALL}, {"name": "a"}, {"config": "x" * 5 * 2**20}),
+        Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "x" * 201}),
+        Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "a", "title": "x" * 2001}),
+        Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "a"}, {"config": "x" * 5 * 2**20}),
     ):
         with pytest.raises(UserError, match="was not written, as what it would say of itself could not be read"):
             save(small, network(SMALL), odd)

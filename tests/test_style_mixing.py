@@ -18,7 +18,7 @@ from onestroke.inference.compositing import feathered, masked, recoloured
 from onestroke.inference.controls import Look, open_style, over_the_picture, shares
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 
 NAMES = ["starry_night", "great_wave", "udnie"]
@@ -62,9 +62,9 @@ def test_what_is_no_mix_is_told(chosen: str, words: str) -> None:
 
 def test_a_file_s_styles_are_those_that_its_network_can_tell_apart() -> None:
     two = {"name": "x", "styles": [{"name": "a"}, {"name": "b"}]}
-    assert Painter({"args": {"styles": 2}}, two).styles == ["a", "b"]
-    assert Painter({"args": {}}, two).styles == ["x"]  # a mix
-    assert Painter({"args": {"styles": 2}}, {"name": "x", "styles": "nonsense"}).styles == ["x"]
+    assert Metadata({"args": {"styles": 2}}, two).styles == ["a", "b"]
+    assert Metadata({"args": {}}, two).styles == ["x"]  # a mix
+    assert Metadata({"args": {"styles": 2}}, {"name": "x", "styles": "nonsense"}).styles == ["x"]
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +79,20 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.normal_(network.paint.convolution.weight, 0, 0.1)
     path = tmp_path_factory.mktemp("mixing") / "three.safetensors"
     document = {"name": "three", "styles": [{"name": name, "artist": name.upper()} for name in NAMES]}
-    save(path, network, Painter({"name": "ResidualNetwork", "args": args}, document), torch.float32)
+    save(path, network, Metadata({"name": "ResidualNetwork", "args": args}, document), torch.float32)
     return path
 
 
 def test_a_mix_of_norms_is_what_is_painted(three: Path) -> None:
     photo = noise(1, 3, 16, 20)
     whole, _ = load(three)
-    one, painter = open_style(three, Look("starry_night:1,udnie:3"))
+    one, metadata = open_style(three, Look("starry_night:1,udnie:3"))
     assert torch.allclose(one(photo), whole(photo, torch.tensor([[0.25, 0, 0.75]])), rtol=0, atol=1e-6)
-    assert painter.style["name"] == "starry_night+udnie"
-    assert [style["artist"] for style in painter.style["styles"]] == ["STARRY_NIGHT", "UDNIE"]
+    assert metadata.style["name"] == "starry_night+udnie"
+    assert [style["artist"] for style in metadata.style["styles"]] == ["STARRY_NIGHT", "UDNIE"]
     # what was narrowed can be a style file of its own
     alone = three.with_name("alone.safetensors")
-    save(alone, one, painter, torch.float32)
+    save(alone, one, metadata, torch.float32)
     again, _ = open_style(alone)
     assert torch.equal(again(photo), one(photo))
     with pytest.raises(UserError, match="holds 3 styles, so choose: style=starry_night"):

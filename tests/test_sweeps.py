@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from onestroke.cli import sweeps, train
 from onestroke.errors import UserError
 from onestroke.packages import installed
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, write
 from tests import commands
 from tests.commands import ROOT, TINY
@@ -150,6 +150,6 @@ def test_what_is_not_installed_says_its_extra() -> None:
 
 
 def test_a_trial_without_a_held_out_total_has_no_value(tmp_path: Path) -> None:
-    write(tmp_path / "a.safetensors", {}, Painter({"name": "Residual", "args": {}}, metrics={"step": 1.0}))
+    write(tmp_path / "a.safetensors", {}, Metadata({"name": "Residual", "args": {}}, metrics={"step": 1.0}))
     with pytest.raises(UserError, match="no held-out total"):
         sweeps.objective(tmp_path / "a.safetensors")

@@ -36,7 +36,7 @@ def make(folder: Path) -> None:
         "realtime": (RealtimeNetwork, {"channels": [4, 8], "blocks": 1}),
     }
     for name, (made, arguments) in kinds.items():
-        document = style.painter(made, arguments, [name], name)
+        document = style.metadata(made, arguments, [name], name)
         text = json.dumps({"version": FORMAT, **dataclasses.asdict(document)})
         core = trace(style.network(made, arguments))
         for pixels in onnx_graph.PIXELS:

@@ -459,7 +459,7 @@ def warm(folder: Path) -> None:
     """Load the style that some pictures are painted with."""
     arguments = {"channels": [4, 8], "blocks": 1}
     path = folder / _STYLE
-    document = style.painter(RealtimeNetwork, arguments, ["s"], "s")
+    document = style.metadata(RealtimeNetwork, arguments, ["s"], "s")
     style_file.save(path, style.network(RealtimeNetwork, arguments), document)
     _stylizers.append(Stylizer(path, "cpu", "torch"))
 

@@ -28,7 +28,7 @@ from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.style_merge import join
 from onestroke.training import warm_start
 
@@ -63,7 +63,7 @@ def network(made: type[nn.Module], arguments: Mapping[str, Any], seed: int = 0) 
     return built.eval().requires_grad_(False)
 
 
-def painter(made: type[nn.Module], arguments: Mapping[str, Any], names: Sequence[str], name: str) -> Painter:
+def metadata(made: type[nn.Module], arguments: Mapping[str, Any], names: Sequence[str], name: str) -> Metadata:
     """The document that goes with it, as a training writes one."""
     style = {
         "name": name,
@@ -72,13 +72,13 @@ def painter(made: type[nn.Module], arguments: Mapping[str, Any], names: Sequence
         "styles": [{"name": n, "title": "", "year": ""} for n in names],
     }
     training = {"run": "2026-01-01_00-00-00", "config": {"steps": 2, "style": {"name": name}}, "seed": 0, "steps": 2}
-    return Painter({"name": made.__name__, "args": dict(arguments)}, style, training, {"total": 1.5, "step": 2.0})
+    return Metadata({"name": made.__name__, "args": dict(arguments)}, style, training, {"total": 1.5, "step": 2.0})
 
 
 def make(folder: Path) -> None:
     """A small style file of each kind, and some of those that ship."""
     for name, (made, arguments, names) in _MADE.items():
-        document = painter(made, arguments, names, name)
+        document = metadata(made, arguments, names, name)
         path = folder / f"{name}.safetensors"
         style_file.save(path, network(made, arguments), document)
         path.write_bytes(tensors.ordered(path.read_bytes()))
@@ -181,7 +181,7 @@ def _rebuilt(content: bytes, rng: Random) -> bytes:
     spread = rng.choice((0.0, 0.01, 0.1, 1.0))
     weights = {name: (torch.randn(t.shape, generator=generator) * spread).half() for name, t in shapes.items()}
     names = [f"s{i}" for i in range(arguments["styles"])][: rng.choice((None, None, None, 1))]
-    document = painter(made, arguments, names, "rebuilt")
+    document = metadata(made, arguments, names, "rebuilt")
     told = json.dumps({"version": 1, **vars(document)})
     return tensors.written(weights, {tensors.KEY: told})
 

@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 @dataclass
-class Painter:
+class Metadata:
     """What a style file holds, but for the weights.
 
     network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
@@ -35,7 +35,7 @@ class Painter:
         return [str(style["name"]) for style in listed]
 
 
-def described(text: str) -> Painter:
+def described(text: str) -> Metadata:
     """What a document says, of a file that is none of safetensors.
 
     Raises:
@@ -44,7 +44,7 @@ def described(text: str) -> Painter:
     return of_document(documents.parse(text))
 
 
-def of_document(document: Mapping[str, Any]) -> Painter:
+def of_document(document: Mapping[str, Any]) -> Metadata:
     """What a document of a style file says, under today's names and checked.
 
     Raises:
@@ -60,9 +60,9 @@ def of_document(document: Mapping[str, Any]) -> Painter:
     if wrong:
         raise NoDocument(wrong[0])
     parts["network"] = renamed(parts["network"])
-    painter = Painter(**parts)
-    check(painter)
-    return painter
+    metadata = Metadata(**parts)
+    check(metadata)
+    return metadata
 
 
 def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,9 +73,9 @@ def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
     return {**network, "args": {("controls" if name == "dials" else name): value for name, value in args.items()}}
 
 
-def check(painter: Painter) -> None:
+def check(metadata: Metadata) -> None:
     """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
-    network, style, training = painter.network, painter.style, painter.training
+    network, style, training = metadata.network, metadata.style, metadata.training
     if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
         raise NoDocument("network")
     controls, count = network["args"].get("controls", []), network["args"].get("styles", 1)
@@ -96,7 +96,7 @@ def check(painter: Painter) -> None:
             raise NoDocument(f"training.{key}, a number")
     if training.get("dataset") is not None and not isinstance(training["dataset"], str):
         raise NoDocument("training.dataset, a text")
-    if not all(is_number(value) for value in painter.metrics.values()):
+    if not all(is_number(value) for value in metadata.metrics.values()):
         raise NoDocument("metrics, a number each")
 
 

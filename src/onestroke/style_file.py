@@ -27,7 +27,7 @@ from onestroke.documents import KEY, MAX_HEADER, TEXT, NoDocument, NotWhole, is_
 from onestroke.errors import UserError, escaped, near, printable
 from onestroke.files import atomic, make_folder
 from onestroke.networks.listed import NETWORKS
-from onestroke.style_document import FORMAT, Painter, check, of_document
+from onestroke.style_document import FORMAT, Metadata, check, of_document
 
 MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
 _SHOWN = 200_000  # characters of a document; that of a run has 5,000
@@ -39,34 +39,34 @@ def network_classes() -> dict[str, type[nn.Module]]:
     return dict(NETWORKS)
 
 
-def save(path: Path, network: nn.Module, painter: Painter, dtype: torch.dtype = torch.float16) -> None:
+def save(path: Path, network: nn.Module, metadata: Metadata, dtype: torch.dtype = torch.float16) -> None:
     """Write a style file, whole or not at all.
 
     Args:
         path: must end in .safetensors; its folder is made.
         network: whose weights are written, as `dtype`.
-        painter: the document that goes with them.
+        metadata: the document that goes with them.
 
     Raises:
         UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
     """
-    write(path, {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}, painter)
+    write(path, {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}, metadata)
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
     """As `save`, of the weights by name, as they are."""
     check_name(path)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path} was not written: the weights {broken[0]} are not finite")
-    _write(path, tensors, painter)
+    _write(path, tensors, metadata)
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], painter: Painter) -> None:
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
     """The file, with what tells of damage to its weights; only what can be read again is written."""
     try:
-        check(painter)
-        document = {"version": FORMAT, **asdict(painter), "checksum": documents.checksum(tensors)}
+        check(metadata)
+        document = {"version": FORMAT, **asdict(metadata), "checksum": documents.checksum(tensors)}
         content = serialize(dict(tensors), metadata={KEY: json.dumps(document, allow_nan=False)})
         if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
             raise NoDocument(f"it has more than {MAX_HEADER // 2**20} MiB")
@@ -89,13 +89,13 @@ def annotate(path: Path, metrics: Mapping[str, float]) -> None:
     Raises:
         UserError: as `read_document`, and where it can't be written.
     """
-    painter = read_document(path)
-    painter.metrics = finite({**painter.metrics, **metrics})
+    metadata = read_document(path)
+    metadata.metrics = finite({**metadata.metrics, **metrics})
     # of a link, what it leads to: that is the file that was named, and no new one
-    _write(path.resolve(), weights(path), painter)
+    _write(path.resolve(), weights(path), metadata)
 
 
-def read_document(path: Path) -> Painter:
+def read_document(path: Path) -> Metadata:
     """What a style file says of itself, without its weights.
 
     Raises:
@@ -123,14 +123,14 @@ def read_document(path: Path) -> Painter:
         ) from error
 
 
-def load(path: Path) -> tuple[nn.Module, Painter]:
+def load(path: Path) -> tuple[nn.Module, Metadata]:
     """Rebuild the network of a style file, in fp32, ready to paint.
 
     Raises:
         UserError: as `read_document`, and for unknown networks, foreign or missing weights, and weights not finite.
     """
-    painter = read_document(path)
-    network = _skeleton(path, painter.network)
+    metadata = read_document(path)
+    network = _skeleton(path, metadata.network)
     try:
         with safe_open(str(path), framework="pt") as file:
             expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
@@ -140,8 +140,9 @@ def load(path: Path) -> tuple[nn.Module, Painter]:
             if found != expected:
                 wrong = sorted(n for n in expected.keys() | found.keys() if found.get(n) != expected.get(n))
                 raise UserError(
-                    f"{path} does not hold the weights of its network {painter.network['name']}: {printable(wrong[0])} "
-                    f"is {found.get(wrong[0], 'missing')} and should be {expected.get(wrong[0], 'absent')}"
+                    f"{path} does not hold the weights of its network {metadata.network['name']}: "
+                    f"{printable(wrong[0])} is {found.get(wrong[0], 'missing')} "
+                    f"and should be {expected.get(wrong[0], 'absent')}"
                 )
             kinds = {name: part.get_dtype() for name, part in slices.items()}
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -154,7 +155,7 @@ def load(path: Path) -> tuple[nn.Module, Painter]:
     if broken:
         raise UserError(f"{path} is damaged: its weights {broken[0]} are not finite numbers; train it again")
     network.load_state_dict(tensors, assign=True)
-    return network.eval().requires_grad_(False), painter
+    return network.eval().requires_grad_(False), metadata
 
 
 def weights(path: Path) -> dict[str, Tensor]:

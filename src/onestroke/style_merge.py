@@ -19,7 +19,7 @@ from torch import Tensor
 from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.networks.tables import table_names
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 
 
 def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:
@@ -35,42 +35,42 @@ def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]
     if os.path.lexists(out) and not overwrite:
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
     loaded = [style_file.load(path) for path in paths]
-    networks, painters = [network for network, _ in loaded], [painter for _, painter in loaded]
+    networks, documents = [network for network, _ in loaded], [metadata for _, metadata in loaded]
     tables = table_names(networks[0])
     states = [style_file.weights(path) for path in paths]
-    for path, painter, state in zip(paths[1:], painters[1:], states[1:], strict=True):
-        _check_alike(paths[0], painters[0], states[0], path, painter, state, tables)
-    names = [name for painter in painters for name in painter.styles]
+    for path, metadata, state in zip(paths[1:], documents[1:], states[1:], strict=True):
+        _check_alike(paths[0], documents[0], states[0], path, metadata, state, tables)
+    names = [name for metadata in documents for name in metadata.styles]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two of the files have a style {twice}: train one again under another style.name")
-    facts = [one for painter in painters for one in _facts(painter)]
-    first = painters[0]
-    joined = Painter(
+    facts = [one for metadata in documents for one in _facts(metadata)]
+    first = documents[0]
+    joined = Metadata(
         {**first.network, "args": {**first.network["args"], "styles": len(names)}},
         {**first.style, "name": out.stem, "styles": facts},
-        {"joined": [painter.training for painter in painters]},
+        {"joined": [metadata.training for metadata in documents]},
     )
     state = {key: torch.cat([s[key] for s in states]) if key in tables else t for key, t in states[0].items()}
     style_file.write(out, state, joined)
     return names
 
 
-def _facts(painter: Painter) -> list[dict[str, object]]:
+def _facts(metadata: Metadata) -> list[dict[str, object]]:
     """What is known of each of a file's styles, its name at least."""
-    names, listed = painter.styles, painter.style.get("styles", [])
+    names, listed = metadata.styles, metadata.style.get("styles", [])
     known = listed if len(listed) == len(names) else [{}] * len(names)
     return [{**facts, "name": name} for facts, name in zip(known, names, strict=True)]
 
 
 def _check_alike(
-    path: Path, painter: Painter, state: dict[str, Tensor], other_path: Path, other: Painter,
+    path: Path, metadata: Metadata, state: dict[str, Tensor], other_path: Path, other: Metadata,
     other_state: dict[str, Tensor], tables: set[str],
 ) -> None:  # fmt: skip
     shared = [key for key in state if key not in tables]
-    alike = painter.network["name"] == other.network["name"] and state.keys() == other_state.keys()
+    alike = metadata.network["name"] == other.network["name"] and state.keys() == other_state.keys()
     alike = alike and all(state[key].shape[1:] == other_state[key].shape[1:] for key in state)
-    controls = [list(one.network["args"].get("controls", [])) for one in (painter, other)]
+    controls = [list(one.network["args"].get("controls", [])) for one in (metadata, other)]
     if not alike or controls[0] != controls[1]:
         raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be joined")
     if not all(torch.equal(state[key], other_state[key]) for key in shared):

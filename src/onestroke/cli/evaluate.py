@@ -96,13 +96,13 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
 
     found = []
     for path in options.ckpt:
-        painter = style_file.read_document(Path(path))
-        several = len(painter.styles) > 1
-        size = painter.style.get("size", 256)
+        metadata = style_file.read_document(Path(path))
+        several = len(metadata.styles) > 1
+        size = metadata.style.get("size", 256)
         size = size if isinstance(size, int) and 64 <= size <= 4096 else 256
-        facts = {"file": path, **{k: painter.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
-        strength = options.strength if "strength" in painter.network["args"].get("controls", ()) else None
-        for own in painter.styles:
+        facts = {"file": path, **{k: metadata.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
+        strength = options.strength if "strength" in metadata.network["args"].get("controls", ()) else None
+        for own in metadata.styles:
             stylizer = Stylizer(path, options.device, mix=own if several else None, strength=strength)
             name = own if several else options.style or own
             try:

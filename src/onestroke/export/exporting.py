@@ -89,8 +89,8 @@ def export(
         UserError: for a style file that can't be read, a network that can't be exported, a package that is missing, and
             for what differs from what torch paints by more than LIMITS.
     """
-    network, painter = open_style(path, look)
-    document = json.dumps({"version": FORMAT, **asdict(painter)}, allow_nan=False)
+    network, metadata = open_style(path, look)
+    document = json.dumps({"version": FORMAT, **asdict(metadata)}, allow_nan=False)
     core = trace(network)
     if kind == "torch":
         content = torch_program.build(core, document, pixels)

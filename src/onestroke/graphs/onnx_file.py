@@ -17,7 +17,7 @@ from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
 from onestroke.graphs.rules.arguments import Node, Unsound, Value
 from onestroke.packages import require
-from onestroke.style_document import Painter, described
+from onestroke.style_document import Metadata, described
 
 MAX_BYTES = 128 * 2**20  # a style is a megabyte or two
 _SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # that a graph has to paint on paper
@@ -41,7 +41,7 @@ class Painting:
     whole: bool
 
 
-def read(path: Path) -> tuple[Painting, Painter]:
+def read(path: Path) -> tuple[Painting, Metadata]:
     """Read an ONNX file that export.py wrote, and refuse any other.
 
     Raises:
@@ -56,13 +56,13 @@ def read(path: Path) -> tuple[Painting, Painter]:
         content = path.read_bytes()
         onnx_wire.check(content)
         model = onnx.load_model_from_string(content)
-        painter, pixels = _said(model)
+        metadata, pixels = _said(model)
         painting = checked(model)
         if pixels != onnx_graph.PIXELS[0 if painting.whole else 1]:
             raise Unsound("its pixels are not those that it speaks of")
     except Exception as error:  # protobuf's have nothing in common
         raise not_ours(path, error) from error
-    return painting, painter
+    return painting, metadata
 
 
 def not_ours(path: Path, error: Exception) -> UserError:
@@ -77,7 +77,7 @@ def first_line(error: Exception) -> str:
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def _said(model: Model) -> tuple[Painter, object]:
+def _said(model: Model) -> tuple[Metadata, object]:
     """What the metadata say: the style, and its kind of pixels."""
     found = {entry.key: entry.value for entry in model.metadata_props}
     if not {onnx_graph.DOCUMENT, onnx_graph.EXPORT} <= found.keys():

@@ -23,7 +23,7 @@ from onestroke.graphs.tracing import trace
 from onestroke.inference.controls import AS_IT_IS, Look, open_style
 from onestroke.inference.memory import held_by
 from onestroke.packages import installed, require
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 
 NAMES = ("torch", "onnx", "openvino", "auto")
 
@@ -196,7 +196,7 @@ class OpenVino(_Exported):
 
 def load(
     path: Path, device: str, backend: str | None, compiled: bool = False, look: Look = AS_IT_IS
-) -> tuple[Backend, Painter]:
+) -> tuple[Backend, Metadata]:
     """Open a style file, or the ONNX file that export.py made of one.
 
     Args:
@@ -229,13 +229,13 @@ def load(
             )
         return _open(path, OpenVino if backend == "openvino" else Onnx)
     chosen = choose_device(device)
-    network, painter = open_style(path, look)
+    network, metadata = open_style(path, look)
     if backend in ("onnx", "openvino"):
-        return _export(network, backend), painter
+        return _export(network, backend), metadata
     if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):
         with suppress(UserError):
-            return _export(network, "onnx"), painter
-    return Torch(network, chosen, compiled), painter
+            return _export(network, "onnx"), metadata
+    return Torch(network, chosen, compiled), metadata
 
 
 def _export(network: nn.Module, backend: str) -> Backend:
@@ -254,11 +254,11 @@ def _export(network: nn.Module, backend: str) -> Backend:
     return exported
 
 
-def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Painter]:
+def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Metadata]:
     """Read a file that export.py wrote."""
-    painting, painter = read(path)
+    painting, metadata = read(path)
     try:
-        return kind(painting), painter
+        return kind(painting), metadata
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime's and OpenVINO's have nothing in common

@@ -15,7 +15,7 @@ from onestroke.errors import UserError, near
 from onestroke.imaging import images
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import DEFAULTS, conditioning_of
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 
 
 def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
@@ -62,13 +62,13 @@ class Look:
 AS_IT_IS = Look()
 
 
-def open_controls(path: Path, look: Look) -> tuple[nn.Module, Painter]:
+def open_controls(path: Path, look: Look) -> tuple[nn.Module, Metadata]:
     """The network of a style file in all its styles, with its controls fixed, if it has any.
 
     Raises:
         UserError: as `style_file.load`, and for controls that it doesn't have, or that don't go so far.
     """
-    network, painter = style_file.load(path)
+    network, metadata = style_file.load(path)
     controls = conditioning_of(network).controls
     settings: dict[str, float | None] = {}
     for control, value in (("strength", look.strength), ("stroke", look.stroke)):
@@ -80,17 +80,17 @@ def open_controls(path: Path, look: Look) -> tuple[nn.Module, Painter]:
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"{control} must be a number from 0 to 1, not {value!r}")
         if control in controls:
-            stored = painter.style.get(control)
+            stored = metadata.style.get(control)
             known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[control]
             settings[control] = float(known if value is None else value)
     if isinstance(network, TransformNetwork) and controls:
         network = network.fixed(**settings)
-        painter.network["args"] = {**painter.network["args"], "controls": []}
-        painter.style = {**painter.style, **settings}
-    return network, painter
+        metadata.network["args"] = {**metadata.network["args"], "controls": []}
+        metadata.style = {**metadata.style, **settings}
+    return network, metadata
 
 
-def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Painter]:
+def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Metadata]:
     """The network of a style file as it was chosen to paint: of one style, without controls, as fast as any.
 
     Returns:
@@ -99,23 +99,23 @@ def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Painter]:
     Raises:
         UserError: as `open_controls` and `shares`, and where the file has several styles and none was chosen.
     """
-    network, painter = open_controls(path, look)
-    names, chosen = painter.styles, look.mix
+    network, metadata = open_controls(path, look)
+    names, chosen = metadata.styles, look.mix
     if chosen is None:
         if len(names) > 1:
             raise UserError(
                 f"{path} holds {len(names)} styles, so choose: style={names[0]}, or any of {', '.join(names)}"
             )
-        return network, painter
+        return network, metadata
     found = shares(chosen, names)
     if len(names) > 1:
         if not isinstance(network, TransformNetwork):
-            raise UserError(f"{path}: the network {painter.network['name']} can't mix styles")
+            raise UserError(f"{path}: the network {metadata.network['name']} can't mix styles")
         network = network.blended(torch.tensor([found.get(name, 0.0) for name in names]))
-        painter.network["args"] = {**painter.network["args"], "styles": 1}
-        listed = [style for style in painter.style["styles"] if style.get("name") in found]
-        painter.style = {**painter.style, "name": "+".join(found), "styles": listed, "mix": found}
-    return network, painter
+        metadata.network["args"] = {**metadata.network["args"], "styles": 1}
+        listed = [style for style in metadata.style["styles"] if style.get("name") in found]
+        metadata.style = {**metadata.style, "name": "+".join(found), "styles": listed, "mix": found}
+    return network, metadata
 
 
 def over_the_picture(chosen: str, names: Sequence[str], guide: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ class MappedStyles:
         if look.mix is None:
             raise UserError("style_map needs two styles of a file that holds several: style=starry_night,great_wave")
         self.mix = look.mix
-        network, painter = open_controls(path, look)
-        self.backend, self.names = Torch(network, device), painter.styles
+        network, metadata = open_controls(path, look)
+        self.backend, self.names = Torch(network, device), metadata.styles
 
     def paint(self, image: Tensor, style_map: Tensor) -> Tensor:
         """Paint a batch.

@@ -54,7 +54,7 @@ class Stylizer:
     ) -> None:
         self.path = Path(style)
         self.look = Look(mix, strength, stroke)
-        self.backend, self.painter = backends.load(self.path, device, backend, compiled, self.look)
+        self.backend, self.metadata = backends.load(self.path, device, backend, compiled, self.look)
         self.device = self.backend.device
 
     @cached_property
@@ -64,7 +64,7 @@ class Stylizer:
     @property
     def name(self) -> str:
         """What the style is called, fit for a file name."""
-        name = self.painter.style.get("name")
+        name = self.metadata.style.get("name")
         # A style file may come from anyone, and its name must not lead paintings out of their folder.
         sound = isinstance(name, str) and name.isprintable() and name.strip(". ")
         return str(name) if sound and not any(c in str(name) for c in '/\\:*?"<>|') else self.path.stem

@@ -9,7 +9,7 @@ from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.files import atomic, make_folder
 from onestroke.interop import converting, layout
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.version import __version__
 
 
@@ -35,10 +35,10 @@ def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", o
     name = path.stem if name is None else name
     network = {"name": type(found.network).__name__, "args": found.arguments}
     training = {"imported": path.name, "range": found.range, "version": __version__}
-    painter = Painter(network, {"name": name, "styles": [{"name": name}]}, training)
+    metadata = Metadata(network, {"name": name, "styles": [{"name": name}]}, training)
     make_folder(out.parent)
     with atomic(out) as temporary:
-        style_file.save(temporary, found.network, painter, found.dtype)
+        style_file.save(temporary, found.network, metadata, found.dtype)
         difference = converting.difference(original, found.range, style_file.load(temporary)[0])
         if not difference < converting.TOLERANCE:
             raise UserError(f"{path} was not imported: the style file would paint another picture than the original")

@@ -36,8 +36,8 @@ class Teacher(nn.Module):
 
     def __init__(self, path: Path, several: Sequence[Style], vgg: VGG) -> None:
         super().__init__()
-        self.network, painter = style_file.load(path)
-        known, names = painter.styles, [str(style.name) for style in several]
+        self.network, metadata = style_file.load(path)
+        known, names = metadata.styles, [str(style.name) for style in several]
         missing = [name for name in names if name not in known]
         if missing and not len(known) == len(names) == 1:
             raise UserError(f"teacher={path} has no {missing[0]}, only {', '.join(known)}")

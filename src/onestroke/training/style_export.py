@@ -16,7 +16,7 @@ import torch
 
 from onestroke import __version__, style_file
 from onestroke.errors import UserError
-from onestroke.style_document import Painter
+from onestroke.style_document import Metadata
 from onestroke.training import resume_file
 from onestroke.training.build import Parts, network_document
 from onestroke.training.callbacks.held_out import HeldOut
@@ -68,7 +68,7 @@ class StyleExport:
 
     def _write(self, path: Path, module: StyleTransfer) -> Path:
         settings, style = self.parts.settings, self.parts.style_settings
-        painter = Painter(
+        metadata = Metadata(
             network=network_document(self.config, len(self.parts.styles)),
             style={
                 "name": style.name,
@@ -92,7 +92,7 @@ class StyleExport:
             },
             metrics=style_file.finite({**self.held_out.metrics, "step": float(self.held_out.step)}),
         )
-        style_file.save(path, module.ema, painter)
+        style_file.save(path, module.ema, metadata)
         return path
 
     def _free(self, path: Path) -> Path:

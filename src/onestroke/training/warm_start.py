@@ -73,8 +73,8 @@ def warm_start(network: nn.Module, init: Path, validation: Objective, photos: Se
     Raises:
         UserError: where the file can't be read or holds another network.
     """
-    other, painter = style_file.load(init)
-    known = painter.styles
+    other, metadata = style_file.load(init)
+    known = metadata.styles
     state = other.state_dict()
     if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
         rows = [
@@ -89,8 +89,8 @@ def warm_start(network: nn.Module, init: Path, validation: Objective, photos: Se
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"init={init} holds another network ({painter.network['name']} {printable(painter.network['args'])}) than "
-            "this run's; choose the same with network=..., or leave init out"
+            f"init={init} holds another network ({metadata.network['name']} {printable(metadata.network['args'])}) "
+            "than this run's; choose the same with network=..., or leave init out"
         ) from error
 
 
