@@ -1,5 +1,5 @@
-"""Made-up training scenes, drawn by a renderer of our own.
+"""Synthetic training scenes, drawn by a small renderer.
 
-It is ours because a style is to be trained from what the package holds, on a CPU that draws while it trains: renderers
-of photo-like scenes need assets to be downloaded, and much longer for a picture.
+Training must work with nothing but the package, on a CPU that renders while it trains. Existing renderers of photo-like
+scenes need downloaded assets and are much slower.
 """

@@ -1,6 +1,6 @@
-"""The canvas that made-up photos are drawn on: outlines filled with lit surfaces, shadows, blur.
+"""The canvas that synthetic photos are drawn on: outlines filled with lit surfaces, shadows, blur.
 
-Bodies are laid one over another, each hiding what lies behind it, as in the dead-leaves model of
+Bodies are drawn back to front, each hiding what is behind it, as in the dead-leaves model of
 Lee, Mumford & Huang 2001.
 """
 
@@ -25,10 +25,10 @@ from onestroke.scenes.textures import (
 
 
 class Canvas:
-    """A (3, size, size) picture in the making, seen through a random window onto a unit-square world.
+    """A picture (3, size, size) in [0, 1], viewed through a random window onto a unit-square world.
 
-    World coordinates run 0 to 1 from the top left of the whole scene; the window shows a part of it, so
-    that the same layouts come as wide views and as close ones, and as the crops of photos do.
+    World coordinates run from 0 to 1, from the top left of the whole scene. The window shows a part of it, so
+    that one composition gives wide views and close-ups, as crops of photos do.
     """
 
     def __init__(self, rng: Rng, size: int) -> None:
@@ -47,24 +47,24 @@ class Canvas:
         return self.size * self.zoom
 
     def pixels(self, points: Points) -> Points:
-        """World points (n, 2) in picture pixels."""
+        """Convert world points (n, 2) to pixels of the picture."""
         return np.asarray((points - (self.left, self.top)) * self.unit)
 
     def rows(self) -> Field:
-        """World heights of the picture's rows, (size, 1)."""
+        """World y coordinate of each row of pixels, (size, 1)."""
         column = np.arange(self.size, dtype=np.float32)[:, None]
         return np.asarray(column / np.float32(self.unit) + np.float32(self.top))
 
     def make(self, family: str, tile: str | None = None, coarse: float = 1.0) -> Material:
-        """A random surface; close views show its structure larger."""
+        """A random surface, with larger structure in close-ups."""
         return material(self.rng, family, tile, coarse * self.zoom**0.5 * (self.size / 180) ** 0.5)
 
     def fill(self, surface: Material) -> None:
-        """Cover everything with one surface."""
+        """Fill the whole picture with one surface."""
         self.image[:] = surface.paint(0, 0, self.size, self.size)
 
     def shade(self, strength: float) -> None:
-        """Uneven light over all that is drawn so far: a slope towards the light and soft blotches."""
+        """Light everything drawn so far unevenly: a gradient towards the light, and soft blotches."""
         axis = np.linspace(-1, 1, self.size, dtype=np.float32)
         slope = axis * np.float32(self.light[0]) + axis[:, None] * np.float32(self.light[1])
         u, v = self.rng.uniform(0, 512, 2).astype(np.float32)
@@ -72,7 +72,7 @@ class Canvas:
         self.image *= 1 + np.float32(strength) * (slope * np.float32(0.5) + (blotch - 128) / 90)
 
     def blur(self, radius: float) -> None:
-        """Put all that is drawn so far out of focus; radius in world units."""
+        """Blur everything drawn so far; radius is the Gaussian's standard deviation in world units."""
         pixels = radius * self.unit
         if pixels < 0.3:
             return
@@ -89,10 +89,16 @@ class Canvas:
         shine: float = 0.0,
         rough: float = 0.0,
     ) -> None:
-        """Draw one closed outline (n, 2) in world units, lit from the canvas's light.
+        """Draw one closed outline, lit from the canvas's light.
 
-        bulge 0 (flat) to 1 (a ball) shades it; soft is edge blur in pixels; shadow the darkness 0 to 1 cast
-        on what lies behind; shine the strength of a highlight; rough frays the edge, as fur or foliage does.
+        Args:
+            points: (n, 2) in world units.
+            surface: a texture, or one colour (3,).
+            bulge: shading, from 0 (flat) to 1 (a ball).
+            soft: standard deviation in pixels of the edge's blur.
+            shadow: darkness, 0 to 1, of the shadow on what is behind.
+            shine: strength of the highlight, from 0.
+            rough: how frayed the edge is, 0 to 1, as of fur or foliage.
         """
         outer = self.pixels(points)
         low, high = outer.min(axis=0), outer.max(axis=0)
@@ -160,7 +166,14 @@ class Canvas:
         return np.asarray(gain, dtype=np.float32)
 
     def many(self, shapes: Sequence[Points], tones: Field, shading: float = 0.3, soft: float = 0.0) -> None:
-        """Draw many small flat outlines (world units) at once, in order, tones (n, 3) in 0 to 1."""
+        """Draw many small flat outlines at once, in order.
+
+        Args:
+            shapes: n outlines, (points, 2) each, in world units.
+            tones: their colours, (n, 3) in [0, 1].
+            shading: strength of a mottled light over them.
+            soft: standard deviation in pixels of the edges' blur.
+        """
         ink = Image.new("RGB", (2 * self.size, 2 * self.size))
         cover = Image.new("L", ink.size)
         paint, stencil = ImageDraw.Draw(ink), ImageDraw.Draw(cover)
@@ -183,28 +196,28 @@ class Canvas:
 
 
 def to_bytes(image: Field) -> NDArray[np.uint8]:
-    """A (3, h, w) picture in 0 to 1 as uint8 (h, w, 3)."""
+    """Convert a picture (3, h, w) in [0, 1] to uint8 (h, w, 3)."""
     return np.ascontiguousarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
 
 def place(points: Points, x: float, y: float, rx: float, ry: float | None = None) -> Points:
-    """A unit outline (n, 2) scaled to radii rx, ry (rx if not given) and moved to (x, y)."""
+    """Scale a unit outline (n, 2) by rx and ry (default: rx), and move it to (x, y)."""
     return np.asarray(points * (rx, rx if ry is None else ry) + (x, y))
 
 
 def pick(rng: Rng, *names: str) -> str:
-    """One of the names."""
+    """Choose one of the names at random."""
     return names[int(rng.integers(len(names)))]
 
 
-def spot(rng: Rng, low: float, high: float) -> tuple[float, float]:
-    """A random place, both coordinates between low and high."""
+def random_point(rng: Rng, low: float, high: float) -> tuple[float, float]:
+    """A random point with both coordinates between low and high."""
     x, y = rng.uniform(low, high, 2)
     return float(x), float(y)
 
 
 def maybe(rng: Rng, chance: float, value: float) -> float:
-    """The value with that chance, else 0."""
+    """The value with probability `chance`, else 0."""
     return float(value) if rng.random() < chance else 0.0
 
 

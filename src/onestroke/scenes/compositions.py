@@ -1,9 +1,9 @@
-"""Made-up photos, drawn from a seed: the scenes, and how one is chosen and developed.
+"""Synthetic photos from a seed: the kinds of scenes, and the choice and post-processing of one.
 
-No download, no folder: every picture is composed anew as shaded, textured things that hide one another
-(the dead-leaves model of Lee, Mumford & Huang 2001) laid out as photos are - a sky over a ground plane,
-facades, a face before a blurred background - because networks learn to see photos from pictures with
-natural statistics, whatever they show (Baradad et al. 2021, "Learning to see by looking at noise").
+Every picture is a new arrangement of shaded, textured objects that occlude one another (the dead-leaves
+model of Lee, Mumford & Huang 2001), composed as photos are: a sky over a ground plane, facades, a face
+before a blurred background. Networks learn to see photos from pictures with natural statistics, whatever
+these show (Baradad et al. 2021, "Learning to see by looking at noise").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from onestroke.scenes.canvas import Canvas, maybe, pick, place, rectangle, spot
+from onestroke.scenes.canvas import Canvas, maybe, pick, place, random_point, rectangle
 from onestroke.scenes.objects import (
     backdrop,
     branch,
@@ -44,7 +44,7 @@ from onestroke.scenes.textures import (
 
 
 def leaves(c: Canvas) -> None:
-    """Dead leaves proper: textured bodies of every size, each hiding those before it."""
+    """The dead-leaves model: textured bodies of all sizes, each hiding those drawn before it."""
     rng = c.rng
     c.fill(c.make(str(rng.choice(FAMILIES))))
     c.shade(rng.uniform(0, 0.5))
@@ -56,7 +56,7 @@ def leaves(c: Canvas) -> None:
             litter(c, 25, kinds, families.tolist(), 0.006)
         shape = rotated(outline(rng, pick(rng, *kinds)), rng.uniform(0, 6.3))
         c.body(
-            place(shape, *spot(rng, -0.05, 1.05), power_radius(rng, 0.05, 0.8) * 1.3),
+            place(shape, *random_point(rng, -0.05, 1.05), power_radius(rng, 0.05, 0.8) * 1.3),
             surfaces[int(rng.integers(len(surfaces)))],
             rng.uniform(0, 1),
             0.0 if rng.random() < 0.75 else rng.uniform(0.5, 4),
@@ -175,7 +175,7 @@ def macro(c: Canvas) -> None:
     for _ in range(int(rng.integers(0, 6))):
         blade = rotated(outline(rng, "leaf"), rng.uniform(0, 6.3))
         c.body(
-            place(blade, *spot(rng, 0, 1), rng.uniform(0.1, 0.4)),
+            place(blade, *random_point(rng, 0, 1), rng.uniform(0.1, 0.4)),
             c.make("leafage"),
             0.6,
             maybe(rng, 0.33, 2.0),
@@ -246,7 +246,7 @@ def still(c: Canvas) -> None:
 
 
 def heap(c: Canvas) -> None:
-    """Many things of one sort, heaped, shelved or flocked: fruit, stones, cups, books, a crowd."""
+    """Many objects of one kind, in a heap, a shelf or a flock: fruit, stones, cups, books, a crowd."""
     rng = c.rng
     c.fill(c.make(str(rng.choice(FAMILIES))))
     c.shade(rng.uniform(0, 0.4))
@@ -290,7 +290,7 @@ def forest(c: Canvas) -> None:
             )
             c.body(trunk, c.make("wood", "bark", 0.7), 0.8, 0, 0.3)
         for _ in range(int(rng.integers(1, 5))):
-            bush = place(outline(rng, "blob"), *spot(rng, 0, 1), rng.uniform(0.08, 0.3))
+            bush = place(outline(rng, "blob"), *random_point(rng, 0, 1), rng.uniform(0.08, 0.3))
             c.body(bush, c.make("leafage", "foliage"), 0.6, 0, 0.4, 0, rng.uniform(0.6, 1))
         if layer == 0:
             c.image += (haze[:, None, None] - c.image) * np.float32(rng.uniform(0, 0.4))
@@ -305,7 +305,7 @@ def closeup(c: Canvas) -> None:
         for _ in range(int(rng.integers(1, 4))):
             fold = place(
                 rotated(outline(rng, "blob"), rng.uniform(0, 6.3)),
-                *spot(rng, 0, 1),
+                *random_point(rng, 0, 1),
                 rng.uniform(0.3, 0.8),
             )
             c.body(fold, c.make(str(rng.choice(FAMILIES))), 0.8, maybe(rng, 0.33, 3.0), 0.6)
@@ -313,7 +313,7 @@ def closeup(c: Canvas) -> None:
     for _ in range(int(rng.integers(0, 4))):
         shape = rotated(outline(rng, pick(rng, "disc", "box", "blob", "leaf", "bar", "star")), rng.uniform(0, 6.3))
         c.body(
-            place(shape, *spot(rng, 0, 1), rng.uniform(0.03, 0.3)),
+            place(shape, *random_point(rng, 0, 1), rng.uniform(0.03, 0.3)),
             c.make(str(rng.choice(FAMILIES))),
             0.9,
             0,
@@ -424,7 +424,7 @@ def night(c: Canvas) -> None:
     else:
         r = rng.uniform(0.1, 0.35)
         c.body(
-            place(outline(rng, "blob"), *spot(rng, 0.3, 0.7), r),
+            place(outline(rng, "blob"), *random_point(rng, 0.3, 0.7), r),
             c.make(str(rng.choice(FAMILIES))),
             1.0,
             0,
@@ -433,7 +433,9 @@ def night(c: Canvas) -> None:
             maybe(rng, 0.5, 0.4),
         )
     disc = outline(rng, "disc")
-    lights = [place(disc, *spot(rng, 0, 1), power_radius(rng, 0.004, 0.04)) for _ in range(int(rng.integers(3, 30)))]
+    lights = [
+        place(disc, *random_point(rng, 0, 1), power_radius(rng, 0.004, 0.04)) for _ in range(int(rng.integers(3, 30)))
+    ]
     tones = np.stack([colour(rng, pick(rng, "pale", "sand", "vivid", "haze")) for _ in lights])
     glow = c.image.copy()
     c.many(lights, tones, 0.0, rng.uniform(0, 2))
@@ -442,7 +444,7 @@ def night(c: Canvas) -> None:
     c.image = np.maximum(sharp, c.image * np.float32(0.8) + glow * np.float32(0.2))
 
 
-# Shares that bring the mean VGG-16 responses of relu1_2 to relu4_3 close to those of photos.
+# Probabilities of the scenes, chosen so that mean VGG-16 responses, relu1_2 to relu4_3, are close to those of photos.
 _MIX: tuple[tuple[Callable[[Canvas], None], float], ...] = (
     (landscape, 0.17),
     (portrait, 0.14),
@@ -469,7 +471,7 @@ def _choose(rng: Rng) -> Callable[[Canvas], None]:
 
 
 def _develop(c: Canvas) -> NDArray[np.uint8]:
-    """What a camera adds: lens blur, colour cast, exposure, contrast, grain, now and then grey-scale."""
+    """Add the effects of a camera: lens blur, colour cast, exposure, contrast, grain, sometimes greyscale."""
     rng = c.rng
     image = c.image
     if rng.random() < 0.35:
@@ -479,14 +481,14 @@ def _develop(c: Canvas) -> NDArray[np.uint8]:
     saturation = 0.0 if rng.random() < 0.05 else rng.uniform(0.6, 1.35)
     image = grey + (image - grey) * np.float32(saturation)
     warm, green = rng.normal(0.01, 0.06), rng.normal(0, 0.015)
-    # Half way to a middling brightness, as a camera's own metering goes.
+    # Half way to a medium brightness, as a camera's exposure metering does.
     metered = (0.43 / max(0.05, float(grey.mean()))) ** 0.5
     gain = metered * math.exp(rng.normal(0, 0.12)) * np.exp(np.array([warm, green, -warm]) * (saturation > 0))
     image *= gain.astype(np.float32)[:, None, None]
     if rng.random() < 0.35:
         strength = abs(rng.normal(0, 0.02))
         image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(strength)
-    # A table rather than a power per pixel: it is faster and the same on every processor.
+    # A lookup table in place of a power for each pixel: faster, and the same on every processor.
     level = np.linspace(0, 1, 1024)
     toned = level ** math.exp(rng.normal(0.05, 0.2))
     toned += rng.uniform(-0.1, 0.7) * (3 * toned**2 - 2 * toned**3 - toned)
@@ -501,7 +503,7 @@ def _develop(c: Canvas) -> NDArray[np.uint8]:
 
 
 def compose(rng: Rng, size: int) -> NDArray[np.uint8]:
-    """One made-up photo, uint8 (size, size, 3) sRGB, all of it drawn from `rng`."""
+    """One synthetic photo, uint8 (size, size, 3) sRGB; all its randomness comes from `rng`."""
     scene = _choose(rng)
     canvas = Canvas(rng, size)
     scene(canvas)
@@ -514,5 +516,5 @@ def compose(rng: Rng, size: int) -> NDArray[np.uint8]:
 
 
 def render(seed: int, index: int, size: int) -> NDArray[np.uint8]:
-    """One made-up photo, uint8 (size, size, 3) sRGB, size 16 or more; the same arguments, the same bytes."""
+    """One synthetic photo, uint8 (size, size, 3) sRGB, size at least 16; equal arguments give equal bytes."""
     return compose(np.random.default_rng([seed, index]), size)

@@ -1,6 +1,6 @@
-"""What made-up photos show: skies, grounds, trees, people, animals, walls, clutter.
+"""The objects of synthetic photos: skies, grounds, trees, people, animals, walls, clutter.
 
-All places and sizes are in the world units of the canvas, 0 to 1 across the whole scene.
+All positions and sizes are in the world units of the canvas, 0 to 1 across the whole scene.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onestroke.scenes.canvas import Canvas, maybe, pick, place, rectangle, spot
+from onestroke.scenes.canvas import Canvas, maybe, pick, place, random_point, rectangle
 from onestroke.scenes.textures import (
     Field,
     Material,
@@ -24,7 +24,7 @@ from onestroke.scenes.textures import (
 
 
 def sky(c: Canvas, horizon: float) -> Field:
-    """A flat or clouded sky over the whole canvas; its colour at the horizon, (3,), for haze."""
+    """Draw a flat or cloudy sky over the whole canvas; return its colour at the horizon, (3,), for haze."""
     rng = c.rng
     high, low = colour(rng, "sky"), colour(rng, "haze")
     if rng.random() < 0.35:
@@ -44,7 +44,7 @@ def sky(c: Canvas, horizon: float) -> Field:
 
 
 def ground(c: Canvas, horizon: float, surface: Material, haze: Field | None = None) -> None:
-    """A plane receding to the horizon, its texture foreshortened as perspective does."""
+    """A plane that recedes to the horizon, with its texture in perspective."""
     first = max(0, math.ceil((horizon - c.top) * c.unit))
     if first >= c.size:
         return
@@ -55,7 +55,7 @@ def ground(c: Canvas, horizon: float, surface: Material, haze: Field | None = No
     u = x * depth * reach + np.float32(surface.offset[0])
     v = depth * reach + np.float32(surface.offset[1])
     step = depth * reach / np.float32(c.unit) * np.maximum(np.float32(1.0), depth * np.float32(0.5))
-    paint = surface.look(read_tile(surface.tile, u, np.broadcast_to(v, u.shape), step))
+    paint = surface.colours(read_tile(surface.tile, u, np.broadcast_to(v, u.shape), step))
     if haze is not None:
         far = np.clip(depth / 22, 0, 0.6)
         paint = paint + far * (haze[:, None, None] - paint)
@@ -63,7 +63,7 @@ def ground(c: Canvas, horizon: float, surface: Material, haze: Field | None = No
 
 
 def ridge(c: Canvas, level: float, height: float, rough: float) -> Points:
-    """A fractal skyline as an outline (n, 2) closed far below; level is its mean height in the world."""
+    """A fractal skyline as an outline (n, 2) that closes below the picture; level is its mean y in world units."""
     heights = np.zeros(129)
     for k in range(6):
         cells = 2 ** (k + 1)
@@ -96,7 +96,7 @@ def tree(c: Canvas, x: float, foot: float, height: float, foliage: Material, sof
 def branch(
     c: Canvas, x: float, y: float, angle: float, length: float, width: float, depth: int, shapes: list[Points]
 ) -> None:
-    """A twig that forks, appended as thin outlines to shapes."""
+    """A forking twig, appended to `shapes` as thin outlines."""
     rng = c.rng
     bend = angle + rng.normal(0, 0.25)
     tip = (x + length * math.cos(bend), y + length * math.sin(bend))
@@ -215,7 +215,7 @@ def litter(
     soft: float = 0.0,
     top: float = 0.0,
 ) -> None:
-    """Small flat dead leaves of size r^-3 strewn over the canvas below the world height top."""
+    """Small flat bodies, radii r distributed as r^-3, scattered over the canvas below world y `top`."""
     rng = c.rng
     tones = np.stack([colour(rng, str(f)) for f in rng.choice(families, 6)])
     shapes: list[Points] = []
@@ -232,7 +232,7 @@ def litter(
 
 
 def backdrop(c: Canvas) -> None:
-    """What lies far behind a close subject, out of focus: big leaves, bokeh, a wall or a horizon."""
+    """The blurred background of a close-up: large leaves, bokeh, a wall or a horizon."""
     rng = c.rng
     kind = rng.random()
     if kind < 0.3:
@@ -247,12 +247,12 @@ def backdrop(c: Canvas) -> None:
             shape = rotated(outline(rng, pick(rng, "disc", "blob", "bar", "box")), rng.uniform(0, 6.3))
             radius = math.exp(rng.uniform(-3.2, -0.9))
             family = pick(rng, "leafage", "dark", "pale", "wall", "cloth", "grass", "earth", "vivid")
-            c.body(place(shape, *spot(rng, 0, 1), radius), colour(rng, family), 0.3)
+            c.body(place(shape, *random_point(rng, 0, 1), radius), colour(rng, family), 0.3)
     c.shade(rng.uniform(0, 0.4))
     c.blur(math.exp(rng.uniform(math.log(0.006), math.log(0.05))))
     if rng.random() < 0.2:
         disc = outline(rng, "disc")
-        spots = [place(disc, *spot(rng, 0, 1), rng.uniform(0.01, 0.05)) for _ in range(25)]
+        spots = [place(disc, *random_point(rng, 0, 1), rng.uniform(0.01, 0.05)) for _ in range(25)]
         tones = np.stack([colour(rng, pick(rng, "haze", "pale", "grass", "vivid")) for _ in spots])
         before = c.image.copy()
         c.many(spots, tones, 0.0, 0.8)
@@ -305,7 +305,7 @@ def things(c: Canvas, horizon: float) -> None:
 
 
 def vehicle(c: Canvas, x: float, foot: float, size: float) -> None:
-    """A shiny body with glass and wheels."""
+    """A car: a shiny body with windows and wheels."""
     rng = c.rng
     paint = c.make(pick(rng, "vivid", "pale", "dark", "cloth"), "smooth")
     c.body(place(outline(rng, "ellipse"), x, foot, size * 1.1, size * 0.2), colour(rng, "dark"), 0.0, 1.5)

@@ -1,10 +1,10 @@
-"""Surfaces for made-up photos: periodic texture tiles, natural palettes and outlines.
+"""Surfaces for synthetic photos: periodic texture tiles, natural palettes and outlines.
 
-Noise whose amplitude falls as 1/f, and leaves that hide one another with sizes r^-3, give pictures
-the statistics of natural ones (Lee, Mumford & Huang 2001, "Occlusion models for natural images");
+Noise whose amplitude falls as 1/f, and overlapping leaves whose radii are distributed as r^-3, give
+pictures the statistics of natural ones (Lee, Mumford & Huang 2001, "Occlusion models for natural images");
 networks trained on such pictures alone see real photos well (Baradad et al. 2021, "Learning to see by
-looking at noise").  Here both become small periodic tiles, drawn once per process from fixed seeds and
-then read at any scale, angle or perspective, which costs far less than noise made anew per picture.
+looking at noise"). Here both become small periodic tiles, drawn once per process from fixed seeds and
+then sampled at any scale, angle or perspective, which costs far less than new noise for each picture.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SINE = np.array([math.sin(2 * math.pi * k / 4096) for k in range(4096)], dtype=
 
 
 def as_field(values: ArrayLike) -> Field:
-    """Anything numeric as a float32 array of the same shape."""
+    """Convert numbers to a float32 array of the same shape."""
     return np.asarray(values, dtype=np.float32)
 
 
@@ -39,7 +39,7 @@ def wave(turns: Field) -> Field:
 
 
 def upsample(grid: Field, size: int) -> Field:
-    """A periodic (n, n) grid made a smooth periodic (size, size) field."""
+    """Interpolate a periodic (n, n) grid smoothly to (size, size), still periodic."""
     n = grid.shape[0]
     image = Image.fromarray(np.pad(grid, 3, mode="wrap"))
     box = (3.0, 3.0, 3.0 + n, 3.0 + n)
@@ -47,21 +47,21 @@ def upsample(grid: Field, size: int) -> Field:
 
 
 def fractal(rng: Rng, slope: float, first: int = 4, last: int = TILE, ridged: bool = False) -> Field:
-    """Periodic (TILE, TILE) noise whose power falls as f^-slope; mean about 0, deviation 1."""
+    """Periodic noise (TILE, TILE) whose power falls as f^-slope; mean 0, standard deviation 1."""
     total = np.zeros((TILE, TILE), dtype=np.float32)
     cells = first
     while cells <= last:
         octave = upsample(rng.standard_normal((cells, cells), dtype=np.float32), TILE)
         if ridged:
             octave = np.float32(0.8) - np.abs(octave)
-        # Octaves of equal variance are f^-2 in two dimensions; other slopes tilt that.
+        # Octaves of equal variance are f^-2 in two dimensions; other slopes scale each octave.
         total += octave * np.float32(2.0 ** (-(slope - 2.0) / 2 * math.log2(cells)))
         cells *= 2
     return as_field((total - total.mean()) / total.std())
 
 
 def _draw(shapes: Sequence[tuple[Points, int]], ground: int) -> Field:
-    """Polygons painted in order on a torus, as a (TILE, TILE) field; greys 0 to 255 in, deviations out."""
+    """Draw polygons of grey 0 to 255 in order on a torus; return (TILE, TILE) of mean 0 and standard deviation 1."""
     image = Image.new("L", (TILE, TILE), ground)
     draw = ImageDraw.Draw(image)
     for points, grey in shapes:
@@ -77,7 +77,7 @@ def _draw(shapes: Sequence[tuple[Points, int]], ground: int) -> Field:
 
 
 def power_radius(rng: Rng, smallest: float, largest: float) -> float:
-    """A radius whose density falls as r^-3, the scale-invariant law of leaf sizes."""
+    """A random radius with density proportional to r^-3, the scale-invariant law of leaf sizes."""
     a, b = smallest**-2.0, largest**-2.0
     return float((a + rng.random() * (b - a)) ** -0.5)
 
@@ -86,11 +86,11 @@ _TURN = np.linspace(0, 2 * math.pi, 28, endpoint=False)
 _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 _ALONG = np.linspace(-1, 1, 12)
 _WAVES = np.cos(np.arange(2, 9)[:, None, None] * _TURN - np.array([0.0, math.pi / 2])[:, None])
-_FALL = np.arange(2, 9)[:, None] ** -1.2
+_DECAY = np.arange(2, 9)[:, None] ** -1.2
 
 
 def outline(rng: Rng, kind: str) -> Points:
-    """A closed (n, 2) outline of about unit radius: disc, ellipse, blob, polygon, box, bar, leaf or star."""
+    """A closed outline (n, 2) of about unit radius: disc, ellipse, blob, polygon, box, bar, leaf or star."""
     if kind == "disc":
         return np.stack([_COS, _SIN], 1)
     if kind == "ellipse":
@@ -114,19 +114,19 @@ def outline(rng: Rng, kind: str) -> Points:
     if kind == "star":
         radius = 1 + rng.uniform(0.2, 0.5) * np.cos(_TURN * rng.integers(4, 8))
     else:
-        weights = rng.normal(0, 0.22, (7, 2)) * _FALL
+        weights = rng.normal(0, 0.22, (7, 2)) * _DECAY
         radius = np.maximum(1 + np.tensordot(weights, _WAVES, 2), 0.15)
     return np.stack([_COS * radius, _SIN * radius * rng.uniform(0.5, 1.0)], 1)
 
 
 def rotated(points: Points, angle: float) -> Points:
-    """(n, 2) points turned by an angle in radians."""
+    """Rotate points (n, 2) by an angle in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return np.asarray(points @ np.array([[c, s], [-s, c]]))
 
 
 def _litter(rng: Rng, kinds: Sequence[str], count: int, size: tuple[float, float], spread: float) -> Field:
-    """Dead leaves, each with a lit side, sizes r^-3; spread is the range of angles in radians."""
+    """Dead leaves, each with a lit side, radii distributed as r^-3; spread is the range of angles in radians."""
     shapes: list[tuple[Points, int]] = []
     radii = sorted((power_radius(rng, *size) for _ in range(count)), key=lambda r: -r * rng.uniform(0.3, 1))
     for radius in radii:
@@ -155,7 +155,7 @@ def _strokes(rng: Rng, count: int, length: float, width: float, spread: float, c
 
 
 def _masonry(rng: Rng, rows: int, columns: int, gap: float, joint: int) -> Field:
-    """Bricks, planks or floor tiles: rows of boxes, every other row shifted, no two alike in tone."""
+    """Bricks, planks or floor tiles: rows of boxes in different tones, every other row shifted."""
     shapes: list[tuple[Points, int]] = []
     h, w = TILE / rows, TILE / columns
     for r in range(rows):
@@ -167,7 +167,7 @@ def _masonry(rng: Rng, rows: int, columns: int, gap: float, joint: int) -> Field
 
 
 def _grids() -> tuple[Field, Field]:
-    """The tile's own (TILE, TILE) coordinates x and y, in turns 0 to 1."""
+    """Coordinates x and y of the tile's pixels, (TILE, TILE) each, in [0, 1)."""
     axis = np.arange(TILE, dtype=np.float32) / TILE
     return np.broadcast_to(axis, (TILE, TILE)), np.broadcast_to(axis[:, None], (TILE, TILE))
 
@@ -244,7 +244,7 @@ _TILES: dict[str, Callable[[Rng], Field]] = {
 
 @cache
 def _atlas(name: str) -> NDArray[np.uint8]:
-    """A tile and its halvings end to end, levels each a quarter as long; drawn from its own seed."""
+    """A tile and its mipmap levels, flattened and concatenated; drawn from a seed of its own."""
     field = _TILES[name](np.random.default_rng([0x7117, list(_TILES).index(name)]))
     field = (field - field.mean()) / field.std()
     image = Image.fromarray(np.clip(field * 46 + 128, 0, 255).astype(np.uint8))
@@ -257,7 +257,7 @@ _START = np.cumsum([0] + [(TILE >> k) ** 2 for k in range(_LEVELS)])
 
 
 def read_tile(name: str, u: Field, v: Field, step: Field | float) -> Field:
-    """The tile at coordinates u, v (tile pixels, any shape that broadcasts), 0 to 255.
+    """Sample a tile at coordinates u, v (in tile pixels, of shapes that broadcast); values 0 to 255.
 
     step is how many tile pixels one picture pixel spans, a number or a (h, 1) column for perspective.
     """
@@ -278,7 +278,7 @@ def read_tile(name: str, u: Field, v: Field, step: Field | float) -> Field:
     return as_field(upper + dv * (lower - upper))
 
 
-# sRGB anchors, 0 to 255; a colour is drawn between two of a family, so families keep their correlation.
+# sRGB, 0 to 255. A colour is drawn from the line between two of its family, so that channels stay correlated.
 _FAMILIES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "sky": (
         (70, 115, 180),
@@ -315,7 +315,7 @@ _FAMILIES: dict[str, tuple[tuple[int, int, int], ...]] = {
 
 
 def colour(rng: Rng, family: str) -> Field:
-    """One natural colour of a family, a (3,) sRGB array in 0 to 1."""
+    """A random natural colour of a family, sRGB (3,) in [0, 1]."""
     anchors = np.array(_FAMILIES[family], dtype=np.float32) / 255
     first, second = rng.integers(0, len(anchors), 2)
     mixed = anchors[first] + np.float32(rng.random()) * (anchors[second] - anchors[first])
@@ -325,9 +325,10 @@ def colour(rng: Rng, family: str) -> Field:
 
 
 def ramp(rng: Rng, base: Field, contrast: float, second: Field | None = None) -> Field:
-    """A (3, 256) colour scale around a base colour: cooler shadows below, warmer lights above.
+    """A colour map (3, 256) around a base colour, with cooler shadows and warmer lights.
 
-    contrast is about the relative deviation of the result; with a second colour the scale runs between both.
+    contrast is about the relative standard deviation of the result. With a second colour the map runs from the first to
+    the second.
     """
     level = (np.arange(256, dtype=np.float32) - 128) / 46
     if second is not None:
@@ -341,7 +342,7 @@ def ramp(rng: Rng, base: Field, contrast: float, second: Field | None = None) ->
 
 @dataclass(frozen=True)
 class Material:
-    """A tile seen at one scale and angle through a colour scale."""
+    """A tile at one scale and angle, with a colour map (3, 256)."""
 
     tile: str
     scale: Field
@@ -350,21 +351,21 @@ class Material:
     offset: tuple[float, float]
 
     def paint(self, x0: int, y0: int, height: int, width: int) -> Field:
-        """The surface over a rectangle of picture pixels, (3, height, width), 0 to about 1."""
+        """Render a rectangle of the picture, (3, height, width), in 0 to about 1."""
         x = np.arange(x0, x0 + width, dtype=np.float32)
         y = np.arange(y0, y0 + height, dtype=np.float32)[:, None]
         c, s = np.float32(math.cos(self.angle) * self.step), np.float32(math.sin(self.angle) * self.step)
         u = x * c - y * s + np.float32(self.offset[0])
         v = x * s + y * c + np.float32(self.offset[1])
-        return self.look(read_tile(self.tile, u, v, self.step))
+        return self.colours(read_tile(self.tile, u, v, self.step))
 
-    def look(self, values: Field) -> Field:
-        """Tile values 0 to 255 of shape (h, w) as colours (3, h, w)."""
+    def colours(self, values: Field) -> Field:
+        """Map tile values (h, w), 0 to 255, to colours (3, h, w)."""
         return np.take(self.scale, values.astype(np.uint8), axis=1)
 
 
-# What each colour family is made of; a surface is one of these at a random scale.
-_MAKES: dict[str, tuple[str, ...]] = {
+# The tiles of each colour family; a surface is one of them at a random scale.
+_TILES_OF_FAMILY: dict[str, tuple[str, ...]] = {
     "leafage": ("foliage", "foliage", "mottle", "rough", "grass"),
     "grass": ("grass", "grass", "foliage", "rough", "straw", "flowers"),
     "earth": ("rough", "rock", "pebbles", "mottle", "straw", "foliage"),
@@ -383,12 +384,12 @@ _MAKES: dict[str, tuple[str, ...]] = {
     "sky": ("cloud", "plain"),
     "haze": ("plain", "cloud"),
 }
-FAMILIES = tuple(_MAKES)
+FAMILIES = tuple(_TILES_OF_FAMILY)
 
 
 def material(rng: Rng, family: str, tile: str | None = None, coarse: float = 1.0) -> Material:
-    """A random surface of a family; coarse > 1 shows its structure larger in the picture."""
-    name = tile or str(rng.choice(_MAKES[family]))
+    """A random surface of a family; coarse > 1 enlarges its structure in the picture."""
+    name = tile or str(rng.choice(_TILES_OF_FAMILY[family]))
     base = colour(rng, family)
     calm = name in ("smooth", "plain", "grain", "weave")
     contrast = rng.uniform(0.02, 0.14) if calm else rng.uniform(0.12, 0.5)
