@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from onestroke.losses.shift_consistency import ShiftConsistency, apart, half_shifted, ring_of
+from onestroke.losses.shift_consistency import ShiftConsistency, edge_error, frame_width, half_size_shift
 from onestroke.training.module import StyleTransfer
 from tests.running import judged
 from tests.test_training import objective, tiny
@@ -27,7 +27,7 @@ def trained(weight: float) -> StyleTransfer:
 
 @pytest.mark.parametrize("side, ring", [(720, 72), (256, 24), (192, 16), (128, 16), (64, 8), (41, 8), (32, 8)])
 def test_rings_are_whole_eights(side: int, ring: int) -> None:
-    assert ring_of(side) == ring
+    assert frame_width(side) == ring
     assert 4 * ring <= side
 
 
@@ -35,7 +35,7 @@ def test_rings_are_whole_eights(side: int, ring: int) -> None:
 def test_what_lies_along_the_edges_was_far_from_any(height: int, width: int) -> None:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([y, x])[None]
-    moved, ring = half_shifted(places), ring_of(min(height, width))
+    moved, ring = half_size_shift(places), frame_width(min(height, width))
     assert torch.equal(moved.flatten(2).sort(dim=2).values, places.flatten(2).sort(dim=2).values)
     rows, columns = moved[0, 0, :, 0], moved[0, 1, 0]
     for line, side in ((rows, height), (columns, width)):
@@ -55,10 +55,10 @@ def banded(side: int, band: int, ring: int, squared: float) -> float:
 
 def test_a_band_counts_as_its_share_of_the_frame_and_of_its_lines() -> None:
     wanted = noise(2, 3, 40, 40)
-    assert apart(wanted, wanted).tolist() == [0, 0]
+    assert edge_error(wanted, wanted).tolist() == [0, 0]
     band = wanted.clone()
     band[1, :, :8] += 0.3
-    none, some = apart(band, wanted).tolist()
+    none, some = edge_error(band, wanted).tolist()
     assert none == 0
     assert some == pytest.approx(banded(40, 8, 8, 0.09), rel=0.05)
 
@@ -68,12 +68,12 @@ def test_as_much_counts_less_where_it_is_no_band() -> None:
     band, strokes = torch.zeros(1, 3, 40, 40), 0.3 * (noise(1, 1, 1, 40, seed=2) > 0.5).float() - 0.15
     band[..., :8, :], strokes = 0.15, F.pad(strokes.expand(1, 3, 8, 40), (0, 0, 0, 32))
     assert float(band.square().sum()) == pytest.approx(float(strokes.square().sum()))
-    assert float(apart(wanted + band, wanted)) > 2 * float(apart(wanted + strokes, wanted))
+    assert float(edge_error(wanted + band, wanted)) > 2 * float(edge_error(wanted + strokes, wanted))
 
 
 def test_only_the_frame_is_pulled_and_only_of_what_is_painted_once_more() -> None:
     painting, wanted = noise(1, 3, 40, 40).requires_grad_(), noise(1, 3, 40, 40, seed=1).requires_grad_()
-    apart(painting, wanted).sum().backward()
+    edge_error(painting, wanted).sum().backward()
     assert wanted.grad is None and painting.grad is not None
     assert float(painting.grad[..., 8:32, 8:32].abs().max()) == 0
     assert float(painting.grad[..., :8, :].abs().min()) > 0

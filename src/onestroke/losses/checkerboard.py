@@ -1,4 +1,4 @@
-"""No checkerboard: energy at exactly the periods of 2 and 4 pixels, where upsampling leaves it (Odena et al., 2016)."""
+"""Checkerboard: energy at periods of exactly 2 and 4 pixels, which upsampling leaves behind (Odena et al., 2016)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ FREQUENCIES = (
     (0, _QUARTER), (0, _HALF), (_QUARTER, 0), (_HALF, 0), (_HALF, _HALF),
     (_QUARTER, _QUARTER), (_QUARTER, -_QUARTER), (_QUARTER, _HALF), (_HALF, _QUARTER),
 )  # fmt: skip
-"""All frequencies of periods 2 and 4, in periods a tile, without the mean and those whose negative is there."""
-# two steps away, since the window spreads each frequency by one
+"""All frequencies of periods 2 and 4, in cycles per tile; of a frequency and its negative, one."""
+# two bins away, since the window spreads each frequency by one
 NEIGHBOURS = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
-"""The steps from a frequency to those it is compared with."""
+"""Offsets from a frequency to those it is compared with."""
 UNSEEN = (1 / 255) ** 2 / 12
-"""The variance of what 8 bits round off: below this power, for each channel, nothing is seen."""
+"""Variance of rounding to 8 bits, for each channel: weaker patterns can't be seen."""
 
 
 class Checkerboard(Term):
-    """How far the energy at a checkerboard's frequencies exceeds that around them, in powers of ten, squared; else 0.
+    """Squared log10 ratio of the energy at the checkerboard's frequencies to that around them; 0 where it is less.
 
-    A network that upsamples twice can tell the four places of a block apart, and uses it to paint finer strokes than
-    its features hold; what it gains in Gram matrices is a faint checkerboard over the picture. Texture that only
-    happens to have such periods has as much energy at its neighbours, and costs nothing.
+    A network that upsamples by 2 can treat the four pixels of a block differently. It uses that to paint finer strokes
+    than its features hold, which lowers the Gram loss and leaves a faint checkerboard. Texture that merely has such
+    periods has as much energy at neighbouring frequencies, and costs nothing.
 
-    What is compared is the mean of log power over a picture's tiles of 32 pixels, by their windowed spectra, so that a
-    pattern in a flat sky counts as much as one in a meadow. The gradient lowers it and leaves those around as they are,
-    or noise would be painted to hide it in. Sides below 32 pixels have no such spectrum, and cost nothing.
-    `onestroke.evaluation.artifacts.checkerboard` compares with the loudest neighbour, on tiles that overlap.
+    The spectrum is the mean log power over windowed tiles of 32 x 32 pixels, so that a pattern in a flat sky counts as
+    much as one in a meadow. Only the checkerboard's frequencies get a gradient; otherwise the network would paint noise
+    around them. Pictures with a side below 32 pixels have no tile, and cost nothing.
+    `onestroke.evaluation.artifacts.checkerboard` compares with the strongest neighbour, on overlapping tiles.
     """
 
     def __init__(self, layers: Sequence[str] = ("image",), weight: float = 1.0) -> None:
@@ -42,10 +42,10 @@ class Checkerboard(Term):
         around = sorted({((y + i) % TILE, (x + j) % TILE) for y, x in FREQUENCIES for i, j in NEIGHBOURS})
         self.register_buffer("own", _waves(FREQUENCIES), persistent=False)
         self.register_buffer("around", _waves(around), persistent=False)
-        self.register_buffer("ring", _ring(around), persistent=False)
+        self.register_buffer("averages", _neighbour_averages(around), persistent=False)
         self.own: Tensor
         self.around: Tensor
-        self.ring: Tensor
+        self.averages: Tensor
 
     def forward(self, views: Views) -> Tensor:
         errors = [self._error(views.output[layer]) for layer in self.layers]
@@ -62,21 +62,21 @@ class Checkerboard(Term):
         own = _log_power(tiles, self.own)
         with torch.no_grad():
             around = _log_power(tiles, self.around)
-        error: Tensor = (own - around @ self.ring.to(own.dtype)).clamp_min(0).square().mean(dim=1)
+        error: Tensor = (own - around @ self.averages.to(own.dtype)).clamp_min(0).square().mean(dim=1)
         return error
 
 
 def _log_power(tiles: Tensor, waves: Tensor) -> Tensor:
-    """The mean over tiles: (N, tiles, C, pixels) and (pixels, 2 frequencies) -> (N, frequencies)."""
+    """Mean log10 power over tiles: (N, tiles, C, pixels) and (pixels, 2 frequencies) -> (N, frequencies)."""
     with torch.autocast(tiles.device.type, enabled=False):
         parts = tiles @ waves.to(tiles.dtype)
     power = parts.square().view(*parts.shape[:-1], 2, -1).sum(dim=(2, 3))
-    # the waves are so scaled that white noise has its variance
+    # the waves are scaled so that the power of white noise is its variance
     return (power + tiles.shape[2] * UNSEEN).log10().mean(dim=1)
 
 
 def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:
-    """Cosines, then sines, under a window: (pixels of a tile, 2 frequencies)."""
+    """Windowed cosines, then sines: (pixels of a tile, 2 frequencies)."""
     line = torch.hann_window(TILE, dtype=torch.float64)
     window = line * line[:, None]
     window = window / window.square().sum().sqrt()
@@ -86,8 +86,8 @@ def _waves(frequencies: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat([wave * window for wave in (phase.cos(), phase.sin())]).flatten(1).T.float().contiguous()
 
 
-def _ring(frequencies: Sequence[tuple[int, int]]) -> Tensor:
-    """The share that each frequency has in the mean around each of a checkerboard's: (frequencies, its own)."""
+def _neighbour_averages(frequencies: Sequence[tuple[int, int]]) -> Tensor:
+    """Weights of the neighbours' mean around each checkerboard frequency: (len(frequencies), len(FREQUENCIES))."""
     number = {frequency: i for i, frequency in enumerate(frequencies)}
     table = torch.zeros(len(frequencies), len(FREQUENCIES))
     for column, (y, x) in enumerate(FREQUENCIES):

@@ -1,4 +1,4 @@
-"""Content: the photo's features are kept (Gatys et al., 2016; Johnson et al., 2016)."""
+"""Content: distance of VGG features to the photo's (Gatys et al., 2016; Johnson et al., 2016)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from onestroke.losses.term import Term, Views
 
-_PART = 2**17  # of one picture's features
+_PART = 2**17  # features of one picture that are processed at once on a CPU
 
 
 class Content(Term):
     """Relative squared distance of features: `||F(output) - F(content)||^2 / ||F(content)||^2`, mean over layers.
 
-    The divisor is the mean over the whole batch (of all processes), so that a flat photo, whose own features are nearly
-    nothing, does not outweigh the others. Johnson et al. divide by C H W instead, which leaves the size to the layer.
+    The denominator is the mean over the whole batch (of all processes), so that a flat photo, whose own features are
+    nearly zero, does not dominate. Johnson et al. divide by C H W instead, which makes the scale depend on the layer.
     """
 
     side = "content"
@@ -35,10 +35,10 @@ class Content(Term):
 
 
 class _Squares(torch.autograd.Function):
-    """Mean squares of `output - content`, (N,), and of all of `content`, in fp32, or fp64 for fp64.
+    """Mean squares of `output - content` for each picture, (N,), and of all of `content`, in fp32 (fp64 for fp64).
 
-    Only the first has a gradient, and by `output` alone. What is kept for it is the difference in the features' own
-    dtype, of which the gradient is a multiple; autograd would keep, and go through, copies of all in fp32.
+    Only the first has a gradient, and only with respect to `output`. It is a multiple of the difference, which is
+    saved in the features' own dtype; autograd would save and traverse fp32 copies of everything.
     """
 
     @staticmethod
@@ -49,14 +49,14 @@ class _Squares(torch.autograd.Function):
         difference = torch.empty_like(output)
         flat = [(x.permute(0, 2, 3, 1) if last else x).flatten(1) for x in (output, content, difference)]
         errors, sizes = [], []
-        # a part at a time, so that what is wide never leaves a processor's cache
+        # in parts, so that the fp32 copies stay in the processor's cache
         part = _PART if output.device.type == "cpu" else flat[0].shape[1]
         for parts in zip(*(torch.split(x, part, dim=1) for x in flat), strict=True):
             target = parts[1].to(wide)
-            apart = parts[0].to(wide) - target
-            parts[2].copy_(apart)
-            with torch.autocast(output.device.type, enabled=False):  # which would round what was just made wide
-                errors.append(torch.linalg.vecdot(apart, apart))
+            delta = parts[0].to(wide) - target
+            parts[2].copy_(delta)
+            with torch.autocast(output.device.type, enabled=False):  # which would round the fp32 copies
+                errors.append(torch.linalg.vecdot(delta, delta))
                 sizes.append(torch.linalg.vecdot(target, target))
         ctx.save_for_backward(difference)
         each = flat[0].shape[1]
@@ -68,5 +68,5 @@ class _Squares(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
         scale = gradient * (2 / difference[0].numel())
-        # the scale in the features' dtype too, as all else would be made wide
+        # the scale in the features' dtype too, or the product would be in fp32
         return difference * scale.to(difference.dtype).view(-1, 1, 1, 1), None

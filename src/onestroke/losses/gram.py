@@ -1,4 +1,4 @@
-"""Style: the painting's Gram matrices are met (Gatys et al., 2016)."""
+"""Style: distance of Gram matrices to those of the painting (Gatys et al., 2016)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,17 @@ from onestroke.losses.term import Term, Views
 class Gram(Term):
     """Relative squared distance of Gram matrices: `2 ||G(output) - G(style)||^2 / (||G(output)||^2 + ||G(style)||^2)`.
 
-    The mean over layers. Near the goal this is `||G(output) - G(style)||^2 / ||G(style)||^2`, but it
-    never exceeds 2, so that no photo with strong contrasts outweighs the others. Gatys et al. leave out the division,
-    and losses of two paintings then differ by more than a thousand times.
+    The mean over layers. Near the optimum this is `||G(output) - G(style)||^2 / ||G(style)||^2`, but it never exceeds
+    2, so that a photo of high contrast does not dominate. Gatys et al. don't normalise, so that the losses of two
+    paintings can differ by a factor of more than 1000.
+
+    Args:
+        layers: of the VGG.
+        weight: see `Term`.
+        centred: subtract the outer product of channel means, so that covariances are compared.
+
+    Raises:
+        UserError: for the layer `image`, and as `Term`.
     """
 
     side = "style"
@@ -37,7 +45,7 @@ class Gram(Term):
         errors = []
         for layer in self.layers:
             style = views.style.gram(layer)
-            # what is left without the means is small, and so takes the products in full
+            # without the means the products are small, so they are computed in fp32
             output = gram_matrix(views.output[layer], mixed=not self.centred)
             if self.centred:
                 style = style - _outer(views.style.mean(layer))

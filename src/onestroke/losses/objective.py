@@ -1,7 +1,7 @@
-"""The objective: each VGG pass once, then every term on its features (perceptual losses, Johnson et al., 2016).
+"""The objective: VGG features are computed once, then every term uses them (perceptual losses, Johnson et al., 2016).
 
-Every term is relative, so that its size means the same for each painting and nothing is left to tune but one control:
-`strength`, from 0 (the photo) to 1 (the painting).
+Every term is relative, so that its size means the same for each painting and one control is left to choose: `strength`,
+from 0 (the photo) to 1 (the painting).
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.losses.term import Again, Term, Views
+from onestroke.losses.term import SecondPainting, Term, Views
 from onestroke.perception.style import Style, StyleOfEach
 from onestroke.perception.vgg import VGG
 
-# How much the style term counts against the content term with the control in the middle, the same for every style.
-# Direct optimisation of three photos towards The Starry Night ends at a content error of 0.2 to 0.4 with 2, of 0.3 to
-# 1.0 with 6 and of 0.5 to 2.0 with 16, where two unrelated pictures are about 2 apart.
+# Weight of the style terms relative to the content terms at strength 0.5, the same for every style.
+# Direct optimisation of three photos towards The Starry Night ends at a content error of 0.2 to 0.4 for a weight of 2,
+# 0.3 to 1.0 for 6 and 0.5 to 2.0 for 16; two unrelated pictures have about 2.
 MIDDLE = 5.0
 
 
 def balance(strength: float) -> dict[str, float]:
-    """The factors of both sides of the control.
+    """The factors of content and style terms at a strength.
 
-    At 0.5 content counts 1 and style MIDDLE; at 0 style counts nothing, at 1 content counts nothing, each falling as
-    a square on its half of the control: 0.25 and 0.75 are a factor of 4 away from the middle.
+    At 0.5 they are 1 and MIDDLE. Towards 0 the factor of style falls to 0, towards 1 that of content, as a square: at
+    0.25 and 0.75 it is a quarter.
 
     Raises:
         UserError: outside of 0..1.
     """
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise UserError(f"style.strength must be a number from 0 (the photo) to 1 (the painting), not {strength!r}")
-    # each side fades on its own half of the control only, so that the loss stays O(1) at both ends
+    # each factor changes in one half of the range only, so that the loss stays O(1) at both ends
     content, style = min(1.0, 2 * (1 - strength)), min(1.0, 2 * strength)
     return {"content": content**2, "style": MIDDLE * style**2, "neither": 1.0}
 
@@ -43,8 +43,8 @@ class Objective(nn.Module):
 
     Args:
         terms: the terms by the name that each is logged under.
-        vgg: a frozen VGG, which knows at least the layers that the terms name.
-        style: the statistics to be imitated, of one style or of several.
+        vgg: a frozen VGG that has all layers that the terms name.
+        style: the target statistics, of one style or of several.
         strength: the control, 0 to 1.
     """
 
@@ -73,29 +73,31 @@ class Objective(nn.Module):
         content: Tensor,
         which: Tensor | None = None,
         strength: Tensor | None = None,
-        again: Again | None = None,
+        second: SecondPainting | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms by name, scalars; the loss is their sum.
 
         Args:
             output: the painted batch, (N, 3, H, W), about [0, 1].
             content: the photos it was painted from, the same shape, in [0, 1].
-            which: the number of each one's style, (N,); None: all have the first.
-            strength: another balance for each picture, (N,) on the CPU; None: this one's.
-            again: what some of the photos are painted with once more, for terms that ask for it.
+            which: index of each picture's style, (N,); None: the first style for all.
+            strength: strength of each picture, (N,) on the CPU, in place of the objective's own; None: that.
+            again: paints some of the photos a second time, for terms that need it.
         """
-        return self.weighted(self.views(output, content, which, again), strength)
+        return self.weighted(self.views(output, content, which, second), strength)
 
-    def views(self, output: Tensor, content: Tensor, which: Tensor | None = None, again: Again | None = None) -> Views:
-        """What the terms are computed from; as for `forward`."""
+    def views(
+        self, output: Tensor, content: Tensor, which: Tensor | None = None, second: SecondPainting | None = None
+    ) -> Views:
+        """The inputs of the terms; arguments as for `forward`."""
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
         style = self.style if which is None else StyleOfEach(self.styles, which)
-        return Views(self.vgg(output, self.output_layers), content_features, style, again)
+        return Views(self.vgg(output, self.output_layers), content_features, style, second)
 
     def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
-        """As `forward`, where the views are at hand."""
-        terms = {name: term for name, term in self.terms.items() if views.again is not None or not _trains_only(term)}
+        """As `forward`, for views that are already computed."""
+        terms = {name: term for name, term in self.terms.items() if views.second is not None or not _trains_only(term)}
         if strength is None:
             return {name: self.factors[name] * term(views).mean() for name, term in terms.items()}
         controls = [balance(float(s)) for s in strength]
@@ -109,5 +111,5 @@ class Objective(nn.Module):
 
 
 def _trains_only(term: nn.Module) -> bool:
-    """Whether a term is left out where finished paintings are judged."""
+    """Whether a term is left out when finished paintings are evaluated."""
     return bool(getattr(term, "trains_only", False)) or next(term.parameters(), None) is not None

@@ -1,7 +1,7 @@
-"""The terms of the classic recipe, as they are in the most-used example: raw squared distances with large weights.
+"""The unnormalised terms of the classic recipe, as in pytorch/examples: squared distances with large weights.
 
-For comparison: what they come to differs a thousand times between two paintings, so that a weight has to be sought for
-each. The control does not move them.
+For comparison only: their sizes differ by a factor of 1000 between paintings, so that weights have to be tuned for each
+painting. `style.strength` does not change them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 from onestroke.kernels.gram import gram_matrix
 from onestroke.losses.term import Term, Views
 
-# The example's VGG takes pictures of unit variance, and the embedded one levels of 255, so that its features are larger
-# by some factor. By this one the two terms start at the sizes that the example prints, about 1e6 and 1e7.
+# The example's VGG takes pictures of unit variance, the embedded one pixel values up to 255, so that its features are
+# larger. Divided by this factor, both terms start at the values that the example prints, about 1e6 and 1e7.
 SCALE = 400.0
 
 

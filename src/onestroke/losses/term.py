@@ -1,4 +1,4 @@
-"""What a term of the objective is, what it may look at, and which terms a config chose."""
+"""Terms of the objective: their base class, their inputs, and the check of a config's terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onestroke.perception.vgg import check_layers
 
 
 class Statistics(Protocol):
-    """What a term may ask of a style, or of the styles of a batch."""
+    """The statistics of a style, or of the styles of a batch."""
 
     def gram(self, layer: str) -> Tensor:
         """The Gram matrix of a layer, fp32: (C, C), or (N, C, C), one for each."""
@@ -26,11 +26,12 @@ class Statistics(Protocol):
 
 
 @dataclass(frozen=True)
-class Again:
+class SecondPainting:
     """A second painting of some photos of the batch, for terms that compare it with the first.
 
-    repeated: whether each photo is painted again, (N,) of bool on the CPU. paint: paints pictures (M, 3, H, W), each in
-    the style and with the controls of the photo whose number in the batch is given, (M,); with gradients.
+    repeated: whether each photo is to be painted again, bool (N,) on the CPU. paint: `paint(pictures, indices)` paints
+    pictures (M, 3, H, W), each with the style and the controls of the photo of that index in the batch, (M,), with
+    gradients.
     """
 
     repeated: Tensor
@@ -39,20 +40,20 @@ class Again:
 
 @dataclass(frozen=True)
 class Views:
-    """What a term may look at.
+    """The inputs of a term.
 
     output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
-    pixels, in [0, 1]. style: the statistics to be imitated, of one style for all or of one for each. again: while a
-    network is trained, paints some of the photos once more; else None.
+    pixels, in [0, 1]. style: the target statistics, of one style for all pictures or of one for each. second: paints
+    some of the photos a second time while a network is trained; else None.
     """
 
     output: Mapping[str, Tensor]
     content: Mapping[str, Tensor]
     style: Statistics
-    again: Again | None = None
+    second: SecondPainting | None = None
 
     def detached(self) -> Views:
-        """The same without gradients to the network, and with nothing painted again."""
+        """The same without gradients to the network and without a second painting."""
         output = {layer: features.detach() for layer, features in self.output.items()}
         return Views(output, self.content, self.style)
 
@@ -60,26 +61,26 @@ class Views:
 class Term(nn.Module):
     """One part of the objective, with a weight and the layers it reads. Holds no images.
 
-    `forward(views)` gives its loss for each picture, (N,), or one for the batch, a scalar.
+    `forward(views)` returns the loss of each picture, (N,), or one for the batch, a scalar.
 
-    A term may own parameters, such as those of a discriminator: it then has `own_loss` and `optimizer` as well. After
-    each step of the network, its parameters make a step of their own; they are kept in the resume file, and the term is
-    left out of the held-out loss, as what it says changes while it learns.
+    A term may own parameters, such as those of a discriminator: it then defines `own_loss`, and may override
+    `optimizer`. After each step of the network, its parameters make a step of their own. They are part of the resume
+    file, and the term is left out of the held-out loss, which would otherwise change as the term learns.
 
     Args:
         layers: names of the layers it reads.
-        weight: its factor, on top of what the control gives its side.
+        weight: its factor, multiplied by that of its side, see `objective.balance`.
 
     Raises:
         UserError: for an unknown layer or a weight that is no number >= 0.
     """
 
     side: ClassVar[Literal["content", "style", "neither"]] = "neither"
-    """Which end of the strength control it pulls towards; `neither` is left alone by the control."""
+    """The end of the strength control that it belongs to; terms of `neither` don't depend on the control."""
     reads_content: ClassVar[bool] = False
-    """Whether it looks at the photo's features; the content pass is cut at the deepest such term."""
+    """Whether it reads the photo's features; they are computed up to the deepest layer of such terms."""
     trains_only: ClassVar[bool] = False
-    """Whether it needs a network that is being trained, and is left out where finished paintings are judged."""
+    """Whether it needs a network that is being trained; it is left out when finished paintings are evaluated."""
 
     def __init__(self, layers: Sequence[str], weight: float = 1.0) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class Term(nn.Module):
         raise NotImplementedError
 
     def own_loss(self, views: Views) -> Tensor:
-        """What the term's own parameters are trained by, a scalar.
+        """The loss of the term's own parameters, a scalar.
 
         Args:
             views: as for `forward`, without gradients to the network.
@@ -103,11 +104,11 @@ class Term(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has parameters, and so needs an own_loss")
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Moves the term's own parameters. It has a learning rate of its own, which the run's schedule leaves alone."""
+        """The optimizer of the term's own parameters; the run's schedule does not change its learning rate."""
         return torch.optim.Adam(self.parameters(), lr=1e-4, betas=(0.5, 0.99))
 
     def over_batch(self, mean: Tensor) -> Tensor:
-        """A mean over this process's share of the batch, made one over the whole batch while training."""
+        """Turn a mean over this process's part of the batch into one over the whole batch; while training only."""
         return batch_mean(mean) if self.training else mean.detach()
 
     def extra_repr(self) -> str:
@@ -115,11 +116,11 @@ class Term(nn.Module):
 
 
 def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:
-    """Check what a config's `loss` group was built into.
+    """Check the terms that were built from a config's `loss` group.
 
     Raises:
-        UserError: for entries that are not terms (by name, as an option for a term that wasn't chosen leaves one),
-            for unknown layers, and where no term is left.
+        UserError: for entries that are not terms (an option of a term that wasn't chosen leaves such an entry), for
+            unknown layers, and for no term at all.
     """
     terms: dict[str, Term] = {}
     for name, part in parts.items():
@@ -136,7 +137,7 @@ def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Te
 
 
 def batch_mean(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes of a distributed run, without a gradient; the value itself elsewhere."""
+    """Mean of a scalar over all processes of a distributed run, without a gradient; else the value itself."""
     value = value.detach()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         value = value.clone()

@@ -12,8 +12,8 @@ from onestroke.losses.term import Term, Views
 class TotalVariation(Term):
     """Squared differences of neighbouring pixels, relative to the photos' own.
 
-    1 means that the output is as rough as the photo. The norm is over the batch, as for content, and at least that
-    of a picture whose neighbours differ by one level in 255, so that flat photos stay finite.
+    1 means that the output is as rough as the photo. The denominator is the mean over the batch, as for content, and at
+    least that of a picture whose neighbours differ by one level of 255, so that the loss stays finite for flat photos.
     """
 
     side = "content"
@@ -31,7 +31,7 @@ class TotalVariation(Term):
 
 
 def roughness(image: Tensor) -> Tensor:
-    """Mean squared difference of vertical plus of horizontal neighbours of (N, C, H, W); H and W at least 2."""
+    """Mean squared difference of vertical neighbours plus that of horizontal ones; (N, C, H, W), H and W at least 2."""
     rows = (image[:, :, 1:] - image[:, :, :-1]).square().mean()
     columns = (image[:, :, :, 1:] - image[:, :, :, :-1]).square().mean()
     return rows + columns

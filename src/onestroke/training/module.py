@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from onestroke.data.datamodule import Batch, to_image
 from onestroke.losses.objective import Objective
-from onestroke.losses.term import Again, Views
+from onestroke.losses.term import SecondPainting, Views
 from onestroke.networks.assignment import Assignment, Draw
 from onestroke.networks.conditioning import conditioning_of
 from onestroke.training.averaging import average, ema_decay
@@ -182,7 +182,7 @@ class StyleTransfer(LightningModule):
         output = self._paint(self.network, photos, chosen).float()
         if (teacher := self.teacher) is not None:
             return teacher.losses(output, photos, chosen), None
-        views = self.objective.views(output, photos, chosen.target, self._again(photos, chosen))
+        views = self.objective.views(output, photos, chosen.target, self._second_painting(photos, chosen))
         return self.objective.weighted(views, chosen.strength), views
 
     @torch.no_grad()
@@ -225,9 +225,9 @@ class StyleTransfer(LightningModule):
         self.draw = replace(self.draw, moving=state.get("moving", 0.0 if state.get("tied") else 0.5))
         self.guard.load_state_dict(state)
 
-    def _again(self, photos: Tensor, chosen: Assignment) -> Again:
+    def _second_painting(self, photos: Tensor, chosen: Assignment) -> SecondPainting:
         assert chosen.repeated is not None
-        return Again(
+        return SecondPainting(
             chosen.repeated,
             lambda pictures, some: self._paint(self.network, pictures, chosen.of(some)).float(),
         )
