@@ -28,7 +28,7 @@ from onestroke.losses.term import Term, Views
 from onestroke.losses.tv import TotalVariation
 from onestroke.optimization import reference, trace_cache
 from onestroke.optimization.reference import (
-    Landscape,
+    PixelObjective,
     Trace,
     cached,
     coarse_to_fine,
@@ -89,12 +89,12 @@ class Calls:
 def test_the_landscape_is_the_objective(eye: VGG, photo: Tensor) -> None:
     objective = aim(eye, 0.4, content=Content(["relu2_2"], 2), gram=Gram(), tv=TotalVariation())
     output = noise(2, 40, 48)
-    found, exact = Landscape(objective, photo).terms(output), objective(output, photo)
+    found, exact = PixelObjective(objective, photo).terms(output), objective(output, photo)
     assert list(found) == list(exact)
     for name, value in exact.items():
         assert float(found[name]) == pytest.approx(float(value), rel=1e-6)
     with pytest.raises(ValueError, match="must be one"):
-        Landscape(objective, photo.expand(2, -1, -1, -1))
+        PixelObjective(objective, photo.expand(2, -1, -1, -1))
 
 
 def test_the_photo_s_features_are_computed_once(eye: VGG, photo: Tensor) -> None:

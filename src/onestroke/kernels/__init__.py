@@ -1,1 +1,1 @@
-"""Fast twins of three-line formulas, each tested against its formula."""
+"""Fast implementations of short formulas, each tested against the plain one."""

@@ -1,4 +1,4 @@
-"""Convolutions of three or four outputs, which leave a CPU's vectors all but empty, at more than twice the speed."""
+"""Fast CPU convolutions with few output channels, which by themselves use a fraction of a CPU's vector width."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 
 def by_fours(image: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """The convolution of stride 1 for 2 x 2 pixels at once, by a kernel that is one larger.
+    """A convolution of stride 1 that computes blocks of 2 x 2 pixels as channels, more than twice as fast for O <= 4.
+
+    It is a convolution of stride 2 with four shifted copies of the kernel, followed by a pixel shuffle.
 
     Args:
-        image: (N, I, H, W); what comes out has even sides.
+        image: (N, I, H, W); H and W such that the result has even sides.
         weight: (O, I, K, K).
         bias: (O,).
         padding: zeros at each side.
 
     Returns:
-        What `F.conv2d(image, weight, bias, padding=padding)` gives, (N, O, H + 2 padding - K + 1, ...).
+        As `F.conv2d(image, weight, bias, padding=padding)`, (N, O, H + 2 padding - K + 1, W + 2 padding - K + 1).
     """
     shifted = [F.pad(weight, [x, 1 - x, y, 1 - y]) for y in (0, 1) for x in (0, 1)]
     four = torch.stack(shifted, 1).flatten(0, 1)
@@ -28,13 +30,13 @@ def by_fours(image: Tensor, weight: Tensor, bias: Tensor | None = None, padding:
 
 
 class FrozenConv(nn.Conv2d):
-    """A convolution of stride 1, padded by zeros, that takes no gradient, on pictures of few channels.
+    """A convolution of few input channels whose weights are constant: stride 1, zero padding, same size.
 
-    It keeps the size. On a CPU the gradient by a picture of even sides, which is the narrow one here, comes `by_fours`.
+    On a CPU, `by_fours` computes the gradient by the input, itself a convolution with few outputs, for even sides.
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, few, H, W) -> (N, outputs, H, W)."""
+        """(N, inputs, H, W) -> (N, outputs, H, W)."""
         even = all(side % 2 == 0 for side in image.shape[-2:])
         if image.requires_grad and image.device.type == "cpu" and even:
             result: Tensor = _Frozen.apply(image, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""Max pooling of 2 x 2, five times as fast on a CPU where no gradient is asked for."""
+"""Max pooling of 2 x 2, five times as fast on a CPU where no gradient is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def halved(features: Tensor) -> Tensor:
     """`F.max_pool2d(features, 2)`: (N, C, H, W) -> (N, C, H / 2, W / 2), rounded down."""
     if features.requires_grad or features.device.type != "cpu":
         return F.max_pool2d(features, 2)
-    # where there is no gradient, nobody asks which of the four it was
+    # without a gradient, the index of the maximum is not needed
     height, width = (side // 2 * 2 for side in features.shape[-2:])
     rows = torch.maximum(features[:, :, 0:height:2, :width], features[:, :, 1:height:2, :width])
     return torch.maximum(rows[..., 0::2], rows[..., 1::2])

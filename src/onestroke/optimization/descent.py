@@ -1,6 +1,6 @@
-"""Direct optimisation of the pixels (Gatys et al., 2016): the slow road to a painting, and the ceiling of the fast one.
+"""Direct optimisation of a picture's pixels (Gatys et al., 2016): slow, and the reference for networks.
 
-The same objective that trains a network is followed down from one photo, and its loss is noted at each iteration.
+It minimises the objective that also trains a network, for a single photo, and records the loss at each iteration.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from onestroke.optimization.trace import Trace
 Optimizer = Literal["lbfgs", "adam"]
 Start = Literal["content", "noise"]
 
-SHALLOWEST = 64
-"""Shorter side below which a coarser scale shows VGG's deeper layers nothing any more."""
+SMALLEST_SCALE = 64
+"""Shorter side in pixels below which VGG's deeper layers see too little for a coarser scale to help."""
 
-_HISTORY = 20  # pairs that L-BFGS remembers
-_TRIALS = 25  # evaluations in one line search, at most
+_HISTORY = 20  # update pairs that L-BFGS keeps
+_TRIALS = 25  # most evaluations in one line search
 _LR = 0.02  # of Adam: about five levels of 255 an iteration
-_NOISE = 0.1  # standard deviation about middle grey
-_WORSE = 1e10  # what a picture counts whose loss is not a number
+_NOISE = 0.1  # standard deviation of the start around mid-grey
+_NOT_FINITE = 1e10  # stands for a loss that is not finite
 
 
-class Landscape:
-    """The objective over pictures of one photo; the photo's features are computed once, and not at each step.
+class PixelObjective:
+    """The objective as a function of the painted picture, for a fixed photo whose features are computed once.
 
     Args:
-        objective: in evaluation mode, so that terms normalise by this photo alone.
+        objective: in evaluation mode, so that terms are relative to this photo alone.
         content: the photo, (1, 3, H, W) in [0, 1], on the objective's device.
     """
 
@@ -47,13 +47,13 @@ class Landscape:
             self.content = objective.vgg(content, objective.content_layers)
 
     def terms(self, output: Tensor) -> dict[str, Tensor]:
-        """What `objective(output, content)` is, without the content's pass."""
+        """`objective(output, content)`: the weighted terms by name, without another VGG pass for the photo."""
         parts = self.objective
         views = Views(parts.vgg(output, parts.output_layers), self.content, parts.style)
         return parts.weighted(views)
 
     def slope(self, output: Tensor) -> tuple[float, Tensor]:
-        """Loss and gradient at a picture."""
+        """Loss and gradient at a picture (1, 3, H, W); not finite: a large loss and a gradient of zero."""
         self.evaluations += 1
         output = output.detach().requires_grad_()
         with torch.enable_grad():
@@ -61,7 +61,7 @@ class Landscape:
             (gradient,) = torch.autograd.grad(loss, output)
         value = float(loss.detach())
         if not math.isfinite(value) or not bool(torch.isfinite(gradient).all()):
-            return _WORSE, torch.zeros_like(output)
+            return _NOT_FINITE, torch.zeros_like(output)
         return value, gradient.contiguous()  # channels_last comes back from VGG, and L-BFGS wants it flat
 
 
@@ -76,28 +76,28 @@ def optimise(
     until: float | None = None,
     progress: Callable[[int, float], object] | None = None,
 ) -> Trace:
-    """Follow the objective down over the pixels of one picture.
+    """Minimise the objective over the pixels of one picture.
 
-    An iteration of L-BFGS is one direction, with a line search for the strong Wolfe conditions, which mostly takes a
-    single evaluation; the loss never rises. One of Adam is one step, and the loss may rise.
+    An iteration of L-BFGS is one direction with a line search (strong Wolfe conditions), which mostly takes a single
+    evaluation; the loss never rises. An iteration of Adam is one step; the loss may rise.
 
     Args:
         objective: in evaluation mode.
         content: the photo, (1, 3, H, W) in [0, 1], on the objective's device.
-        iterations: how many at most.
-        optimizer: `lbfgs` (the field's reference) or `adam` (which takes some more iterations and less memory).
+        iterations: the most that are made.
+        optimizer: `lbfgs` (the usual reference) or `adam` (some more iterations, less memory).
         start: `content`, `noise`, or a picture of the content's shape.
         seed: of the noise.
         until: stop at this loss.
-        progress: told the iteration, from 0 on, and its loss.
+        progress: called with the iteration, from 0 (the start), and its loss.
     """
-    landscape = Landscape(objective, content)
-    picture = begin(start, content, seed)
+    pixel_objective = PixelObjective(objective, content)
+    picture = initial_picture(start, content, seed)
     descend = {"lbfgs": _lbfgs, "adam": _adam}[optimizer]
     losses: list[float] = []
     best = picture.clone()
     exhausted = False
-    descent = descend(landscape, picture)
+    descent = descend(pixel_objective, picture)
     while len(losses) <= iterations:
         loss = next(descent, None)
         if loss is None:
@@ -110,7 +110,7 @@ def optimise(
             progress(len(losses) - 1, loss)
         if until is not None and loss <= until:
             break
-    return Trace(tuple(losses), best.cpu(), landscape.evaluations, exhausted)
+    return Trace(tuple(losses), best.cpu(), pixel_objective.evaluations, exhausted)
 
 
 def coarse_to_fine(
@@ -124,41 +124,52 @@ def coarse_to_fine(
     seed: int = 0,
     progress: Callable[[int, int, float], object] | None = None,
 ) -> Trace:
-    """Paint a small picture first and go on from it, enlarged, at twice the size (Gatys et al., CVPR 2017).
+    """Optimise a small picture first, then go on from its enlargement at twice the size (Gatys et al., CVPR 2017).
 
-    What VGG sees of a large picture are small details; broad strokes and masses are laid at the coarse scales.
+    In a large picture, VGG's receptive fields cover small details only; broad strokes come from the coarse scales.
 
     Args:
-        objective_at: the objective for a picture of this shorter side.
-        content: the photo at its final size.
-        scales: how many sizes, each half the next; those below SHALLOWEST are left out.
-        iterations: how many at most, at each scale.
-        progress: told the shorter side, the iteration and its loss.
+        objective_at: shorter side in pixels -> the objective for pictures of that size.
+        content: the photo at its final size, (1, 3, H, W) in [0, 1].
+        scales: number of sizes, each half the next; those below SMALLEST_SCALE are left out.
+        iterations: the most that are made at each scale.
+        optimizer, start, seed: as for `optimise`.
+        progress: called with the shorter side, the iteration and its loss.
 
     Returns:
         The trace of the last scale.
     """
-    begun: Start | Tensor = start
+    initial: Start | Tensor = start
     for side in sides(min(content.shape[-2:]), scales):
         photo = images.fit(content, short_side=side)
-        if isinstance(begun, Tensor):
-            begun = images.resize(begun.clamp(0, 1), *photo.shape[-2:]).to(photo.device)
-        tell = None if progress is None else _at(side, progress)
+        if isinstance(initial, Tensor):
+            initial = images.resize(initial.clamp(0, 1), *photo.shape[-2:]).to(photo.device)
+        report = None if progress is None else _at(side, progress)
         trace = optimise(
-            objective_at(side), photo, iterations=iterations, optimizer=optimizer, start=begun, seed=seed, progress=tell
+            objective_at(side),
+            photo,
+            iterations=iterations,
+            optimizer=optimizer,
+            start=initial,
+            seed=seed,
+            progress=report,
         )
-        begun = trace.picture
+        initial = trace.picture
     return trace
 
 
 def sides(side: int, scales: int) -> list[int]:
-    """The shorter sides from coarse to fine; the last is `side`, whatever its size."""
+    """Shorter sides in pixels from coarse to fine; the last is always `side`."""
     coarser = [side // 2**k for k in range(scales - 1, 0, -1)]
-    return [*(s for s in coarser if s >= SHALLOWEST), side]
+    return [*(s for s in coarser if s >= SMALLEST_SCALE), side]
 
 
-def begin(start: Start | Tensor, content: Tensor, seed: int) -> Tensor:
-    """The picture that an optimisation starts from, a copy."""
+def initial_picture(start: Start | Tensor, content: Tensor, seed: int) -> Tensor:
+    """The initial picture of an optimisation, (1, 3, H, W), as a copy.
+
+    Raises:
+        ValueError: for a picture of another shape than the photo's.
+    """
     if isinstance(start, Tensor):
         if start.shape != content.shape:
             raise ValueError(f"the start {tuple(start.shape)} and the photo {tuple(content.shape)} must be alike")
@@ -169,18 +180,18 @@ def begin(start: Start | Tensor, content: Tensor, seed: int) -> Tensor:
     return content.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _lbfgs(landscape: Landscape, picture: Tensor) -> Iterator[float]:
-    """The loss before and after each iteration, with `picture` moved on; ends where it can't be lowered."""
-    tried: list[tuple[Tensor, float, Tensor]] = []
+def _lbfgs(pixel_objective: PixelObjective, picture: Tensor) -> Iterator[float]:
+    """Update `picture` in place; yield the loss at the start and after each iteration, until it can't be lowered."""
+    trials: list[tuple[Tensor, float, Tensor]] = []
 
     def closure() -> float:
-        # torch asks again, at the start of each step, for what its line search has just found
-        for place, loss, gradient in reversed(tried):
-            if torch.equal(place, picture):
+        # torch evaluates the picture again at the start of each step, though its line search has just done so
+        for point, loss, gradient in reversed(trials):
+            if torch.equal(point, picture):
                 picture.grad = gradient
                 return loss
-        loss, gradient = landscape.slope(picture)
-        tried.append((picture.clone(), loss, gradient))
+        loss, gradient = pixel_objective.loss_and_gradient(picture)
+        trials.append((picture.clone(), loss, gradient))
         picture.grad = gradient
         return loss
 
@@ -196,21 +207,21 @@ def _lbfgs(landscape: Landscape, picture: Tensor) -> Iterator[float]:
     while True:
         steps.step(closure)
         here = closure()
-        tried[:] = [trial for trial in tried if torch.equal(trial[0], picture)][-1:]
+        trials[:] = [trial for trial in trials if torch.equal(trial[0], picture)][-1:]
         if here < loss:
             loss, first = here, False
             yield loss
         elif first:
             return
         else:
-            # what it remembers of the curvature may mislead in fp32; once more from the gradient alone
+            # the curvature estimate may mislead in fp32; restart once from the gradient alone
             steps, first = fresh(), True
 
 
-def _adam(landscape: Landscape, picture: Tensor) -> Iterator[float]:
+def _adam(pixel_objective: PixelObjective, picture: Tensor) -> Iterator[float]:
     steps = torch.optim.Adam([picture], lr=_LR)
     while True:
-        loss, picture.grad = landscape.slope(picture)
+        loss, picture.grad = pixel_objective.loss_and_gradient(picture)
         yield loss
         steps.step()
 

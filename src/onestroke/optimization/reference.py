@@ -1,6 +1,6 @@
-"""The classic, slow style transfer of one picture (Gatys et al., 2016), and what networks are measured against.
+"""Direct optimisation (Gatys et al., 2016) as the reference that networks are compared with.
 
-This is the door to the room: descent.py optimises, trace.py is what comes of it, trace_cache.py keeps it.
+descent.py optimises, trace.py is its result, trace_cache.py stores results. Other packages import from here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.losses.term import Term
-from onestroke.optimization.descent import Landscape, coarse_to_fine, optimise, sides
+from onestroke.optimization.descent import PixelObjective, coarse_to_fine, optimise, sides
 from onestroke.optimization.trace import Trace, iterations_to
 from onestroke.optimization.trace_cache import cached, default_folder, fingerprint
 from onestroke.perception.style import Style, from_pictures
@@ -22,8 +22,8 @@ from onestroke.perception.style_card import CARD_SIZES, from_card
 from onestroke.perception.vgg import VGG
 
 __all__ = [
-    "Landscape",
     "Objectives",
+    "PixelObjective",
     "Trace",
     "cached",
     "coarse_to_fine",
@@ -36,21 +36,21 @@ __all__ = [
 
 
 class Objectives:
-    """The objective of the default configs, by the shorter side of the picture that is painted.
+    """The objective of the default configs for each shorter side of the painted picture, in pixels.
 
-    Strokes keep their size in the picture: at half its size the painting is seen at half its size too, or at the
-    smallest that its card knows.
+    Strokes keep their size relative to the picture: for a picture of half the size, the style is measured at half its
+    size too, or at the nearest size that its card has.
     """
 
     def __init__(
         self, style: str | None, image: str | None, style_size: int, strength: float, side: int, device: torch.device
     ) -> None:
-        """Set what is imitated.
+        """Set the style.
 
         Args:
-            style: a style that ships, or None for a picture.
-            image: the picture, or None for a style.
-            style_size: shorter side in pixels at which the style is seen beside the largest picture that is painted.
+            style: name of a style that ships, or None for a picture.
+            image: path of the picture, or None for a style that ships.
+            style_size: shorter side in pixels at which the style is measured, for the largest picture.
             strength: 0 the photo, 1 the painting.
             side: shorter side of that largest picture.
             device: where the losses are computed.
@@ -66,7 +66,11 @@ class Objectives:
         return objective.to(self.device).eval()
 
     def style(self, side: int) -> Style:
-        """The painting as it is to be seen beside a picture of this shorter side."""
+        """The style at the size that belongs to a picture of this shorter side.
+
+        Raises:
+            UserError: for an unreadable picture, and for a style or size that no card has.
+        """
         layers = self.terms["gram"].layers
         scaled = self.style_size * side / self.side
         try:
@@ -74,10 +78,10 @@ class Objectives:
                 size = max(64, round(scaled))
                 return from_pictures(Path(self.image).stem, [self.image], size, layers, self.vgg.cpu())
             assert self.name is not None
-            # a size that no card knows is refused as it was given
+            # a given size that no card has is refused, not rounded
             size = self.style_size if side == self.side else min(CARD_SIZES, key=lambda s: abs(s - scaled))
             return from_card(self.name, size, layers)
         except UserError as error:
-            # those messages are written for train.py
+            # those messages name the options of train.py
             said = str(error).replace("style.image", "image").replace("style.size", "style_size")
             raise UserError(said) from error

@@ -1,4 +1,4 @@
-"""How an optimisation went, iteration by iteration, and what a network is worth beside it."""
+"""The result of an optimisation, and how many of its iterations a network's loss corresponds to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """How an optimisation went.
+    """The result of an optimisation.
 
-    losses: before the first iteration, and after each. picture: that of the lowest loss, (1, 3, H, W), float32 on the
-    CPU, not clamped to [0, 1], since the objective judged it so. evaluations: passes forward and backward that it
-    took. exhausted: the optimiser found no lower loss any more, so that further iterations would change nothing.
+    losses: before the first iteration and after each. picture: that of the lowest loss, (1, 3, H, W), float32 on the
+    CPU, not clamped to [0, 1], as the objective was computed without clamping. evaluations: number of forward and
+    backward passes. exhausted: whether the optimiser could not lower the loss any further.
     """
 
     losses: tuple[float, ...]
@@ -24,23 +24,23 @@ class Trace:
 
     @property
     def iterations(self) -> int:
-        """How many were made."""
+        """Number of iterations that were made."""
         return len(self.losses) - 1
 
     @property
     def loss(self) -> float:
-        """The lowest."""
+        """The lowest loss."""
         return min(self.losses)
 
 
 def iterations_to(trace: Trace, loss: float) -> float:
-    """The iteration at which a trace first had this loss, linear between two.
+    """The iteration at which a trace first reached a loss, interpolated linearly.
 
-    Of a network's loss on a photo, and the trace of the same objective from that photo, this is what the network is
-    worth in iterations of direct optimisation; Johnson et al. (2016) report 50 to 100 for theirs.
+    With a network's loss on a photo and the trace of the same objective for that photo, this says how many iterations
+    of direct optimisation the network replaces; Johnson et al. (2016) report 50 to 100.
 
     Returns:
-        From 0 (no better than the start) on; infinity where the trace never had it, and NaN for NaN.
+        At least 0 (no better than the start); infinity if the trace never reached the loss; NaN for NaN.
     """
     if math.isnan(loss):
         return math.nan

@@ -1,4 +1,4 @@
-"""Traces on disk, so that a photo is optimised once for each objective, not once for each network that is judged."""
+"""Traces on disk: a photo is optimised once for each objective, not once for each network that is evaluated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from onestroke.optimization.descent import Optimizer, Start, optimise
 from onestroke.optimization.trace import Trace
 
 VERSION = 1
-"""Raised when `optimise` comes to give other traces, so that older ones are not taken for its own."""
+"""To be incremented when `optimise` changes its results, so that stored traces are not used any more."""
 KEY = "onestroke"
 
 
@@ -42,42 +42,43 @@ def cached(
     folder: Path | None = None,
     progress: Callable[[int, float], object] | None = None,
 ) -> Trace:
-    """What `optimise` gives, from the cache where it goes far enough.
+    """The trace of `optimise`, from the cache if a stored one is long enough.
 
-    A trace goes far enough that has as many iterations or more, that reached `until`, or that can't get further. Any
-    other is made again, longer, and replaced, since the optimiser's memory isn't kept. What is damaged is made again
-    too. A picture from the cache has gone through fp16.
+    A stored trace is long enough if it has at least as many iterations, reached `until` or is exhausted. Any other, and
+    a damaged one, is computed again from the start and replaced, since the optimiser's state is not stored. A picture
+    from the cache has been rounded to fp16.
 
     Args:
-        folder: where traces are kept; default: `default_folder()`.
+        objective, content, iterations, optimizer, start, seed, until, progress: as for `optimise`.
+        folder: where traces are stored; default: `default_folder()`.
 
     Warns:
-        where a trace can't be kept; it is returned all the same.
+        if the trace can't be stored; it is returned all the same.
     """
     digest = fingerprint(objective, content, optimizer, start, seed)
-    place = (default_folder() if folder is None else folder) / f"{digest}.safetensors"
-    trace = read(place, digest, content.shape)
-    if trace is not None and _goes_far_enough(trace, iterations, until):
+    path = (default_folder() if folder is None else folder) / f"{digest}.safetensors"
+    trace = read(path, digest, content.shape)
+    if trace is not None and _is_long_enough(trace, iterations, until):
         return trace
     trace = optimise(
         objective, content, iterations=iterations, optimizer=optimizer, start=start, seed=seed, until=until,
         progress=progress,
     )  # fmt: skip
     try:
-        write(place, digest, trace)
+        write(path, digest, trace)
     except UserError as error:
         warnings.warn(f"the reference will be computed again the next time: {error}", stacklevel=2)
     return trace
 
 
-def _goes_far_enough(trace: Trace, iterations: int, until: float | None) -> bool:
+def _is_long_enough(trace: Trace, iterations: int, until: float | None) -> bool:
     return trace.exhausted or trace.iterations >= iterations or (until is not None and trace.loss <= until)
 
 
 def fingerprint(
     objective: Objective, content: Tensor, optimizer: Optimizer = "lbfgs", start: Start = "content", seed: int = 0
 ) -> str:
-    """sha256 over all that a trace depends on: photo, style, terms with their weights, the control, VGG, optimiser."""
+    """sha256 of everything that a trace depends on: photo, style, terms, their weights, strength, VGG, optimiser."""
     vgg = objective.vgg
     terms = [
         {"name": name, "class": type(term).__qualname__, "factor": objective.factors[name], "settings": _settings(term)}
@@ -101,7 +102,7 @@ def fingerprint(
 
 
 def _settings(term: nn.Module) -> dict[str, Any]:
-    """What a term's constructor was given, as far as it kept it: weight, layers and whatever plain it adds."""
+    """A term's settings: its public attributes of plain types, such as weight and layers."""
     plain = (bool, int, float, str, tuple)
     return {k: v for k, v in vars(term).items() if isinstance(v, plain) and not k.startswith("_") and k != "training"}
 
@@ -111,10 +112,10 @@ def _tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
 
 
 def write(path: Path, digest: str, trace: Trace) -> None:
-    """Keep a trace: losses in float64, the picture in fp16.
+    """Write a trace: losses in float64, the picture in fp16.
 
     Raises:
-        UserError: where it can't be written.
+        UserError: if it can't be written.
     """
     make_folder(path.parent)
     tensors = {"losses": torch.tensor(trace.losses, dtype=torch.float64), "picture": trace.picture.half().contiguous()}
@@ -124,7 +125,7 @@ def write(path: Path, digest: str, trace: Trace) -> None:
 
 
 def read(path: Path, digest: str, shape: torch.Size) -> Trace | None:
-    """A trace that was kept; None where there is none that is whole and of this fingerprint and shape."""
+    """Read a stored trace; None if it is missing, damaged, or of another fingerprint or picture shape."""
     try:
         with safe_open(str(path), framework="pt") as file:
             document = json.loads((file.metadata() or {})[KEY])
