@@ -52,7 +52,7 @@ class PixelObjective:
         views = Views(parts.vgg(output, parts.output_layers), self.content, parts.style)
         return parts.weighted(views)
 
-    def slope(self, output: Tensor) -> tuple[float, Tensor]:
+    def loss_and_gradient(self, output: Tensor) -> tuple[float, Tensor]:
         """Loss and gradient at a picture (1, 3, H, W); not finite: a large loss and a gradient of zero."""
         self.evaluations += 1
         output = output.detach().requires_grad_()
