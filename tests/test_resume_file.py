@@ -255,3 +255,44 @@ def test_a_single_flipped_bit_in_its_numbers_is_noticed(run: Path, kept: dict[st
 
 def test_an_untouched_file_goes_on(run: Path, kept: dict[str, Any]) -> None:
     assert read_document(goes_on(written(run, kept))).training["steps"] == 4
+
+
+# --- values of kinds that no run writes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [3, [], ["a"], {"a": 1}, True, 1.5])
+def test_weights_of_a_vgg_that_are_no_path_are_refused(weights: Any, run: Path, kept: dict[str, Any]) -> None:
+    refused(written(run, kept, vgg={"arch": "vgg16", "weights": weights}), r"vgg\.weights must be a file's path, not ")
+    with pytest.raises(UserError, match=r"vgg\.weights must be a file's path"):
+        train({**CONFIG, "vgg": {"arch": "vgg16", "weights": weights}}, run)
+
+
+@pytest.mark.parametrize("vgg", [{"arch": [], "weights": None}, {"arch": {"a": 1}, "weights": None}, [], "x"])
+def test_arguments_that_no_constructor_takes_are_one_sentence(vgg: Any, run: Path, kept: dict[str, Any]) -> None:
+    refused(written(run, kept, vgg=vgg), "^resume: ")
+
+
+SEVERAL = torch.zeros(3)
+TENSORS: dict[str, Change] = {
+    "lr_schedulers": lambda c: c.update(lr_schedulers=SEVERAL),
+    "a scheduler": lambda c: c.update(lr_schedulers=[SEVERAL]),
+    "PhotoBatches": lambda c: c.update(PhotoBatches={"step": SEVERAL}),
+    "all of PhotoBatches": lambda c: c.update(PhotoBatches=SEVERAL),
+    "params": lambda c: c["optimizer_states"][0]["param_groups"][0].update(params=SEVERAL),
+    "a parameter's number": lambda c: c["optimizer_states"][0]["param_groups"][0].update(params=[SEVERAL]),
+    "muon": lambda c: c["optimizer_states"][0]["param_groups"][0].update(muon=SEVERAL),
+    "step": lambda c: c["onestroke"].update(step=SEVERAL),
+    "epoch": lambda c: c.update(epoch=SEVERAL),
+    "moving": lambda c: c["onestroke"].update(moving=SEVERAL),
+}
+
+
+@pytest.mark.parametrize("place", TENSORS)
+def test_a_tensor_where_a_plain_value_belongs_is_refused(place: str, run: Path, kept: dict[str, Any]) -> None:
+    refused(written(run, kept, TENSORS[place]), "^resume: ")
+
+
+@pytest.mark.parametrize("many", [[{}] * 10**5, {str(i): [] for i in range(10**5)}])
+def test_a_config_of_too_many_entries_is_refused_before_it_is_built(many: Any, run: Path, kept: dict[str, Any]) -> None:
+    network = {**CONFIG["network"], "blocks": many}
+    refused(written(run, kept, network=network), "too many entries")

@@ -83,11 +83,12 @@ def parse(text: str) -> dict[str, Any]:
     return document
 
 
-def check(document: object) -> None:
+def check(document: object, most: float = float("inf")) -> None:
     """Look through JSON values of any kind.
 
     Raises:
-        NoDocument: where they are nested too deeply, or a number is not finite or far beyond what any should be.
+        NoDocument: where they are more than `most` or nested too deeply, or a number is not finite or far beyond what
+            any should be.
     """
     level = [document]
     for _ in range(_DEEPEST):
@@ -100,6 +101,9 @@ def check(document: object) -> None:
             elif isinstance(value, int | float) and not is_number(value) and not isinstance(value, bool):
                 raise NoDocument("a number in it is not finite, or far too large")
         level = below
+        most -= len(level)
+        if most < 0:
+            raise NoDocument("it has too many entries")
         if not level:
             return
     raise NoDocument(f"it is nested more than {_DEEPEST} levels deep")

@@ -24,7 +24,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from onestroke import documents, torch_files
-from onestroke.errors import UserError, printable
+from onestroke.errors import UserError, printable, quoted
 from onestroke.files import atomic
 
 _HOST = "https://download.pytorch.org/models/"
@@ -50,6 +50,8 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
         if arch in URLS:
             return _downloaded(URLS[arch])
         return load_file(str(files("onestroke") / "assets" / f"{arch}.safetensors"))
+    if not isinstance(weights, str | Path):
+        raise UserError(f"vgg.weights must be a file's path, not {quoted(weights)}")
     path = Path(weights)
     if not path.is_file():
         raise UserError(f"vgg.weights: there is no file {path}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,24 @@ def build(config: Mapping[str, Any], run_dir: Path) -> Parts:
     if config["resume"] is None:
         return _Builder(config, run_dir, None).build()
     file = resume_file.read(Path(config["resume"]))
-    try:
+    with built_from(file):
         return _Builder(config, run_dir, file).build()
+
+
+@contextmanager
+def built_from(file: ResumeFile | None) -> Iterator[None]:
+    """Report whatever constructors raise as one sentence, if their config comes from a resume file.
+
+    Raises:
+        UserError: for any exception, as anyone may have written that config.
+    """
+    try:
+        yield
     except UserError:
         raise
-    except Exception as error:  # what constructors make of a config that anyone may have written
+    except Exception as error:
+        if file is None:
+            raise
         raise UserError(f"resume: the config in {file.path} can't be built: {printable(error)}") from error
 
 

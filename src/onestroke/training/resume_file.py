@@ -27,6 +27,7 @@ NAME = "last.ckpt"
 KEY = "onestroke"
 _MAX_BYTES = 2 * 2**30
 _COUNT = 2**53
+_MOST_ENTRIES = 20_000  # in a config; building it takes time for each
 _PASSED_ON = (
     "epoch", "global_step", "pytorch-lightning_version", "state_dict", "loops", "callbacks", "optimizer_states",
     "lr_schedulers", "PhotoBatches", KEY,
@@ -71,7 +72,7 @@ def read(path: Path) -> ResumeFile:
         config = json.loads(own["config"]) if isinstance(own.get("config"), str) else None
         if not isinstance(config, dict):
             raise torch_files.NotPlain("it has no config")
-        documents.check(config)
+        documents.check(config, _MOST_ENTRIES)
         config = renamed(config)
     except (torch_files.NotPlain, documents.NoDocument, ValueError, RecursionError) as error:
         raise UserError(f"resume: {path} is not a whole resume file of OneStroke: {printable(error)}") from error
@@ -154,12 +155,23 @@ def _check_fields(path: Path, loaded: Mapping[str, Any]) -> None:
             and len(loaded["optimizer_states"]) >= 1
             and all(isinstance(state, dict) for state in loaded["optimizer_states"])
         ),
-        "lr_schedulers": lambda: loaded.get("lr_schedulers") == [],
-        "PhotoBatches": lambda: loaded.get("PhotoBatches") == {"step": own.get("step")},
+        "lr_schedulers": lambda: _equal(loaded.get("lr_schedulers"), []),
+        "PhotoBatches": lambda: _equal(loaded.get("PhotoBatches"), {"step": own.get("step")}),
     }
     wrong = [name for name, sound in checks.items() if not sound()]
     if wrong:
         raise UserError(f"resume: {path} is not a whole resume file of OneStroke: its {wrong[0]} is missing or wrong")
+
+
+def _equal(value: Any, expected: Any) -> bool:
+    """Whether plain values are the same; `==` alone fails where a tensor is among them."""
+    if type(value) is not type(expected):
+        return False
+    if isinstance(expected, dict):
+        return bool(value.keys() == expected.keys()) and all(_equal(value[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(value) == len(expected) and all(map(_equal, value, expected))
+    return bool(value == expected)
 
 
 def _named(value: object, kind: type) -> bool:
@@ -215,7 +227,7 @@ def _same_group(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     """Whether a group has the same parameters and options of the same types; torch's Adam fills in newer options."""
     needed = ours.keys() if "muon" in ours else {"params", "lr", "betas", "eps"}
     kinds = all(_alike(ours[key], theirs[key]) for key in ours if key in theirs)
-    return needed <= theirs.keys() and kinds and all(ours.get(k) == theirs.get(k) for k in ("params", "muon"))
+    return needed <= theirs.keys() and kinds and all(_equal(theirs.get(k), ours.get(k)) for k in ("params", "muon"))
 
 
 def _alike(template: Any, value: Any) -> bool:

@@ -20,7 +20,7 @@ from onestroke.errors import UserError, printable
 from onestroke.networks.assignment import Draw
 from onestroke.networks.conditioning import conditioning_of
 from onestroke.training import resume_file
-from onestroke.training.build import Parts, build, network_document
+from onestroke.training.build import Parts, build, built_from, network_document
 from onestroke.training.callbacks.held_out import HeldOut
 from onestroke.training.callbacks.last_checkpoint import LastCheckpoint
 from onestroke.training.callbacks.meter import Meter
@@ -51,7 +51,8 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     parts = build(config, run_dir)
     settings, first = parts.settings, ranks.is_first()
     data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
-    module = _module(config, parts, data, clock)
+    with built_from(parts.file):
+        module = _module(config, parts, data, clock)
     loggers = RunLoggers([] if parts.machine.tries else parts.loggers)
     held_out = _held_out(parts, loggers)
     export = StyleExport(config, parts, held_out, run_dir, module.owner)
