@@ -269,7 +269,7 @@ def test_weights_of_a_vgg_that_are_no_path_are_refused(weights: Any, run: Path, 
 
 @pytest.mark.parametrize("vgg", [{"arch": [], "weights": None}, {"arch": {"a": 1}, "weights": None}, [], "x"])
 def test_arguments_that_no_constructor_takes_are_one_sentence(vgg: Any, run: Path, kept: dict[str, Any]) -> None:
-    refused(written(run, kept, vgg=vgg), "^resume: ")
+    refused(written(run, kept, vgg=vgg), "^(resume: |vgg.arch: there is no )")
 
 
 SEVERAL = torch.zeros(3)
