@@ -228,25 +228,25 @@ def pixels(seed: int) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def eye() -> VGG:
+def vgg() -> VGG:
     return VGG(["relu1_2", "relu2_2", "relu3_3", "relu4_3"])
 
 
 @pytest.fixture
-def painted(eye: VGG) -> Style:
-    return style(eye(pixels(7)))
+def painted(vgg: VGG) -> Style:
+    return style(vgg(pixels(7)))
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.25, 0.5, 0.9, 1.0])
-def test_the_objective_is_its_weighted_terms_by_name(strength: float, eye: VGG, painted: Style) -> None:
+def test_the_objective_is_its_weighted_terms_by_name(strength: float, vgg: VGG, painted: Style) -> None:
     terms = {
         "mine": Content(["relu2_2"], weight=3),
         "gram": Gram(["relu1_2", "relu4_3"], weight=0.5),
         "tv": TotalVariation(weight=2),
     }
     output, content = pixels(0), pixels(1)
-    found = Objective(terms, eye, painted, strength)(output, content)
-    seen, kept = ({**eye(image), "image": image} for image in (output, content))
+    found = Objective(terms, vgg, painted, strength)(output, content)
+    seen, kept = ({**vgg(image), "image": image} for image in (output, content))
     control = balance(strength)
     assert list(found) == list(terms)
     expected = {
@@ -260,12 +260,12 @@ def test_the_objective_is_its_weighted_terms_by_name(strength: float, eye: VGG, 
     assert (float(found["mine"]) == 0) == (float(found["tv"]) == 0) == (strength == 1)
 
 
-def test_each_picture_may_have_its_own_strength(eye: VGG, painted: Style) -> None:
+def test_each_picture_may_have_its_own_strength(vgg: VGG, painted: Style) -> None:
     terms = {"content": Content(["relu2_2"], weight=3), "gram": Gram(["relu1_2"]), "tv": TotalVariation(weight=1)}
     output, content = pixels(0), pixels(1)
     strength = torch.tensor([0.1, 0.9])
-    found = Objective(terms, eye, painted)(output[:2], content[:2], strength=strength)
-    seen, kept = eye(output[:2]), eye(content[:2])
+    found = Objective(terms, vgg, painted)(output[:2], content[:2], strength=strength)
+    seen, kept = vgg(output[:2]), vgg(content[:2])
     errors = (seen["relu2_2"] - kept["relu2_2"]).square().mean(dim=(1, 2, 3)) / kept["relu2_2"].square().mean()
     # 2 x 0.1 and 2 x (1 - 0.9), squared, and all of the other side
     assert float(found["content"]) == pytest.approx(float(3 * (errors[0] + 0.04 * errors[1]) / 2), rel=1e-4)
@@ -275,9 +275,9 @@ def test_each_picture_may_have_its_own_strength(eye: VGG, painted: Style) -> Non
     assert float(found["tv"]) == pytest.approx((1 + 0.04) / 2 * tv, rel=1e-4)
 
 
-def test_the_objective_s_gradient_reaches_the_output_alone(eye: VGG, painted: Style) -> None:
+def test_the_objective_s_gradient_reaches_the_output_alone(vgg: VGG, painted: Style) -> None:
     output, content = pixels(0).requires_grad_(), pixels(1).requires_grad_()
-    objective = Objective({"content": Content(), "gram": Gram()}, eye, painted)
+    objective = Objective({"content": Content(), "gram": Gram()}, vgg, painted)
     loss = sum(objective(output, content).values(), torch.zeros(()))
     loss.backward()
     assert output.grad is not None
@@ -304,12 +304,12 @@ def test_the_objective_s_gradient_reaches_the_output_alone(eye: VGG, painted: St
 def test_each_pass_is_made_once_and_no_deeper_than_it_must(
     terms: dict[str, Term], content_pass: int, output_pass: int, painted: Style
 ) -> None:
-    eye = VGG(["relu1_2", "relu2_2", "relu3_3", "relu4_3"])
+    vgg = VGG(["relu1_2", "relu2_2", "relu3_3", "relu4_3"])
     ran: list[tuple[str, bool]] = []  # convolution, whether its gradient was kept
-    for name, convolution in eye.convolutions.items():
+    for name, convolution in vgg.convolutions.items():
         convolution.register_forward_hook(lambda m, i, out, name=name: ran.append((name, out.requires_grad)))
-    Objective(terms, eye, painted)(pixels(0).requires_grad_(), pixels(1).requires_grad_())
-    names = list(eye.convolutions)
+    Objective(terms, vgg, painted)(pixels(0).requires_grad_(), pixels(1).requires_grad_())
+    names = list(vgg.convolutions)
     assert [name for name, gradient in ran if not gradient] == names[:content_pass]
     assert [name for name, gradient in ran if gradient] == names[:output_pass]
 

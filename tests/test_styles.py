@@ -320,7 +320,7 @@ def test_damage_to_a_card_s_statistics_is_noticed(tmp_path: Path) -> None:
         damaged = bytearray(whole)
         damaged[place] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match="not those that were written, as their checksum tells"):
+        with pytest.raises(UserError, match="don't have the checksum that was stored"):
             read_card(path, 256, [LAYER])
     for change in (math.nan, math.inf):  # written as if it were whole
         card_of(told_of_a_card(checksum=documents.checksum(statistics(change))), path, change)

@@ -148,10 +148,10 @@ def test_bf16_is_near_and_said_to_be_bf16(painting: Path) -> None:
 
 
 def test_the_caller_s_autocast_does_not_change_the_dtype() -> None:
-    eye, image = VGG(["relu2_1"], random=True), noise(1, 3, 16, 16)
-    plain = eye(image)["relu2_1"]
+    vgg, image = VGG(["relu2_1"], random=True), noise(1, 3, 16, 16)
+    plain = vgg(image)["relu2_1"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(eye(image)["relu2_1"], plain)
+        assert torch.equal(vgg(image)["relu2_1"], plain)
 
 
 def test_random_weights_are_the_same_each_time_and_keep_the_size_of_features() -> None:
@@ -166,23 +166,23 @@ def test_random_weights_are_the_same_each_time_and_keep_the_size_of_features() -
 
 @pytest.mark.parametrize(("layers", "count"), [(["relu1_1"], 1), (["relu3_3", "relu2_1"], 7), (["image"], 0)])
 def test_is_cut_after_the_deepest_layer_asked_for(layers: list[str], count: int) -> None:
-    eye = VGG(layers)
-    assert sum(isinstance(m, nn.Conv2d) for m in eye.modules()) == count
-    assert set(eye(noise(1, 3, 16, 16), layers)) == set(layers)
+    vgg = VGG(layers)
+    assert sum(isinstance(m, nn.Conv2d) for m in vgg.modules()) == count
+    assert set(vgg(noise(1, 3, 16, 16), layers)) == set(layers)
 
 
 def test_gives_the_layers_asked_for_and_stops_behind_the_deepest() -> None:
-    eye, image = VGG(["relu1_2", "relu3_3"]), noise(1, 3, 16, 16)
+    vgg, image = VGG(["relu1_2", "relu3_3"]), noise(1, 3, 16, 16)
     ran: list[str] = []
-    for name, convolution in eye.convolutions.items():
+    for name, convolution in vgg.convolutions.items():
         convolution.register_forward_hook(lambda *_, name=name: ran.append(name))
-    assert list(eye(image)) == ["relu1_2", "relu3_3"]
+    assert list(vgg(image)) == ["relu1_2", "relu3_3"]
     assert ran == LAYERS[:7]
     ran.clear()
-    assert list(eye(image, ["relu1_2"])) == ["relu1_2"]
+    assert list(vgg(image, ["relu1_2"])) == ["relu1_2"]
     assert ran == ["relu1_1", "relu1_2"]
     with pytest.raises(ValueError, match="relu4_1"):
-        eye(image, ["relu4_1"])
+        vgg(image, ["relu4_1"])
 
 
 def test_the_image_itself_passes_through() -> None:
@@ -194,9 +194,9 @@ def test_the_image_itself_passes_through() -> None:
 
 def test_gradients_reach_the_image_and_no_weight(embedded: dict[str, Tensor]) -> None:
     image = noise(1, 3, 24, 24).requires_grad_()
-    eye = VGG(["relu3_1"])
-    eye(image)["relu3_1"].square().sum().backward()
-    assert all(not p.requires_grad and p.grad is None for p in eye.parameters())
+    vgg = VGG(["relu3_1"])
+    vgg(image)["relu3_1"].square().sum().backward()
+    assert all(not p.requires_grad and p.grad is None for p in vgg.parameters())
     assert image.grad is not None
     again = image.detach().clone().requires_grad_()
     caffe = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
@@ -206,10 +206,10 @@ def test_gradients_reach_the_image_and_no_weight(embedded: dict[str, Tensor]) ->
 
 
 def test_is_never_in_training() -> None:
-    eye = VGG(["relu1_1"], random=True)
-    network = nn.Sequential(eye).train()
+    vgg = VGG(["relu1_1"], random=True)
+    network = nn.Sequential(vgg).train()
     assert network.training
-    assert not any(m.training for m in eye.modules())
+    assert not any(m.training for m in vgg.modules())
 
 
 # --- mistakes -------------------------------------------------------------------------------------------

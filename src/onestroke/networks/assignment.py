@@ -1,6 +1,6 @@
-"""Which style, strength and stroke falls to each training picture, and which statistics it is to meet.
+"""Assigns a style, a strength, a stroke size and target statistics to each training picture.
 
-Beside conditioning.py, which knows what the rows of norm tables are for, only this code counts styles and sizes.
+Only this code knows how target statistics of styles and sizes are ordered; conditioning.py orders the table rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Assignment:
-    """What each picture of a batch is painted in, (N,) each; None where there is no choice.
+    """The style and the controls of each picture of a batch, (N,) each; None if the network has no such choice.
 
-    style: the number of its style. strength, stroke: the controls, in [0, 1]. target: where its statistics, those of
-    its style at its stroke's size, are in `Draw.targets`. repeated: whether it is painted a second time, for the term
-    that compares the two.
+    style: index of the style. strength, stroke: the controls, in [0, 1]. target: index into `Draw.targets` of the
+    statistics of its style at its stroke size. repeated: whether it is painted a second time, for the term
+    `shift_consistency`.
     """
 
     style: Tensor | None = None
@@ -36,11 +36,11 @@ class Assignment:
     repeated: Tensor | None = None
 
     def of(self, some: Tensor) -> Assignment:
-        """That of some of the pictures, by their numbers in the batch."""
+        """The assignment of some of the pictures, by their indices in the batch, (M,)."""
         return Assignment(*(None if each is None else each[some] for each in vars(self).values()))
 
     def arguments(self, styles: int, device: torch.device) -> dict[str, Tensor]:
-        """What a network of so many styles is called with besides the pictures."""
+        """Keyword arguments for a network with this number of styles, on the device."""
         given = {} if self.style is None else {"mix": F.one_hot(self.style, styles).float()}
         given |= {n: v for n, v in (("strength", self.strength), ("stroke", self.stroke)) if v is not None}
         return {name: value.to(device) for name, value in given.items()}
@@ -48,11 +48,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws what each training picture is painted in. It follows from the seed and the picture's number alone.
+    """Draws the assignment of each training picture, from the seed and the picture's number alone.
 
-    conditioning: the network's. styles: how many are trained, all in turn. sizes: of how many style sizes there are
-    statistics, evenly spaced over the control of strokes. strength: where the control of that name stands by default.
-    seed: of the controls. moving: the share of the pictures whose controls are drawn, and not at their defaults.
+    conditioning: the network's. styles: number of styles, assigned in turn. sizes: number of style sizes that have
+    statistics, evenly spaced over the stroke control. strength: default of the strength control. seed: of the controls.
+    moving: the share of the pictures, 0 to 1, whose controls are drawn at random; all others have the defaults.
     """
 
     conditioning: Conditioning
@@ -64,11 +64,11 @@ class Draw:
 
     @staticmethod
     def targets(by_size: Iterable[Sequence[T]]) -> list[T]:
-        """Statistics of each style at each size, in the order that `Assignment.target` counts in."""
+        """Flatten the statistics of each style at each size, in the order of `Assignment.target`."""
         return [one for sizes in by_size for one in sizes]
 
     def defaults(self, style: Tensor) -> Assignment:
-        """The controls at their defaults, in styles by number, (N,)."""
+        """The assignment with the controls at their defaults, for style indices (N,)."""
         ones = torch.ones(len(style))
         return Assignment(
             style if self.styles > 1 else None,
@@ -77,19 +77,19 @@ class Draw:
         )
 
     def of(self, numbers: Sequence[int]) -> Assignment:
-        """What falls to pictures by their numbers in the run, on the CPU."""
+        """The assignment of pictures by their numbers in the run, on the CPU."""
         style = torch.tensor([n % self.styles for n in numbers])
-        # every other picture, and every other of each style
+        # every other picture, also among those of each style
         repeated = torch.tensor([sum(divmod(n, self.styles)) % 2 == 0 for n in numbers])
         default = self.defaults(style)
         if not self.conditioning.controls:
             return Assignment(default.style, target=default.style, repeated=repeated)
-        # the first number decides whether the controls move at all, so that every style has its share of defaults
+        # the first random number decides whether the controls are drawn, so that every style also gets defaults
         drawn = np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])
         moves, at, coarse = torch.from_numpy(drawn).float().unbind(1)
         moved = moves < self.moving
         size = torch.where(moved, torch.floor(coarse * self.sizes), 0)
-        # a fifth at the very end, which is learned from its neighbourhood alone otherwise
+        # a fifth of them at strength 1, which would otherwise hardly be trained
         strength = (1.25 * at).clamp(max=1)
         return Assignment(
             default.style,
@@ -100,10 +100,11 @@ class Draw:
         )
 
     def restrict_gradients(self, network: nn.Module) -> None:
-        """Change the gradients of the norm tables as `moving` asks for.
+        """Adapt the gradients of the norm tables to `moving`.
 
-        With 0, what is learned at the defaults is taken over at all other anchor positions: a start whose controls work
-        keeps them, and all photos are there for what is painted most. With 1, what is painted at the defaults stays.
+        0: all anchor positions of a style get the gradient of the defaults, so that controls that were learned before
+        keep working. 1: table rows that are used at the defaults get none, so that paintings at the defaults stay the
+        same.
         """
         if self.conditioning.controls and self.moving == 0:
             tie(network, self.conditioning)

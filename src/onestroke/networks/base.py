@@ -1,4 +1,4 @@
-"""What all transform networks have in common: any size, several styles, controls, and the sum with the photo."""
+"""The base class of transform networks: pictures of any size, several styles, controls, the sum with the photo."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from onestroke.networks.conditioning import Conditioning, Setting
 from onestroke.networks.layers import Colours, Conv
 from onestroke.networks.tables import Condition, Conditioned, tables_of
 
-# Adam moves every weight at one pace; with this the photo's colours can be let go within a few hundred steps.
+# Adam changes all weights equally fast; with this gain the colour transform is learned within a few hundred steps.
 _COLOUR_GAIN = 16.0
 
 
 LARGEST = {"channels": 1024, "blocks": 128, "ends": 31, "styles": 1024}
-"""Of a network's arguments; a style file may come from anyone, and what is far beyond takes all memory, or hours."""
+"""Largest values of a network's arguments, since an untrusted style file may ask for any amount of memory."""
 
 
 class TransformNetwork(Conditioned):
-    """A photo to a painting of the same size; what is painted is added to the photo under a learned change of colours.
+    """Maps a photo to a painting of the same size: its output is added to the photo under a learned colour transform.
 
-    So an untrained network gives the photo back and training starts from there. A plain sum would hold on to the photo:
-    a style is learned much slower then.
+    So an untrained network returns the photo. Without the colour transform, the photo's colours would persist and a
+    style would be learned much more slowly.
 
-    It is a function of pixels and of a `Condition`, which says what the norms compute with (see conditioning.py).
-    Where the condition comes from is the caller's: `forward` makes it of a mix of styles and the controls' settings,
-    `fixed` and `blended` build one into the weights, and `paint_with` takes any.
+    The result depends on the pixels and on a `Condition`, the parameters of the norms (see conditioning.py). `forward`
+    computes it from a mix of styles and the controls, `fixed` and `blended` build one into the weights, and
+    `paint_with` takes any.
 
     Args:
-        paint: the last convolution, which a subclass's `painted` ends with.
+        paint: the last convolution of `painted`.
         conditioning: the layout of the norm tables.
-        adds_photo: whether what it paints is added to the photo; without, it starts from nothing.
-        multiple: what the sides must be multiples of inside; pictures are padded to that by repeating the last pixels.
-        smallest: the smallest side inside.
+        adds_photo: whether the output is added to the photo.
+        multiple: pictures are padded to sides that are multiples of this, by repeating the last pixels.
+        smallest: pictures are padded to at least this side.
 
     Raises:
         UserError: for arguments that make no network.
@@ -58,31 +58,31 @@ class TransformNetwork(Conditioned):
 
     @property
     def styles(self) -> int:
-        """How many styles it paints in."""
+        """Number of styles."""
         return self.conditioning.styles
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The controls that it has."""
+        """Names of its controls."""
         return self.conditioning.controls
 
     def painted(self, image: Tensor, condition: Condition) -> Tensor:
-        """What is painted, about [-0.5, 0.5].
+        """The output before it is added to the photo, (N, 3, H, W), about [-0.5, 0.5].
 
         Args:
-            image: (N, 3, H, W) in [-1, 1], sides as said above.
-            condition: what the norms compute with.
+            image: (N, 3, H, W) in [-1, 1], padded.
+            condition: parameters of the norms.
         """
         raise NotImplementedError
 
     def forward(
         self, image: Tensor, mix: Tensor | None = None, strength: Setting = None, stroke: Setting = None
     ) -> Tensor:
-        """Paint.
+        """Paint a batch of photos.
 
         Args:
             image: float RGB, (N, 3, H, W), in [0, 1]; any H and W of at least 1.
-            mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where it has one.
+            mix: weight of each style, (N, styles), or for each pixel, (N, styles, H, W); None for a single style.
             strength: 0 (the photo) to 1 (the painting), (N,) or one for all; None: 0.5.
             stroke: 0 (strokes of the size trained for) to 1 (twice that), (N,) or one for all; None: 0.
 
@@ -93,7 +93,7 @@ class TransformNetwork(Conditioned):
         return self.paint_with(image, self.conditioning.condition(image, mix, settings))
 
     def paint_with(self, image: Tensor, condition: Condition) -> Tensor:
-        """As `forward`, under a given condition; shares over the picture have the picture's size."""
+        """As `forward`, for a given condition; shares for each pixel have the size of the picture."""
         height, width = image.shape[-2:]
         sides = (max(self.smallest, -(-side // self.multiple) * self.multiple) for side in (height, width))
         bottom, right = (wanted - side for wanted, side in zip(sides, (height, width), strict=True))
@@ -109,7 +109,7 @@ class TransformNetwork(Conditioned):
         return result[:, :, :height, :width]
 
     def fixed(self, strength: float | None = None, stroke: float | None = None) -> TransformNetwork:
-        """The network without controls that paints as this one does with them set so."""
+        """A network without controls that paints as this one does at these settings."""
         if not self.conditioning.controls:
             return copy.deepcopy(self)
         each = torch.eye(self.styles)
@@ -129,15 +129,15 @@ class TransformNetwork(Conditioned):
         return one
 
     def blended(self, mix: Tensor) -> TransformNetwork:
-        """The network of one style that paints as this one, which has no controls, does with one mix for all.
+        """A network of one style that paints as this one does with a fixed mix; for networks without controls.
 
         Args:
-            mix: the share of each style, (styles,).
+            mix: weight of each style, (styles,).
         """
         return self._over(mix[None])
 
     def _over(self, shares: Tensor) -> TransformNetwork:
-        """The network without controls whose table rows are sums of these: (styles, rows)."""
+        """A network without controls whose table rows are weighted sums of these: weights (styles, rows)."""
         one = copy.deepcopy(self)
         one.conditioning = Conditioning(len(shares))
         with torch.no_grad():
@@ -149,7 +149,7 @@ class TransformNetwork(Conditioned):
 
 
 def sound(channels: object, count: int, **others: object) -> bool:
-    """Whether channels are so many, and they and the others whole numbers from 1 to what LARGEST says."""
+    """Whether there are `count` channels, and they and the others are whole numbers from 1 to those of LARGEST."""
     if not isinstance(channels, Sequence) or len(channels) != count:
         return False
     given = [*(("channels", n) for n in channels), *others.items()]

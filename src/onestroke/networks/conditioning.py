@@ -1,12 +1,12 @@
-"""Conditioning: which norm parameters each picture is painted with. Only here it is known what each table row is for.
+"""Conditioning: the norm parameters that each picture is painted with. Defines the order of rows in the norm tables.
 
-A network of several styles has norm parameters of its own for each of them and shares all convolutions (conditional
+A network of several styles has separate norm parameters for each style and shares all convolutions (conditional
 instance norm: Dumoulin et al., "A learned representation for artistic style", 2017). A network with controls has them
-at several anchor positions of each control as well, and between two positions they are interpolated linearly
-(Babaeizadeh and Ghiasi, "Adjustable real-time style transfer", 2020).
+for several anchor positions of each control, and interpolates linearly in between (Babaeizadeh and Ghiasi, "Adjustable
+real-time style transfer", 2020).
 
-All of them are rows of tables, one table for each parameter. A row belongs to one style at one anchor position of
-every control. Rows are ordered by style, then by position of strength, then of stroke, whatever controls there are.
+There is one table for each parameter, and a row for each style at each combination of anchor positions. Rows are
+ordered by style, then strength, then stroke, in whatever order a network lists its controls.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from onestroke.errors import UserError, near
 from onestroke.networks.tables import Condition
 
 ANCHORS = {"strength": 3, "stroke": 2}
-"""The controls that a network may have, in the order of their rows, and at how many even positions each has norms."""
+"""The controls that a network may have, in row order, and the number of evenly spaced anchor positions of each."""
 DEFAULTS = {"strength": 0.5, "stroke": 0.0}
-# Below this strength the painting also fades into the photo, so that strength 0 is the photo itself.
+# Below this strength the painting is also blended with the photo, so that strength 0 is the photo itself.
 _FADES_UNTIL = 0.25
 
 Setting = Tensor | float | None
@@ -35,7 +35,7 @@ Setting = Tensor | float | None
 class Conditioning:
     """The layout of a network's norm tables.
 
-    styles: how many styles the network paints in. controls: those of ANCHORS that it has.
+    styles: number of styles. controls: the names of those controls of ANCHORS that the network has.
     """
 
     styles: int = 1
@@ -43,7 +43,7 @@ class Conditioning:
 
     @classmethod
     def of(cls, styles: int, controls: Sequence[str]) -> Conditioning:
-        """Check what a config or a style file asks for.
+        """Check the arguments from a config or a style file.
 
         Raises:
             UserError: for controls that don't exist or are named twice.
@@ -60,26 +60,26 @@ class Conditioning:
 
     @property
     def rows(self) -> int:
-        """How many rows each table has."""
+        """Number of rows of each table."""
         return self.styles * len(self.positions())
 
     def positions(self) -> list[dict[str, float]]:
-        """The controls at each anchor position, in the order of a style's rows."""
+        """The values of the controls for each row of a style, in row order."""
         own = [control for control in ANCHORS if control in self.controls]
         even = ([i / (ANCHORS[control] - 1) for i in range(ANCHORS[control])] for control in own)
         return [dict(zip(own, position, strict=True)) for position in itertools.product(*even)]
 
     def shares(self, count: int, mix: Tensor | None, settings: Mapping[str, Setting]) -> Tensor | None:
-        """The share of each table row.
+        """The weight of each table row.
 
         Args:
             count: pictures in the batch, N.
-            mix: the share of each style, (N, styles), or over the picture, (N, styles, H, W); None where there is one
-                style and no control.
-            settings: the controls' values; those that are missing have their defaults.
+            mix: weight of each style, (N, styles), or for each pixel, (N, styles, H, W); None for one style without
+                controls.
+            settings: values of the controls in [0, 1]; missing ones have their defaults.
 
         Returns:
-            (N, rows) or (N, rows, H, W); None where there is one row.
+            (N, rows) or (N, rows, H, W); None for a single row.
 
         Raises:
             ValueError: for a control that the network lacks, and for controls without a mix.
@@ -100,13 +100,13 @@ class Conditioning:
         return mix
 
     def fade(self, count: int, settings: Mapping[str, Setting], device: torch.device) -> Tensor | None:
-        """How much of the painting is shown over the photo, (N,); None: all of it, without a control of strength."""
+        """Opacity of the painting over the photo, (N,) in [0, 1]; None, for 1, without a strength control."""
         if "strength" not in self.controls:
             return None
         return (_each(settings, "strength", count, device) / _FADES_UNTIL).clamp(max=1)
 
     def condition(self, image: Tensor, mix: Tensor | None, settings: Mapping[str, Setting]) -> Condition:
-        """What a batch (N, ...) is painted with. As for `shares`, but that one style needs no mix."""
+        """The condition of a batch (N, ...). Arguments as for `shares`, but a single style needs no mix."""
         if self.controls and mix is None and self.styles == 1:
             mix = image.new_ones(len(image), 1)
         return Condition(
@@ -116,7 +116,7 @@ class Conditioning:
 
 
 def conditioning_of(network: nn.Module) -> Conditioning:
-    """A network's layout; one without norm tables of ours has one style and no controls."""
+    """The layout of a network's norm tables; one style and no controls for a network without any."""
     found = getattr(network, "conditioning", None)
     return found if isinstance(found, Conditioning) else Conditioning()
 
@@ -129,6 +129,6 @@ def _each(settings: Mapping[str, Setting], control: str, count: int, device: tor
 
 
 def _interpolation(value: Tensor, anchors: int) -> Tensor:
-    """The share of each of the evenly spaced anchors in linear interpolation: (N,) in [0, 1] -> (N, anchors)."""
+    """Weights of evenly spaced anchors in linear interpolation: (N,) in [0, 1] -> (N, anchors)."""
     positions = torch.arange(anchors, device=value.device)
     return (1 - (value[:, None] * (anchors - 1) - positions).abs()).clamp_min(0)

@@ -11,10 +11,10 @@ from onestroke.networks.tables import PLAIN, Condition, Conditioned, Tables
 
 
 class Chain(Conditioned, nn.Sequential):
-    """Layers one after the other; those that are conditioned get the condition too."""
+    """A sequence of layers; conditioned ones also get the condition."""
 
     def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
-        """As its layers do."""
+        """(N, C, H, W) -> the output of the last layer."""
         for layer in self:
             features = layer(features, condition) if isinstance(layer, Conditioned) else layer(features)
         return features
@@ -25,12 +25,12 @@ class InstanceNorm(Tables):
 
     With more than one row this is the conditional instance norm of Dumoulin et al. (2017), see conditioning.py.
 
-    `nn.InstanceNorm2d` returns contiguous pictures whatever came in, so that each convolution of a channels_last
-    network converts twice. Here the layout survives. Statistics are taken in fp32, also under autocast.
+    It keeps the memory layout, where `nn.InstanceNorm2d` returns contiguous tensors, so that each convolution of a
+    channels_last network would convert twice. Statistics are computed in fp32, also under autocast.
 
     Args:
-        channels: of the features.
-        rows: of the tables.
+        channels: number of channels.
+        rows: number of table rows.
         eps: added to the variance.
     """
 
@@ -41,7 +41,7 @@ class InstanceNorm(Tables):
         self.bias = nn.Parameter(torch.zeros(rows, channels))
 
     def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
-        """(N, C, H, W), of more than one pixel -> the same shape, dtype and memory layout."""
+        """(N, C, H, W) with more than one pixel -> the same shape, dtype and memory layout."""
         given = condition.statistics.get(self)
         shares = condition.shares
         if shares is not None and shares.ndim == 4 and self not in condition.parameters:
@@ -51,8 +51,8 @@ class InstanceNorm(Tables):
             return self._scaled(features, weight, bias, given)
         weight, bias = self.chosen(len(features), condition)
         if features.device.type == "cpu" and given is None:
-            # batch norm over a batch of one is instance norm, and its kernels know the layout and bf16: three times
-            # as fast, forward and backward, as the lines below
+            # batch norm of a single picture is instance norm, and its kernels support channels_last and bf16: three
+            # times as fast as `_scaled`, forward and backward
             ones = zip(torch.split(features, 1), weight, bias, strict=True)
             return torch.cat([F.batch_norm(f, None, None, w, b, True, 0.0, self.eps) for f, w, b in ones])
         return self._scaled(features, weight[:, :, None, None], bias[:, :, None, None], given)
@@ -75,11 +75,11 @@ class InstanceNorm(Tables):
 
 
 class Colours(Tables):
-    """An affine change of colours, the same at every pixel: a 3x3 matrix and a shift per table row; it starts as none.
+    """An affine colour transform, the same at every pixel: a 3x3 matrix and a shift per table row, initially identity.
 
     Args:
-        rows: of the tables.
-        gain: how much faster than other weights it moves, under an optimizer that moves all at one pace.
+        rows: number of table rows.
+        gain: factor of its parameters, so that it is learned faster by an optimizer with steps of equal size.
     """
 
     def __init__(self, rows: int = 1, gain: float = 1.0) -> None:
@@ -89,7 +89,7 @@ class Colours(Tables):
         self.bias = nn.Parameter(torch.zeros(rows, 3))
 
     def forward(self, features: Tensor, condition: Condition = PLAIN) -> Tensor:
-        """(N, 3, H, W) -> the same shape, in fp32 also under autocast, which would round colours to 8 bits."""
+        """(N, 3, H, W) -> the same shape; in fp32 also under autocast, as bf16 has 8 bits only."""
         with torch.autocast(features.device.type, enabled=False):
             given, shares = self in condition.parameters, condition.shares
             if shares is not None and shares.ndim == 4 and not given:
@@ -108,7 +108,7 @@ class Colours(Tables):
 class Conv(nn.Module):
     """A convolution that keeps the size (stride 1) or halves it (stride 2), with reflection padding.
 
-    Reflection leaves no dark frame, as zeros would. Sides must be larger than half the kernel.
+    Unlike zero padding, reflection causes no dark frame. Sides must be larger than half the kernel.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -118,7 +118,7 @@ class Conv(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride), rounded up."""
-        with torch.autocast(features.device.type, enabled=False):  # which pads in fp32 on a CPU, six times as slow
+        with torch.autocast(features.device.type, enabled=False):  # autocast pads in fp32 on a CPU, six times as slow
             padded = F.pad(features, [self.pad] * 4, mode="reflect")
         if self._is_narrow(features):
             return by_fours(padded, self.convolution.weight, self.convolution.bias)
@@ -126,7 +126,7 @@ class Conv(nn.Module):
         return result
 
     def _is_narrow(self, features: Tensor) -> bool:
-        """Whether a CPU's vectors would be all but empty; what is exported, counted or only paints is left plain."""
+        """Whether `by_fours` is faster: few outputs, on a CPU, while training. Exported graphs stay plain."""
         if not self.training or not torch.is_grad_enabled() or features.device.type != "cpu":
             return False
         even = all(side % 2 == 0 for side in features.shape[-2:])
@@ -134,12 +134,11 @@ class Conv(nn.Module):
 
 
 class SubpixelConv(Conv):
-    """A convolution that gives all pixels of each block at once (pixel shuffle: Shi et al., 2016), without a grid.
+    """Convolution and pixel shuffle (Shi et al., 2016) that leave no checkerboard on flat features.
 
-    What is flat stays flat: each pixel of a block has a kernel of its own, but all kernels add up to the same, which is
-    the condition for no checkerboard (Sugawara et al., "Super-resolution using convolutional neural networks without
-    any checkerboard artifacts", 2018). They start all alike (Aitken et al., 2017), so there is no grid on slopes either
-    until training finds a use for one.
+    Each pixel of a block has its own kernel, but all kernels have the same sum, the condition for no checkerboard
+    (Sugawara et al., "Super-resolution using convolutional neural networks without any checkerboard artifacts", 2018).
+    All kernels of a block start equal (Aitken et al., 2017), so that at first there is none on gradients either.
 
     Args:
         factor: side of a block in pixels.
@@ -164,7 +163,7 @@ class SubpixelConv(Conv):
 
 
 def _over_blocks(table: Tensor, pixels: int) -> Tensor:
-    """The mean over the pixels of a block, for each of them."""
+    """Replace the values of each block's pixels by their mean; same shape."""
     blocks = table.view(-1, pixels, *table.shape[1:])
     return blocks.mean(dim=1, keepdim=True).expand_as(blocks).reshape(table.shape)
 
@@ -178,7 +177,7 @@ class ConvNormReLU(Chain):
 
 
 class Residual(Conditioned):
-    """Two 3x3 convolutions around a skip, with no activation behind the sum (Johnson et al., 2016, appendix)."""
+    """Two 3x3 convolutions and a skip connection, without activation after the sum (Johnson et al., 2016, appendix)."""
 
     def __init__(self, channels: int, rows: int = 1) -> None:
         super().__init__()
@@ -192,10 +191,10 @@ class Residual(Conditioned):
 
 
 class Upsample(Chain):
-    """To twice the size, then convolution, norm, ReLU: no checkerboard (Odena et al., 2016).
+    """Interpolation to twice the size, then convolution, norm, ReLU: no checkerboard (Odena et al., 2016).
 
-    By nearest neighbours each pixel comes twice, and a convolution can tell the first from the second; training finds
-    that out, and paints a faint grid of rows two pixels high. Bilinear interpolation leaves it nothing to go by.
+    With nearest neighbours, each pixel comes twice, and convolutions learn to treat the two differently, which paints a
+    faint grid with a period of 2 pixels. Bilinear interpolation avoids that.
     """
 
     def __init__(self, inputs: int, outputs: int, rows: int = 1, mode: str = "bilinear") -> None:

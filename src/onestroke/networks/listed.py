@@ -1,7 +1,7 @@
 """The networks that a style file may name.
 
-A style file may come from anyone, so what it names is looked up here and nowhere else. A network of your own gets a
-line here, or its style files could not be rebuilt; training says so before it starts.
+Style files are untrusted, so a network's name is looked up here and nowhere else. Your own network needs a line here,
+or its style files can't be loaded; training checks that before it starts.
 """
 
 from __future__ import annotations

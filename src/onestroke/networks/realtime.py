@@ -1,4 +1,4 @@
-"""A network for video, cameras and large pictures: nearly all of its work is done at a quarter of the size."""
+"""A network for video, cameras and large pictures: most of its computation is at a quarter of the size."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ _FACTOR = 4
 
 
 class RealtimeNetwork(TransformNetwork):
-    """Sixteen pixels at a time to features, residual blocks, half the size, and four pixels at once.
+    """A convolution of stride 4, residual blocks, upsampling to half the size, and a pixel shuffle to full size.
 
-    The first convolution moves by four pixels, which is space to depth and a convolution in one; the last gives 2 x 2
-    pixels. Tried and left: a pixel shuffle of four, which covers pictures with coloured noise of single pixels, and
-    painting at half the size, which has no room for strokes of four pixels. At 32 channels and 3 blocks it takes 5.4
-    thousand multiply-adds for a pixel, where Johnson's network takes 154.
+    Tried and rejected: a pixel shuffle of 4, which covers pictures with coloured noise of single pixels, and painting
+    at half the size, which can't represent strokes of four pixels. With 32 channels and 3 blocks it needs 5,400
+    multiply-adds for each pixel; Johnson's network needs 154,000.
 
     Args:
         channels: at half and at a quarter of the size.
-        blocks: residual blocks, at a quarter of the size.
-        styles: how many it paints in.
-        adds_photo: whether what it paints is added to the photo; without, it starts from nothing.
+        blocks: number of residual blocks, at a quarter of the size.
+        styles: number of styles.
+        adds_photo: whether the output is added to the photo.
         controls: strength, stroke, both or none.
 
     Raises:
@@ -51,7 +50,7 @@ class RealtimeNetwork(TransformNetwork):
             )
         half, quarter = channels
         conditioning = Conditioning.of(styles, controls)
-        # reflection in the blocks needs two of their pixels, so eight of the picture's
+        # reflection in the blocks needs sides of at least two pixels, and so eight in the picture
         super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR)
         rows = conditioning.rows
         self.enter = nn.Conv2d(3, quarter, 2 * _FACTOR, _FACTOR)

@@ -12,24 +12,23 @@ from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import Chain, Conv, ConvNormReLU, Residual, Upsample
 from onestroke.networks.tables import Condition
 
-# so that a quarter of it is still larger than what the convolutions in the middle reflect, and all of it than what the
-# largest of the ends do
+# large enough for the reflection padding of the largest first kernel, and of the blocks at a quarter of the size
 _SMALLEST = 16
 
 
 class ResidualNetwork(TransformNetwork):
     """Down to a quarter of the size, residual blocks, up again.
 
-    Departs from the paper in four ways: instance norm for batch norm (Ulyanov et al., 2017), bilinear
+    It differs from the paper in four ways: instance norm for batch norm (Ulyanov et al., 2017), bilinear
     interpolation for transposed convolutions (Odena et al., 2016), reflection padding everywhere, and the sum with the
     photo, see TransformNetwork.
 
     Args:
         channels: at full, half and quarter size; 32, 64, 128 in the paper.
-        blocks: residual blocks at a quarter of the size; 5 in the paper.
-        ends: kernel of the first and the last convolution; 9 in the paper.
-        styles: how many it paints in.
-        adds_photo: whether what it paints is added to the photo; without, it starts from nothing, as in the paper.
+        blocks: number of residual blocks at a quarter of the size; 5 in the paper.
+        ends: kernel size of the first and the last convolution, odd; 9 in the paper.
+        styles: number of styles.
+        adds_photo: whether the output is added to the photo; not in the paper.
         upsampling: bilinear or nearest.
         controls: strength, stroke, both or none.
 

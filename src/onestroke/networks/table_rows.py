@@ -1,6 +1,6 @@
-"""What training does with the rows of norm tables: they are taken over from another network, tied together, or held.
+"""Operations of training on the rows of norm tables: copy from another network, tie their gradients, freeze them.
 
-Beside conditioning.py, this is the only code that goes by the order of rows.
+Besides conditioning.py, this is the only code that depends on the order of rows.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onestroke.networks.tables import tables_of
 
 
 def rows_from(own: Conditioning, other: Conditioning, which: Sequence[int]) -> Tensor:
-    """For each row of a network's tables, what it takes over from another network's: (rows, the other's rows).
+    """Weights that express each table row of a network by those of another: (rows, rows of the other).
 
     Args:
         own: the network's layout.
-        other: the other network's. Controls that it lacks change nothing, those that it alone has stand at
-            their defaults.
-        which: for each of its styles, the number of the style there.
+        other: the other network's layout. Its additional controls are set to their defaults; controls that it lacks
+            have no effect.
+        which: for each style of the network, the index of a style of the other.
     """
     positions = own.positions()
     blocks = []
@@ -40,24 +40,30 @@ def rows_from(own: Conditioning, other: Conditioning, which: Sequence[int]) -> T
 
 
 def tie(network: nn.Module, conditioning: Conditioning) -> None:
-    """Give all rows of a style the sum of their gradients, so that its anchor positions move as one."""
+    """Set the gradient of all rows of a style to the sum of their gradients, so that they change by the same amount."""
     for table in _with_gradient(network):
         by_style = table.grad.view(conditioning.styles, -1, *table.shape[1:])
         table.grad = by_style.sum(1, keepdim=True).expand_as(by_style).clone().view(table.shape)
 
 
 def hold(network: nn.Module, conditioning: Conditioning, strength: float) -> None:
-    """Take the gradient from the rows that are painted with at the controls' defaults. `strength`: its default."""
+    """Set the gradient to zero for the rows that are used at the controls' defaults.
+
+    Args:
+        network: with norm tables.
+        conditioning: its layout.
+        strength: the default of that control, in [0, 1].
+    """
     held = _at_defaults(conditioning, strength)
     for table in _with_gradient(network):
         table.grad.masked_fill_(held.view(-1, *[1] * (table.ndim - 1)).to(table.device), 0)
 
 
 def _at_defaults(conditioning: Conditioning, strength: float) -> Tensor:
-    """Whether each row is painted with where the controls stand at their defaults, (rows,) of bool.
+    """Whether each row is used with the controls at their defaults, bool (rows,).
 
     Args:
-        strength: the default of that control, which a style may have of its own.
+        strength: the default of that control, which may differ between styles.
     """
     each = torch.eye(conditioning.styles)
     shares = conditioning.shares(

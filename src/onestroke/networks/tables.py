@@ -1,6 +1,6 @@
-"""Layers whose parameters are tables, and the condition that says what each picture is painted with.
+"""Layers whose parameters are tables, and the condition that weights their rows for each picture.
 
-A layer takes a weighted sum of its table's rows. What a row stands for is known to conditioning.py alone.
+A layer computes with a weighted sum of its table's rows. The meaning of each row is defined in conditioning.py.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What one forward pass is painted with: all that a network depends on besides pixels and weights.
+    """The inputs of a forward pass besides the pixels.
 
-    shares: of each table row, (N, rows), or over the picture, (N, rows, H, W); None where the tables have one row.
-    fade: how much of the painting is shown over the photo, (N,) in [0, 1]; None: all of it.
-    parameters: for a layer with tables, the parameters to use in place of its tables', each (N, ...).
-    statistics: for a norm, mean and variance to use in place of the picture's own, each (N, C) or (1, C).
+    shares: weight of each table row, (N, rows), or for each pixel, (N, rows, H, W); None for tables of one row.
+    fade: opacity of the painting over the photo, (N,) in [0, 1]; None: 1.
+    parameters: by layer with tables, parameters in place of those from its tables, each (N, ...).
+    statistics: by norm, mean and variance in place of those of the features, each (N, C) or (1, C).
     """
 
     shares: Tensor | None = None
@@ -29,7 +29,7 @@ class Condition:
     statistics: Mapping[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def padded(self, right: int, bottom: int) -> Condition:
-        """The same for a picture with so many more columns and rows, which repeat its last ones."""
+        """The condition for a picture that is padded by this many columns and rows, which repeat the last ones."""
         if self.shares is None or self.shares.ndim == 2:
             return self
         shares = F.pad(self.shares, [0, right, 0, bottom], mode="replicate")
@@ -37,7 +37,7 @@ class Condition:
 
 
 PLAIN = Condition()
-"""Of a network with one row in its tables: its norms as they are."""
+"""The condition of a network whose tables have one row."""
 
 
 class Conditioned(nn.Module):
@@ -48,15 +48,15 @@ class Tables(Conditioned):
     """A layer whose parameters are tables, (rows, ...): it computes with a weighted sum of their rows."""
 
     def mixed(self, shares: Tensor) -> list[Tensor]:
-        """Its parameters for shares of the rows: (N, rows) -> (N, ...) each, in the tables' dtype."""
+        """Its parameters for weights of the rows: (N, rows) -> (N, ...) each, in the tables' dtype."""
         with torch.autocast(shares.device.type, enabled=False):
             return [torch.tensordot(shares.to(table.dtype), table, dims=1) for table in self.parameters(recurse=False)]
 
     def chosen(self, count: int, condition: Condition) -> Sequence[Tensor]:
-        """Its parameters for a batch of `count` pictures that have one condition all over: (N, ...) each.
+        """Its parameters for a batch of `count` pictures, constant over each picture: (N, ...) each.
 
         Raises:
-            ValueError: several rows, and no shares of them.
+            ValueError: for several rows without shares.
         """
         if self in condition.parameters:
             return condition.parameters[self]

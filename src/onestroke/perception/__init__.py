@@ -1,1 +1,1 @@
-"""What a painting is measured by: VGG features, Gram matrices, statistics of a style."""
+"""VGG features, and the statistics of a style computed from them."""

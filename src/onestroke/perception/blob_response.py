@@ -1,9 +1,8 @@
-"""Blob response: how strongly a painting has something small and round of a colour that is foreign, as stars are.
+"""Blob response: the strength of small, round blobs whose colour differs from the rest of a picture, such as stars.
 
-A blob is where a smoothed picture curves in all directions alike: the smaller eigenvalue of its Hessian, scaled by the
-smoothing (Lindeberg, 1998), which is nothing along strokes and edges, however strong. Colours are whitened by those of
-the picture's detail, so that a blob counts by how foreign it is to the palette: magenta among blues more than one blue
-among others.
+The response is the smaller eigenvalue of the smoothed picture's Hessian, scale-normalised (Lindeberg, 1998). It is zero
+along strokes and edges, however strong. Colours are whitened by the covariance of the picture's detail, so that a blob
+counts by its distance from the palette: magenta among blues counts more than one blue among others.
 """
 
 from __future__ import annotations
@@ -14,38 +13,38 @@ from torch import Tensor
 
 from onestroke.imaging.blur import gaussian_blur
 
-_SCALES = (4, 8)  # standard deviations in pixels: for blobs of 3 to 20 pixels' radius
-_FAINT = 0.05  # deviation of colours below which a difference isn't seen as one
+_SCALES = (4, 8)  # standard deviations in pixels, for blobs with radii of 3 to 20 pixels
+_FAINT = 0.05  # standard deviation of colours that is added, so that invisible differences don't count
 
 
 def own_blob_response(picture: Tensor) -> float:
-    """The strongest response of one painting by itself.
+    """The strongest blob response of one painting.
 
     Args:
         picture: (1, 3, H, W) in [0, 1].
 
     Returns:
-        From 0; 0.7 to 1.6 for paintings of 256 pixels by van Gogh, Hokusai, Munch, Kandinsky and Picabia. A blob of a
-        colour that a painting does not have is at 3 to 4.
+        At least 0; 0.7 to 1.6 for paintings by van Gogh, Hokusai, Munch, Kandinsky and Picabia at 256 pixels, 3 to 4
+        for a blob of a colour that the painting lacks.
     """
     return float(blob_response(picture))
 
 
 def blob_response(picture: Tensor, photo: Tensor | None = None) -> Tensor:
-    """The strongest response of each picture; if there is a photo, above what that has nearby.
+    """The strongest blob response of each picture; with a photo, beyond the photo's response nearby.
 
     Args:
         picture, photo: (N, 3, H, W) in [0, 1], sides of at least 32.
 
     Returns:
-        (N,), from 0. A border of 8 pixels for small blobs, and of 16 for large ones, is left out.
+        (N,), at least 0. A border of 8 pixels for small blobs and of 16 for large ones is left out.
     """
     found = []
-    # lines that end at the border look like blobs there
+    # lines that end at the border respond like blobs
     for sigma in (sigma for sigma in _SCALES if min(picture.shape[-2:]) > 4 * sigma):
         response = _response(_whitened(picture), sigma)
         if photo is not None:
-            # painters may move things a little
+            # a painting may shift details by a few pixels
             response = response - F.max_pool2d(_response(_whitened(photo), sigma), 4 * sigma + 1, 1, 2 * sigma)
         inside = response[..., 2 * sigma : -2 * sigma, 2 * sigma : -2 * sigma]
         found.append(inside.clamp_min(0).amax(dim=(1, 2, 3)))
@@ -53,7 +52,7 @@ def blob_response(picture: Tensor, photo: Tensor | None = None) -> Tensor:
 
 
 def _whitened(image: Tensor) -> Tensor:
-    """Colours in standard deviations of the picture's detail, in three directions that don't correlate."""
+    """Whiten colours by the covariance of the picture's detail; (N, 3, H, W) -> the same shape."""
     detail = (image - gaussian_blur(image, 8)).flatten(2)
     covariance = detail @ detail.transpose(1, 2) / detail.shape[2]
     covariance = covariance + _FAINT**2 * torch.eye(3, dtype=image.dtype, device=image.device)
@@ -62,7 +61,7 @@ def _whitened(image: Tensor) -> Tensor:
 
 
 def _response(image: Tensor, sigma: float) -> Tensor:
-    """(N, C, H, W) -> (N, 1, H, W): sigma^2 times the smaller eigenvalue of the Hessian, where both have one sign."""
+    """(N, C, H, W) -> (N, 1, H, W): sigma^2 times the smaller absolute eigenvalue where both have one sign, else 0."""
     middle = F.pad(gaussian_blur(image, sigma), (1, 1, 1, 1), mode="replicate")
     xx = middle[..., 1:-1, 2:] + middle[..., 1:-1, :-2] - 2 * middle[..., 1:-1, 1:-1]
     yy = middle[..., 2:, 1:-1] + middle[..., :-2, 1:-1] - 2 * middle[..., 1:-1, 1:-1]

@@ -1,6 +1,6 @@
-"""Style: what is to be imitated, as statistics of VGG features at one size of the strokes.
+"""Styles: the target statistics of VGG features, for one size of the strokes.
 
-It comes from a picture or several, measured here, or from a card that ships (see style_card.py).
+They are measured from one or several pictures, or read from a style card (see style_card.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onestroke.perception.vgg import VGG
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a painting; empty where it isn't."""
+    """Facts about a painting; empty if unknown."""
 
     title: str = ""
     artist: str = ""
@@ -32,15 +32,15 @@ class Facts:
 
 
 class Style(nn.Module):
-    """Statistics of one style, as buffers, so that they follow the objective to its device.
+    """Statistics of one style, as buffers, so that they move with the objective to its device.
 
     Args:
-        name: what the style is called.
-        grams: layer name -> (C, C).
-        means: layer name -> (C,).
-        facts: what is known of it.
-        size: the shorter side in pixels at which it was measured: the size of its strokes.
-        blob_response: its own at that size, see `onestroke.perception.blob_response`; 0 where it isn't known.
+        name: of the style.
+        grams: layer name -> Gram matrix (C, C).
+        means: layer name -> channel means (C,).
+        facts: about the painting.
+        size: the shorter side in pixels at which it was measured, which sets the size of the strokes.
+        blob_response: that of the painting at this size, see `onestroke.perception.blob_response`; 0 if unknown.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Style(nn.Module):
 
 
 class StyleOfEach:
-    """The statistics of a batch in which each has its own style.
+    """The statistics for a batch of pictures in different styles.
 
     Args:
         styles: the styles to choose from.
-        which: (N,), a number of a style for each.
+        which: (N,), the index of each picture's style.
     """
 
     def __init__(self, styles: Iterable[nn.Module], which: Tensor) -> None:
@@ -92,7 +92,7 @@ class StyleOfEach:
 def measure(
     pictures: Sequence[Tensor], vgg: VGG, size: int, layers: Collection[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Gram matrices and channel means of pictures brought to one shorter side; several pictures count alike.
+    """Mean Gram matrices and channel means of pictures that are resized to one shorter side.
 
     Args:
         pictures: each (1, 3, H, W) in [0, 1].
@@ -113,10 +113,17 @@ def measure(
 
 
 def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG) -> Style:
-    """A style from one or several pictures of the user's own.
+    """Measure a style from one or several pictures of the user.
+
+    Args:
+        name: of the style.
+        paths: of the pictures.
+        size: shorter side in pixels.
+        layers: to measure; `image` is skipped.
+        vgg: the feature extractor.
 
     Raises:
-        UserError: for pictures that can't be read, or are too small to show strokes at all.
+        UserError: for pictures that can't be read or have a side below 64 pixels.
     """
     pictures = []
     for path in paths:

@@ -1,7 +1,7 @@
-"""Style cards: the statistics of a painting as a file that ships where its picture may not.
+"""Style cards: the statistics of a painting as a file, which may be distributed where the picture may not.
 
-A card holds all that training needs of a painting, for each layer and style size: the Gram matrix (upper triangle) and
-the mean of each channel, the blob response, and the painting's facts. A megabyte, and no picture.
+A card holds what training needs: for each style size and layer the Gram matrix (upper triangle) and the mean of each
+channel, the blob response for each size, and facts about the painting. It has about a megabyte and contains no picture.
 
     onestroke styles make image=painting.jpg out=card.safetensors title="..." artist="..."
 """
@@ -32,22 +32,22 @@ CARD_LAYERS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3",
 CARD_ARCH = "vgg16"
 CARD_VERSION = 1
 BLOB_RESPONSE = "spot"
-"""What a card calls the blob response; the oldest have none."""
+"""Key of the blob response in a card's document; the oldest cards have none."""
 VGG_CHANNELS = {"relu1": 64, "relu2": 128, "relu3": 256, "relu4": 512}
-"""Of the layers of a card, by their block."""
+"""Number of channels of a card's layers, by block."""
 
 
 def card_names() -> list[str]:
-    """The styles whose cards ship with the package."""
+    """Names of the styles whose cards ship with the package."""
     folder = files("onestroke") / "assets" / "styles"
     return sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".safetensors"))
 
 
 def from_card(name: str, size: int, layers: Collection[str], arch: str = CARD_ARCH) -> Style:
-    """A style that ships, without its picture.
+    """Read a style that ships from its card.
 
     Raises:
-        UserError: for an unknown name, and for a size, a layer or a VGG that the card was not measured with.
+        UserError: for an unknown name, and for a size, layer or VGG that the card was not measured with.
     """
     if name not in card_names():
         raise UserError(f"there is no style card '{name}': {near(name, card_names())} (or style.image=picture.jpg)")
@@ -72,7 +72,7 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
     """Read the statistics of some layers at one size from a card.
 
     Raises:
-        UserError: for files that are no whole cards, of another version, or hold anything but finite statistics.
+        UserError: for files that are not complete cards, have another version, or hold values that are not finite.
     """
     grams: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
@@ -84,7 +84,7 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
             known = set(card.keys())
             tensors = {name: card.get_tensor(name) for name in known} if "checksum" in document else {}
             if tensors and documents.checksum(tensors) != document["checksum"]:
-                raise NoDocument("its statistics are not those that were written, as their checksum tells")
+                raise NoDocument("its statistics don't have the checksum that was stored with them")
             for layer in layers:
                 names = [f"{size}.{layer}.{part}" for part in ("gram", "mean")]
                 if not known.issuperset(names):
@@ -106,10 +106,10 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
 
 
 def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
-    """See that a card's document has what a reader goes by.
+    """Check the fields of a card's document that are read; `wanted` are the keys of its scales.
 
     Raises:
-        NoDocument: what of it is missing or wrong.
+        NoDocument: something in it is missing or wrong.
     """
     version = document.get("version")
     if not is_whole(version, CARD_VERSION, CARD_VERSION):
@@ -126,7 +126,7 @@ def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
 
 
 def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
-    """Measure pictures at every card size and write their card.
+    """Measure pictures at every card size and write the card to `out`.
 
     Raises:
         UserError: for pictures that can't be read and cards that can't be written.
@@ -143,7 +143,7 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
         for layer in CARD_LAYERS:
             gram = style.gram(layer)
             rows, columns = torch.triu_indices(*gram.shape)
-            # a Gram matrix spans more than fp16 does; its largest entry becomes 1
+            # entries may exceed the range of fp16, so they are stored relative to the largest
             scale[f"{size}.{layer}"] = float(gram.max())
             tensors[f"{size}.{layer}.gram"] = (gram[rows, columns] / gram.max()).half()
             tensors[f"{size}.{layer}.mean"] = style.mean(layer).clone()

@@ -1,7 +1,7 @@
 """A frozen VGG, the feature extractor of the perceptual losses (Simonyan and Zisserman, 2014; Johnson et al., 2016).
 
-Layers go by name (`relu3_3` is the ReLU behind the third convolution of the third block), the network is cut after the
-deepest one asked for, and the mean and scale that the weights were trained with are known here and nowhere else.
+Layers are named (`relu3_3` is the ReLU after the third convolution of the third block), the network ends at the deepest
+layer that is needed, and pixels are normalised here as the weights need it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 @dataclass(frozen=True)
 class Arch:
-    """What belongs to one set of published weights: the convolutions, and the input's mean and scale (of 0..255)."""
+    """The architecture of published weights: convolutions per block, mean and deviation of inputs in 0..255."""
 
     blocks: tuple[int, ...]  # convolutions in each block; block b has _WIDTHS[b] channels
     mean: tuple[float, float, float]
@@ -50,7 +50,7 @@ def layer_names(arch: str = "vgg16") -> tuple[str, ...]:
 
 
 def check_layers(layers: Collection[str], arch: str = "vgg16") -> None:
-    """Raise a UserError for an unknown `arch`, or the first name that is no layer of it (`image` is one everywhere)."""
+    """Raise a UserError for an unknown `arch` or layer name; `image` is a layer of every architecture."""
     if arch not in ARCHS:
         raise UserError(f"vgg.arch: there is no '{arch}': {near(arch, ARCHS)}")
     known = ("image", *layer_names(arch))
@@ -60,14 +60,14 @@ def check_layers(layers: Collection[str], arch: str = "vgg16") -> None:
 
 
 class VGG(nn.Module):
-    """The convolutions of a VGG, frozen, cut after the deepest layer asked for.
+    """The convolutions of a VGG, frozen, up to the deepest of the given layers.
 
     Args:
-        layers: names of the layers that will be asked for, at most.
+        layers: names of the layers that can be computed.
         arch: `vgg16` (embedded, up to relu4_3), `vgg16_features`, `vgg16_torchvision` or `vgg19` (downloaded).
-        weights: a local file of the weights (.safetensors, or torchvision's .pth) to take instead of downloading.
+        weights: a local file of the weights (.safetensors, or torchvision's .pth), in place of a download.
         random: seeded random weights in place of trained ones, for fast tests.
-        dtype: what the convolutions compute in. bfloat16 halves the time on processors that have it.
+        dtype: of the convolutions. bfloat16 halves the time on processors that have it.
 
     Raises:
         UserError: for unknown names, and for weights that are missing, unreadable or of another shape.
@@ -113,11 +113,14 @@ class VGG(nn.Module):
 
         Args:
             image: float RGB, (N, 3, H, W), in [0, 1].
-            layers: the layers wanted, `image` among them if the pixels are; default: all that were named at the start.
+            layers: names of the layers to return, `image` for the pixels; default: all layers of the constructor.
 
         Returns:
-            A dict from layer name to (N, C, H / 2^(b-1), W / 2^(b-1)) for block b, in the compute dtype. Sides are
-            rounded down. `image` is the input itself.
+            Layer name -> (N, C, H / 2^(b-1), W / 2^(b-1)) for block b, sides rounded down, in the compute dtype;
+            `image` is the input itself.
+
+        Raises:
+            ValueError: for a layer that was not given to the constructor.
         """
         wanted = set(self.layers if layers is None else layers)
         features = {"image": image} if "image" in wanted else {}
@@ -139,5 +142,5 @@ class VGG(nn.Module):
         return features
 
     def train(self, mode: bool = True) -> VGG:
-        """Stays in evaluation mode: nothing in it is trained."""
+        """Stay in evaluation mode whatever `mode` is, as nothing in it is trained."""
         return super().train(False)

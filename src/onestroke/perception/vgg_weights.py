@@ -1,6 +1,6 @@
-"""The weights of VGG networks: found, downloaded, read and checked; and how the file that ships is made.
+"""The weights of VGG networks: download, reading and checks, and the command that makes the file that ships.
 
-Make it again, from the network or from a local file:
+To make that file, from a download or from a local file:
 
     onestroke vgg pack out=src/onestroke/assets/vgg16.safetensors [weights=vgg16_features.pth]
 """
@@ -34,17 +34,17 @@ URLS = {
     "vgg16_torchvision": _HOST + "vgg16-397923af.pth",
     "vgg19": _HOST + "vgg19-dcbb9e9d.pth",
 }
-"""Where the weights of each architecture are; those that it does not name ship with the package."""
+"""Download addresses by architecture; weights of all other architectures ship with the package."""
 EMBEDDED_SHA256 = "fda2c66e260011b6c561492b625a8471664482624099387819f41fcad105c884"
-"""Of the fp16 bytes of the embedded convolutions, in order; see `fingerprint`."""
+"""sha256 of the fp16 bytes of the embedded convolutions in order; see `fingerprint`."""
 _MAX_BYTES = 2**30  # all of VGG19 has 575 MB
 
 
 def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
-    """The tensors of `arch` by torchvision's names, from `weights`, from the package, or from the download.
+    """Read the tensors of `arch` by torchvision's names, from the file `weights`, the package or a download.
 
     Raises:
-        UserError: where the file is missing or unreadable, or the download can't be had.
+        UserError: for a missing or unreadable file, and a failed download.
     """
     if weights is None:
         if arch in URLS:
@@ -67,14 +67,14 @@ def read_weights(arch: str, weights: str | None = None) -> dict[str, Tensor]:
         raise UserError(
             f"vgg.weights: {path} is not a plain file of weights, and nothing else is loaded: {error}"
         ) from error
-    return dict(loaded) if isinstance(loaded, Mapping) else {}  # of which whoever asks says what is missing
+    return dict(loaded) if isinstance(loaded, Mapping) else {}  # `fill` reports what is missing
 
 
 def _downloaded(url: str) -> dict[str, Tensor]:
-    """What torch's hub downloads, once, into its own folder, and checks by the hash in the file's name."""
+    """Download by torch's hub, once, into its own folder; checked by the hash in the file's name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     try:
-        if path.is_file() and not _has_hash_of_name(path):  # the hub only checks what it has just downloaded
+        if path.is_file() and not _has_hash_of_name(path):  # the hub checks new downloads only
             path.unlink()
         with patience(30), redirect_stdout(sys.stderr):
             return dict(torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True))
@@ -87,7 +87,7 @@ def _downloaded(url: str) -> dict[str, Tensor]:
 
 
 def _has_hash_of_name(path: Path) -> bool:
-    """Whether the sha256 of a file begins with the digits behind the last dash of its name."""
+    """Whether the sha256 of a file starts with the digits after the last dash of its name."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -97,7 +97,7 @@ def _has_hash_of_name(path: Path) -> bool:
 
 @contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """How long a library's download waits for a network that swallows packets, which would else be for minutes."""
+    """Limit how many seconds a library's download waits for a network without answer, else minutes."""
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -107,7 +107,7 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def randomise(convolutions: nn.ModuleDict) -> None:
-    """Give the convolutions of a VGG random weights, always the same ones."""
+    """Give the convolutions of a VGG random weights from a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     for convolution in convolutions.values():
         assert isinstance(convolution, nn.Conv2d)
@@ -121,7 +121,7 @@ def fill(convolutions: nn.ModuleDict, tensors: Mapping[str, Tensor], arch: str) 
     """Copy weights into the convolutions of a VGG, in order.
 
     Raises:
-        UserError: where they are not the weights of `arch`.
+        UserError: if they are not the weights of `arch`.
     """
     pairs = _pairs(tensors)
     for i, (name, convolution) in enumerate(convolutions.items()):
@@ -141,7 +141,7 @@ def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     """(weight, bias) of the convolutions of torchvision's `features`, in order.
 
     Raises:
-        UserError: where the tensors go by other names, or are none.
+        UserError: if there are none of these names.
     """
     indices = sorted(int(m[1]) for m in (re.fullmatch(r"features\.(\d+)\.weight", str(k)) for k in tensors) if m)
     pairs = [(tensors.get(f"features.{i}.weight"), tensors.get(f"features.{i}.bias")) for i in indices]
@@ -155,7 +155,7 @@ def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over the fp16 bytes of weights and biases in order, whatever the container they came in."""
+    """sha256 of the fp16 bytes of weights and biases in order, whatever the kind of file."""
     digest = hashlib.sha256()
     for pair in _pairs(tensors):
         for tensor in pair:
@@ -171,13 +171,13 @@ def write_embedded(out: str, weights: str | None = None) -> str:
         weights: a local file to take them from; default: torchvision's VGG16_Weights.IMAGENET1K_FEATURES.
 
     Raises:
-        UserError: where the weights are not the ones that OneStroke was built on.
+        UserError: if they are not the weights that OneStroke was built with.
     """
     pairs = _pairs(read_weights("vgg16_features", weights))
     # torchvision counts activations and pools as layers too, hence the gaps in the numbers
     indices = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21]
     tensors: dict[str, Tensor] = {}
-    for i, (weight, bias) in zip(indices, pairs, strict=False):  # of other weights, the hash tells
+    for i, (weight, bias) in zip(indices, pairs, strict=False):  # other weights fail the hash below
         tensors[f"features.{i}.weight"] = weight.half().contiguous()
         tensors[f"features.{i}.bias"] = bias.half().contiguous()
     found = fingerprint(tensors)
