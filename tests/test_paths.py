@@ -140,7 +140,7 @@ def test_a_link_where_a_style_file_goes_is_there_already(tmp_path: Path) -> None
             check_out(out, False, "run")
         check_out(out, True, "run")
         with pytest.raises(UserError, match="is there already"):
-            style_merge.join([], out)
+            style_merge.merge_files([], out)
         with pytest.raises(UserError, match="is there already"):
             adopt(tmp_path / "x", out)
         out.with_suffix(".onnx").symlink_to(tmp_path / target)

@@ -153,7 +153,7 @@ def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
         Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "a", "title": "x" * 2001}),
         Metadata({"name": "ResidualNetwork", "args": SMALL}, {"name": "a"}, {"config": "x" * 5 * 2**20}),
     ):
-        with pytest.raises(UserError, match="was not written, as what it would say of itself could not be read"):
+        with pytest.raises(UserError, match="was not written, as its document could not be read"):
             save(small, network(SMALL), odd)
         assert small.read_bytes() == before and list(small.parent.iterdir()) == [small]
 

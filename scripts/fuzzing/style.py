@@ -29,7 +29,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
-from onestroke.style_merge import join
+from onestroke.style_merge import merge_files
 from onestroke.training import warm_start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,7 +281,7 @@ def _started_from(path: Path, rng: Random) -> None:
     warm_start.warm_start(mine, path, judge, [torch.rand(1, 3, 16, 16)])
     if rng.random() < 0.2:
         with contextlib.suppress(UserError):  # the two have the same styles
-            join([path, path], Path("joined.safetensors"))
+            merge_files([path, path], Path("joined.safetensors"))
 
 
 class _Judge:

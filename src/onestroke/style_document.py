@@ -1,4 +1,4 @@
-"""What a style file says of itself: the document beside its weights, checked, whichever version wrote it."""
+"""The JSON document of a style file: its contents as a dataclass, and their checks, for files of all versions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FORMAT = 1
 
 @dataclass
 class Metadata:
-    """What a style file holds, but for the weights.
+    """What a style file holds besides the weights.
 
     network: {"name": class name, "args": constructor arguments}. style: name, facts, size and strength. training:
-    resolved config, seed, steps, images seen, dataset, code version, wall time, device, run. metrics: held-out numbers.
+    resolved config, seed, steps, images seen, dataset, code version, seconds, device, run. metrics: held-out numbers.
     """
 
     network: dict[str, Any]
@@ -28,27 +28,27 @@ class Metadata:
 
     @property
     def styles(self) -> list[str]:
-        """The styles that the network can be told to paint in, in its order; of one or of a mix, the file's name."""
+        """Names of the styles to choose from, in the network's order; for a single style or a mix, the file's name."""
         count, listed = self.network.get("args", {}).get("styles", 1), self.style.get("styles")
         if count == 1 or not isinstance(listed, list) or len(listed) != count:
             return [str(self.style.get("name", "unnamed"))]
         return [str(style["name"]) for style in listed]
 
 
-def described(text: str) -> Metadata:
-    """What a document says, of a file that is none of safetensors.
+def parse_document(text: str) -> Metadata:
+    """Parse and check a document in JSON, such as that of an ONNX file.
 
     Raises:
-        NoDocument: what of it is missing or wrong.
+        NoDocument: something in it is missing or wrong.
     """
-    return of_document(documents.parse(text))
+    return check_document(documents.parse(text))
 
 
-def of_document(document: Mapping[str, Any]) -> Metadata:
-    """What a document of a style file says, under today's names and checked.
+def check_document(document: Mapping[str, Any]) -> Metadata:
+    """Check a parsed document; names of earlier versions are replaced by today's.
 
     Raises:
-        NoDocument: (here and below) what of it is wrong.
+        NoDocument: (here and below) something in it is missing or wrong.
     """
     if not is_whole(document.get("version"), FORMAT, FORMAT):
         raise NoDocument("version")
@@ -59,14 +59,14 @@ def of_document(document: Mapping[str, Any]) -> Metadata:
     wrong = [part for part, value in parts.items() if not isinstance(value, dict)]
     if wrong:
         raise NoDocument(wrong[0])
-    parts["network"] = renamed(parts["network"])
+    parts["network"] = current_names(parts["network"])
     metadata = Metadata(**parts)
     check(metadata)
     return metadata
 
 
-def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's document under today's names: its argument `controls` was once called `dials`."""
+def current_names(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace earlier names in a network's document: its argument `controls` was once called `dials`."""
     args = network.get("args")
     if not isinstance(args, dict) or "dials" not in args or "controls" in args:
         return dict(network)
@@ -74,7 +74,7 @@ def renamed(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(metadata: Metadata) -> None:
-    """All that a reader goes by: what is missing has a default, and what is there is as it should be."""
+    """Check all fields that a reader uses; a field may be missing if it has a default."""
     network, style, training = metadata.network, metadata.style, metadata.training
     if not isinstance(network.get("name"), str) or not isinstance(network.get("args"), dict):
         raise NoDocument("network")

@@ -1,10 +1,10 @@
-"""The style file: the only reader and writer of that format.
+"""Style files: the only code that reads and writes them.
 
-A `.safetensors` file with the weights of one network, in fp16, and one JSON document under the metadata key
-`onestroke`: format version, the network's name and arguments, the style's facts, how it was trained, held-out metrics.
-It rebuilds its own network, and reading one never runs code: the network's name is looked up in a list of our own,
-see networks/listed.py. Whatever a reader goes by is checked when the file is read (see style_document.py), and a
-checksum over the weights tells of damage; files without one, from before there was one, are as good.
+A style file is a `.safetensors` file with the weights of one network, in fp16, and a JSON document under the metadata
+key `onestroke`: format version, the network's name and arguments, facts about the style and the training, held-out
+metrics. Reading one rebuilds its network and never runs code from it: the network's name is looked up in the list of
+networks/listed.py. All fields that a reader uses are checked (see style_document.py), and so is a checksum over the
+weights, which the oldest files lack.
 """
 
 from __future__ import annotations
@@ -27,34 +27,35 @@ from onestroke.documents import KEY, MAX_HEADER, TEXT, NoDocument, NotWhole, is_
 from onestroke.errors import UserError, escaped, near, printable
 from onestroke.files import atomic, make_folder
 from onestroke.networks.listed import NETWORKS
-from onestroke.style_document import FORMAT, Metadata, check, of_document
+from onestroke.style_document import FORMAT, Metadata, check, check_document
 
-MAX_BYTES = 512 * 2**20  # a style is about a megabyte; what is far beyond is none of ours
-_SHOWN = 200_000  # characters of a document; that of a run has 5,000
-_KINDS = ("F16", "BF16", "F32", "F64")  # of weights, as safetensors names them
+MAX_BYTES = 512 * 2**20  # a style file has about a megabyte; larger files than this are refused
+_SHOWN = 200_000  # most characters of a document that are shown; a typical one has 5,000
+_KINDS = ("F16", "BF16", "F32", "F64")  # dtypes of weights, by safetensors' names
 
 
 def network_classes() -> dict[str, type[nn.Module]]:
-    """The networks that a style file may name: those of the list in networks/listed.py."""
+    """The networks that a style file may name, by name: those of networks/listed.py."""
     return dict(NETWORKS)
 
 
 def save(path: Path, network: nn.Module, metadata: Metadata, dtype: torch.dtype = torch.float16) -> None:
-    """Write a style file, whole or not at all.
+    """Write a style file, completely or not at all.
 
     Args:
-        path: must end in .safetensors; its folder is made.
-        network: whose weights are written, as `dtype`.
-        metadata: the document that goes with them.
+        path: must end in .safetensors; its folder is created.
+        network: the network; its weights are written.
+        metadata: the document to store with them.
+        dtype: of the stored weights.
 
     Raises:
-        UserError: for weights that are not finite, and where the file can't be written; what was there before stays.
+        UserError: for weights that are not finite, and if the file can't be written; an existing file is kept then.
     """
     write(path, {name: t.detach().to("cpu", dtype).contiguous() for name, t in network.state_dict().items()}, metadata)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
-    """As `save`, of the weights by name, as they are."""
+    """As `save`, for weights by name, in their own dtypes."""
     check_name(path)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
@@ -63,7 +64,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> None
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
-    """The file, with what tells of damage to its weights; only what can be read again is written."""
+    """Write the file with a checksum; a document that the reader would refuse is a UserError."""
     try:
         check(metadata)
         document = {"version": FORMAT, **asdict(metadata), "checksum": documents.checksum(tensors)}
@@ -71,35 +72,35 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Metadata) -> Non
         if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
             raise NoDocument(f"it has more than {MAX_HEADER // 2**20} MiB")
     except NoDocument as error:
-        raise UserError(f"{path} was not written, as what it would say of itself could not be read: {error}") from error
+        raise UserError(f"{path} was not written, as its document could not be read: {error}") from error
     make_folder(path.parent)
     with atomic(path) as temporary:
         temporary.write_bytes(content)
 
 
 def check_name(path: Path) -> None:
-    """Raise a UserError for what can't be the name of a style file."""
+    """Raise a UserError if a path does not end in .safetensors."""
     if path.suffix != ".safetensors":
         raise UserError(f"a style file's name ends in .safetensors, unlike {path}")
 
 
 def annotate(path: Path, metrics: Mapping[str, float]) -> None:
-    """Add numbers to a style file's metrics; its weights stay what they are, to the bit.
+    """Add numbers to a style file's metrics; its weights stay the same to the bit.
 
     Raises:
-        UserError: as `read_document`, and where it can't be written.
+        UserError: as `read_document`, and if the file can't be written.
     """
     metadata = read_document(path)
     metadata.metrics = finite({**metadata.metrics, **metrics})
-    # of a link, what it leads to: that is the file that was named, and no new one
+    # a link is followed, so that the file it points to is changed and not replaced by a new one
     _write(path.resolve(), weights(path), metadata)
 
 
 def read_document(path: Path) -> Metadata:
-    """What a style file says of itself, without its weights.
+    """Read a style file's document, without its weights.
 
     Raises:
-        UserError: for files that are missing, truncated, oversized, of another kind or of a newer format.
+        UserError: for a file that is missing, truncated, too large, of another kind or of a newer format.
     """
     if not path.is_file():
         raise UserError(f"there is no style file {path}" + _hint(path))
@@ -111,7 +112,7 @@ def read_document(path: Path) -> Metadata:
         version = document.get("version")
         if is_whole(version, FORMAT + 1, 2**31):
             raise UserError(f"{path} has format {version}, and this OneStroke reads {FORMAT}: update OneStroke")
-        return of_document(document)
+        return check_document(document)
     except NotWhole as error:
         raise UserError(
             f"{path} is not a whole style file (random bytes, cut short or of another kind): {error}; "
@@ -127,14 +128,14 @@ def load(path: Path) -> tuple[nn.Module, Metadata]:
     """Rebuild the network of a style file, in fp32, ready to paint.
 
     Raises:
-        UserError: as `read_document`, and for unknown networks, foreign or missing weights, and weights not finite.
+        UserError: as `read_document`, for an unknown network, and for missing, superfluous or not finite weights.
     """
     metadata = read_document(path)
     network = _skeleton(path, metadata.network)
     try:
         with safe_open(str(path), framework="pt") as file:
             expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-            # shapes first, from the header alone: what is declared is not yet loaded
+            # shapes are compared first, from the header alone, before anything is loaded
             slices = {name: file.get_slice(name) for name in file.keys()}
             found = {name: tuple(part.get_shape()) for name, part in slices.items()}
             if found != expected:
@@ -149,7 +150,7 @@ def load(path: Path) -> tuple[nn.Module, Metadata]:
         raise UserError(f"{path} can't be read: {error}") from error
     odd = [name for name, kind in kinds.items() if kind not in _KINDS]
     if odd:
-        raise UserError(f"{path} holds weights that are no real numbers: {odd[0]} is {kinds[odd[0]]}")
+        raise UserError(f"{path} holds weights that are not floating-point numbers: {odd[0]} is {kinds[odd[0]]}")
     tensors = {name: tensor.float() for name, tensor in weights(path).items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
@@ -159,10 +160,10 @@ def load(path: Path) -> tuple[nn.Module, Metadata]:
 
 
 def weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a style file by name, as they lie in it.
+    """Read the weights of a style file by name, in their stored dtypes.
 
     Raises:
-        UserError: as `read_document`, and where they are not those that were written.
+        UserError: as `read_document`, and if the checksum differs.
     """
     read_document(path)
     try:
@@ -173,14 +174,14 @@ def weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} can't be read: {error}") from error
     if written is not None and written != documents.checksum(tensors):
         raise UserError(
-            f"{path} is damaged: its weights are not those that were written, as their checksum tells; get it again, "
+            f"{path} is damaged: its weights don't have the checksum that was stored with them; get it again, "
             "or train it again"
         )
     return tensors
 
 
 def _skeleton(path: Path, network: Mapping[str, Any]) -> nn.Module:
-    """The network without memory for its weights, so that a file that asks for too much costs nothing."""
+    """Build the network on the meta device, without memory for weights, as a file may ask for any size."""
     name, classes = network["name"], network_classes()
     if name not in classes:
         raise UserError(
@@ -190,7 +191,7 @@ def _skeleton(path: Path, network: Mapping[str, Any]) -> nn.Module:
     try:
         with torch.device("meta"):
             return classes[name](**network["args"])
-    except Exception as error:  # what a constructor makes of arguments that anyone may have written
+    except Exception as error:  # a constructor may raise anything for arguments from an untrusted file
         raise UserError(f"{path} asks for a network {name} that can't be built: {printable(error, TEXT)}") from error
 
 
@@ -203,18 +204,18 @@ def _hint(path: Path) -> str:
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float]:
-    """Only the numbers that JSON can hold."""
+    """Only the finite numbers, since JSON has no others."""
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def show(path: Path) -> str:
-    """What a style file says of itself, as JSON that any terminal may print; of more than any run says, the beginning.
+    """A style file's document as indented JSON, escaped for terminals; of a very long document, the beginning.
 
     Raises:
         UserError: as `read_document`.
     """
     document = asdict(read_document(path))
     dense = json.dumps(document, ensure_ascii=False)
-    if len(dense) > _SHOWN:  # indented, a document of 4 MiB could come to hundreds
+    if len(dense) > _SHOWN:  # indentation could turn a document of 4 MiB into hundreds
         return printable(dense, _SHOWN)
     return escaped(json.dumps(document, indent=2, ensure_ascii=False), keep="\n")

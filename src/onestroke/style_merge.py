@@ -1,7 +1,7 @@
-"""Add styles to a style file, without a change to those that it has.
+"""Merge style files that share their convolutions; each style paints as before, to the bit.
 
-A style that was trained with `adapt=norms` shares its convolutions with the file that it started from, to the bit, and
-has norms and colours of its own (Dumoulin et al., 2017). So both fit into one file:
+A style that was trained with `adapt=norms` has the same convolutions as the file that it started from, and its own norm
+parameters and colour transform (Dumoulin et al., 2017). So one file can hold both:
 
     python train.py style.image=my.jpg style.name=mine init=checkpoints/gallery.safetensors adapt=norms
     onestroke checkpoints merge path=checkpoints/gallery.safetensors path=mine.safetensors out=eight.safetensors
@@ -22,15 +22,15 @@ from onestroke.networks.tables import table_names
 from onestroke.style_document import Metadata
 
 
-def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:
+def merge_files(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]:
     """Write one style file with the styles of several.
 
     Returns:
         The styles' names.
 
     Raises:
-        UserError: for files that can't be read, don't share their convolutions or have a style of one name, and where
-            `out` is there or can't be written.
+        UserError: for files that can't be read, have different convolutions or styles of the same name, and if `out`
+            exists or can't be written.
     """
     if os.path.lexists(out) and not overwrite:
         raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
@@ -39,31 +39,31 @@ def join(paths: Sequence[Path], out: Path, overwrite: bool = False) -> list[str]
     tables = table_names(networks[0])
     states = [style_file.weights(path) for path in paths]
     for path, metadata, state in zip(paths[1:], documents[1:], states[1:], strict=True):
-        _check_alike(paths[0], documents[0], states[0], path, metadata, state, tables)
+        _check_same_network(paths[0], documents[0], states[0], path, metadata, state, tables)
     names = [name for metadata in documents for name in metadata.styles]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"two of the files have a style {twice}: train one again under another style.name")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f"two of the files have a style {repeated}: train one again under another style.name")
     facts = [one for metadata in documents for one in _facts(metadata)]
     first = documents[0]
-    joined = Metadata(
+    merged = Metadata(
         {**first.network, "args": {**first.network["args"], "styles": len(names)}},
         {**first.style, "name": out.stem, "styles": facts},
         {"joined": [metadata.training for metadata in documents]},
     )
     state = {key: torch.cat([s[key] for s in states]) if key in tables else t for key, t in states[0].items()}
-    style_file.write(out, state, joined)
+    style_file.write(out, state, merged)
     return names
 
 
 def _facts(metadata: Metadata) -> list[dict[str, object]]:
-    """What is known of each of a file's styles, its name at least."""
+    """Facts about each of a file's styles; the name at least."""
     names, listed = metadata.styles, metadata.style.get("styles", [])
     known = listed if len(listed) == len(names) else [{}] * len(names)
     return [{**facts, "name": name} for facts, name in zip(known, names, strict=True)]
 
 
-def _check_alike(
+def _check_same_network(
     path: Path, metadata: Metadata, state: dict[str, Tensor], other_path: Path, other: Metadata,
     other_state: dict[str, Tensor], tables: set[str],
 ) -> None:  # fmt: skip
@@ -72,6 +72,6 @@ def _check_alike(
     alike = alike and all(state[key].shape[1:] == other_state[key].shape[1:] for key in state)
     controls = [list(one.network["args"].get("controls", [])) for one in (metadata, other)]
     if not alike or controls[0] != controls[1]:
-        raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be joined")
+        raise UserError(f"{other_path} holds another network than {path}: only styles of one network can be merged")
     if not all(torch.equal(state[key], other_state[key]) for key in shared):
         raise UserError(f"{other_path} has other convolutions than {path}: train it again with init={path} adapt=norms")

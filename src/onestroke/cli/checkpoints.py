@@ -10,7 +10,7 @@ from onestroke.cli.options import CommandOptions, command, option
 from onestroke.errors import UserError
 from onestroke.interop.adopting import adopt
 from onestroke.interop.converting import AUTO, RANGES
-from onestroke.style_merge import join
+from onestroke.style_merge import merge_files
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ImportOptions(CommandOptions):
 
 @dataclass
 class MergeOptions(CommandOptions):
-    """Which styles are joined, and where they go."""
+    """Which style files are merged, and where the result is written."""
 
     path: list[str] = option(
         "style files that share their convolutions: one, and what was trained from it with adapt=norms",
@@ -71,13 +71,13 @@ def import_(arguments: list[str] | None = None) -> int:
 
 
 def merge(arguments: list[str] | None = None) -> int:
-    """Join the styles of several files in one; 2 and one sentence for a user's mistake, else 0."""
+    """Merge the styles of several files in one; 2 and one sentence for a user's mistake, else 0."""
 
     def job(options: MergeOptions) -> None:
         if len(options.path) < 2:
             raise UserError("path is needed twice or more: path=checkpoints/gallery.safetensors path=mine.safetensors")
         out = Path(options.out)
-        names = join([Path(path) for path in options.path], out, options.overwrite)
+        names = merge_files([Path(path) for path in options.path], out, options.overwrite)
         print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
 
     return command(MergeOptions, "onestroke checkpoints merge path=FILE path=FILE [path=...] out=FILE", job, arguments)

@@ -17,7 +17,7 @@ from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
 from onestroke.graphs.rules.arguments import Node, Unsound, Value
 from onestroke.packages import require
-from onestroke.style_document import Metadata, described
+from onestroke.style_document import Metadata, parse_document
 
 MAX_BYTES = 128 * 2**20  # a style is a megabyte or two
 _SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # that a graph has to paint on paper
@@ -85,7 +85,7 @@ def _said(model: Model) -> tuple[Metadata, object]:
     facts = json.loads(found[onnx_graph.EXPORT])
     if not isinstance(facts, dict):
         raise Unsound("it doesn't say how it was exported")
-    return described(found[onnx_graph.DOCUMENT]), facts.get("pixels")
+    return parse_document(found[onnx_graph.DOCUMENT]), facts.get("pixels")
 
 
 def checked(model: Model) -> Painting:
