@@ -209,8 +209,8 @@ def test_without_noise_there_is_no_gain_to_tell() -> None:
         (torch.zeros(3, 64, 64), r"\(N, 3, H, W\) with sides of more than 32, not \(3, 64, 64\)"),
         (torch.zeros(1, 1, 64, 64), r"not \(1, 1, 64, 64\)"),
         ([torch.zeros(1, 3, 64, 32)], r"not \(1, 3, 64, 32\)"),
-        ([], "there is no photo to judge by"),
-        (torch.zeros(0, 3, 64, 64), "there is no photo to judge by"),
+        ([], "there is no photo to measure with"),
+        (torch.zeros(0, 3, 64, 64), "there is no photo to measure with"),
     ],
 )
 def test_what_are_no_photos_are_refused(photos: Tensor | list[Tensor], message: str) -> None:

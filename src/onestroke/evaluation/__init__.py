@@ -1,1 +1,1 @@
-"""Quality as numbers."""
+"""Quality metrics of paintings and networks, artifact detectors, and reports."""

@@ -1,4 +1,4 @@
-"""The learned perceptual distance LPIPS, where a package that computes it is installed."""
+"""The learned perceptual distance LPIPS, if a package that computes it is installed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from onestroke.perception.vgg_weights import patience
 
 
 def lpips(output: Tensor, photo: Tensor) -> float | None:
-    """Learned perceptual distance (Zhang et al., 2018) of AlexNet, version 0.1: from 0, the same picture, to about 1.
+    """LPIPS (Zhang et al., 2018) of AlexNet, version 0.1: from 0, for equal pictures, to about 1.
 
     It needs torchvision (the extra `lpips`), which downloads AlexNet's weights once (233 MB).
 
+    Args:
+        output, photo: (N, 3, H, W) in [0, 1].
+
     Returns:
-        None where no package is there, its weights can't be had, or the picture is too small for it.
+        The mean over the batch; None without such a package, without its weights, or for pictures that are too small.
 
     Raises:
-        ValueError: the pictures are not alike in shape.
+        ValueError: the shapes differ.
     """
     check_alike(output, photo)
     distance = _lpips_network()
@@ -31,18 +34,18 @@ def lpips(output: Tensor, photo: Tensor) -> float | None:
     try:
         with torch.no_grad():
             return float(distance(*(image.detach().cpu().float().clamp(0, 1) for image in (output, photo))).mean())
-    except Exception:  # an optional number must not cost the others
+    except Exception:  # a failure of this optional metric must not lose the others
         return None
 
 
 @functools.cache
 def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The distance of two pictures in [0, 1]; made once, so that weights are asked for in vain only once too."""
+    """The distance function for pictures in [0, 1]; cached, also when it is not available."""
     for make in (_from_torchmetrics, _from_lpips):
         try:
             with patience(10):
                 return make()
-        except Exception:  # whatever an optional package raises, it is not there
+        except Exception:  # optional packages may raise anything; then they count as missing
             continue
     return None
 

@@ -1,4 +1,4 @@
-"""All numbers of a painting in one style, by name: what evaluate.py reports, and what a training keeps of itself."""
+"""All metrics of a painting in one style, by name, as reported by evaluate.py and stored by training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT_LAYERS = ("relu2_2", "relu3_3")
 
 
 def style_at(name: str, pictures: list[str], vgg: VGG) -> Callable[[int], Style]:
-    """A style at any size that it can be had at: from its pictures, or else from the card of that name."""
+    """A function from size in pixels to the style at that size, from pictures or else from the card of that name."""
 
     def at(size: int) -> Style:
         if pictures:
@@ -36,16 +36,16 @@ def style_at(name: str, pictures: list[str], vgg: VGG) -> Callable[[int], Style]
 
 
 class Measure:
-    """The numbers of paintings in one style.
+    """Computes the metrics of paintings in one style.
 
     Args:
-        at: the style at a size; see `style_at`.
-        vgg: the feature extractor, of all CARD_LAYERS, in fp32.
-        size: the style size of the training.
-        strength: the control of the objective.
+        at: size -> the style at that size; see `style_at`.
+        vgg: the feature extractor, with all CARD_LAYERS, in fp32.
+        size: the style size of the training, in pixels.
+        strength: of the objective, 0 to 1.
 
     Raises:
-        UserError: where the style can't be had.
+        UserError: if the style can't be read.
     """
 
     def __init__(self, at: Callable[[int], Style], vgg: VGG, size: int = 256, strength: float = 0.5) -> None:
@@ -56,11 +56,11 @@ class Measure:
 
     @torch.no_grad()
     def errors(self, output: Tensor, photo: Tensor) -> dict[str, float]:
-        """The objective as trained, and what no training saw.
+        """The terms of the objective, and errors at layers and sizes that training doesn't use.
 
         Args:
             output: (1, 3, H, W) in [0, 1].
-            photo: what it was painted from, the same shape.
+            photo: the photo that was painted, the same shape.
         """
         terms = {name: float(loss) for name, loss in self.objective(output, photo).items()}
         found = {"total": sum(terms.values()), **terms}
@@ -78,7 +78,7 @@ class Measure:
 
     @torch.no_grad()
     def all(self, output: Tensor, photo: Tensor, lpips: bool = False) -> dict[str, float]:
-        """`errors`, and the E statistic, structure and artefacts; LPIPS where asked for, as it may have to download."""
+        """`errors`, the E statistic, structure and artefacts; LPIPS only on request, as it may have to download."""
         found = self.errors(output, photo)
         found["e_statistic"] = metrics.e_statistic(output, self.style, self.vgg)
         found["ssim"] = ssim(output, photo)
@@ -92,28 +92,28 @@ class Measure:
 
 
 def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each number over those that have it; numbers that are none (NaN) do not count."""
+    """The mean of each metric over the dicts that have it; NaN is skipped."""
     names = dict.fromkeys(name for one in metrics for name in one)
     found = {name: [one[name] for one in metrics if name in one and not math.isnan(one[name])] for name in names}
     return {name: sum(values) / len(values) for name, values in found.items() if values}
 
 
 def fired(values: Mapping[str, float]) -> list[str]:
-    """The artefact detectors that fire on these numbers, which go by `artefact/<name>`."""
+    """The artefact detectors that fire on these metrics, which are named `artefact/<name>`."""
     named = {name.removeprefix("artefact/"): v for name, v in values.items() if name.startswith("artefact/")}
     return summary.fired(named)
 
 
 def from_reference(style: str, size: int, vgg: VGG, strength: float = 0.5) -> Measure:
-    """The measure of a style that is named on a command line: a card's name, or the path of a picture.
+    """The `Measure` for a style from a command line: a card's name, or the path of a picture.
 
     Raises:
-        UserError: for what is neither.
+        UserError: if it is neither.
     """
     if style in card_names():
         return Measure(style_at(style, [], vgg), vgg, size if size in CARD_SIZES else CARD_SIZES[0], strength)
     if not Path(style).is_file():
-        from_card(style, CARD_SIZES[0], CARD_LAYERS)  # says which names are near
+        from_card(style, CARD_SIZES[0], CARD_LAYERS)  # raises with similar names
         raise UserError(f"style={style} is neither a style that ships nor a picture")
     return Measure(style_at(Path(style).stem, [style], vgg), vgg, size, strength)
 

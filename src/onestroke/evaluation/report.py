@@ -1,4 +1,4 @@
-"""What an evaluation found, for reading: a table, a JSON file, and one page of HTML with all its pictures inside."""
+"""Reports of an evaluation: a table, a JSON file, and one HTML page with embedded pictures."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ MAIN = (
     "ssim",
     "self_similarity",
 )
-"""What the table shows; all else is in the JSON file and on the page."""
+"""The metrics of the table; all others are in the JSON file and on the page."""
 
 
 @dataclass
 class Row:
-    """One photo and what became of it.
+    """One photo with its painting and metrics.
 
-    photo, output, reference: (1, 3, H, W) in [0, 1]; the reference is what direct optimisation made of the photo.
-    metrics: by name, one number each.
+    photo, output, reference: (1, 3, H, W) in [0, 1]; reference is the result of direct optimisation, if there is one.
+    metrics: by name.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Row:
 class Entry:
     """One style file, or one folder of finished pictures.
 
-    name: what it is called. style: what it imitates. facts: where it comes from. rows: its photos. own: numbers of the
-    painter itself, not of single photos.
+    name: of the file or folder. style: its name. facts: about its origin. rows: one for each photo. own: metrics of the
+    network itself, not of single photos. fired: names of the artefact detectors that fire.
     """
 
     name: str
@@ -69,32 +69,32 @@ class Entry:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The mean over photos of each number, and the painter's own."""
+        """The mean of each metric over photos, and those of the network itself."""
         return {**means([row.metrics for row in self.rows]), **self.own}
 
 
 def table(entries: Sequence[Entry]) -> Table:
-    """The main numbers, an entry a line."""
+    """The main metrics as a table with a row for each entry."""
     present = [name for name in MAIN if any(name in entry.metrics for entry in entries)]
     result = Table("painter", "style", *[name.replace("_", " ") for name in present], "artefacts")
     for entry in entries:
         numbers = [show(entry.metrics.get(name)) for name in present]
-        # a file's name may look like rich's markup, and hold what moves the terminal
+        # a file's name may contain rich's markup and control characters of terminals
         named = (escape(printable(name)) for name in (entry.name, entry.style))
         result.add_row(*named, *numbers, ", ".join(entry.fired) or "none")
     return result
 
 
 def show(value: float | None) -> str:
-    """A number in three digits."""
+    """Format a number with three digits; empty for None."""
     return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def write_json(path: Path, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
-    """All numbers, of each photo and their means.
+    """Write all metrics, for each photo and their means.
 
     Raises:
-        UserError: where it can't be written.
+        UserError: if the file can't be written.
     """
     document = {
         "settings": dict(settings),
@@ -173,7 +173,7 @@ def _row(row: Row) -> str:
 
 
 def _bars(metrics: Mapping[str, float]) -> str:
-    """A bar for each layer's error, content and style, those that were trained on and those that were not."""
+    """Bars of the content and style error of each layer."""
     named = {name: value for name, value in metrics.items() if name.startswith(("content/", "style/", "style_"))}
     layers = {name: value for name, value in named.items() if "/relu" in name}
     if not layers:
@@ -195,7 +195,7 @@ def _middle(picture: Tensor) -> Tensor:
 
 def _figure(picture: Tensor, caption: str, kind: str = "whole") -> str:
     stream = BytesIO()
-    # crops are looked at pixel by pixel, where JPEG would add faults of its own
+    # crops are shown enlarged, where artefacts of JPEG would be visible
     lossless = kind == "crop"
     images.to_pil(picture.clamp(0, 1)).save(stream, "PNG" if lossless else "JPEG", quality=90)
     data = base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""Detectors of artifacts, one a file."""
+"""Artifact detectors, one in each file."""

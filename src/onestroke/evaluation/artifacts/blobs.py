@@ -1,4 +1,4 @@
-"""Blobs: small and round, of a colour that is foreign to the painting."""
+"""Blobs: small round spots of a colour that differs from the rest of the painting."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from onestroke.perception.blob_response import blob_response
 
 
 def blobs(output: Tensor, photo: Tensor, style_response: float = 0.0) -> Tensor:
-    """Isolated blobs of extreme colour or brightness, which instance norm is prone to (droplets: Karras et al., 2020).
+    """Strength of isolated blobs of extreme colour, to which instance norm is prone (droplets: Karras et al., 2020).
 
-    How they are found, see `onestroke.perception.blob_response`. Where the photo has one, the painting may have one as
-    strong. A border of 8 pixels for small blobs, and of 16 for large ones, is left out.
+    It is the blob response beyond that of the photo, see `onestroke.perception.blob_response`. A border of 8 pixels for
+    small blobs and of 16 for large ones is left out.
 
     Args:
         output, photo: (N, 3, H, W) in [0, 1].
-        style_response: the blob response of the painting that was to be imitated. Stars are blobs, and who paints like
-            van Gogh may paint them as strong as he did: above 1, it is the measure.
+        style_response: the blob response of the style's painting. If above 1, responses are divided by it, since blobs
+            such as stars may belong to the style.
 
     Returns:
-        (N,), from 0: the strongest response. About a quarter of what a blob's colour is off its surroundings by, in
-        standard deviations of the painting's detail in that direction, or of `style_response` where that is above 1.
+        (N,), at least 0: the strongest response, about a quarter of the difference between a blob's colour and its
+        surroundings in standard deviations of the painting's detail.
     """
     check(output, photo)
     return blob_response(output, photo) / max(1.0, style_response)

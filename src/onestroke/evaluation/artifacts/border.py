@@ -1,4 +1,4 @@
-"""Frames along the edges, as paddings leave them."""
+"""Frames along the edges, as padding can cause them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ _FRAME = 16  # pixels
 
 
 def border(output: Tensor, photo: Tensor) -> Tensor:
-    """Whether a frame along the edges differs from the picture inside, as paddings leave it.
+    """How much a frame along the edges differs from the picture inside, beyond the difference in the photo.
 
-    A frame of 4 and one of 16 pixels are compared with the 16 pixels inside of them: the mean of each channel in
-    standard deviations of the picture, and the logarithms of the ratios of contrast and gradient. Where the photo's
-    frame differs, the painting's may too, as much or less. The middle as a whole would be no better comparison:
-    sky is above and ground below.
+    Frames of 4 and of 16 pixels are compared with the next 16 pixels inside: the mean of each channel in standard
+    deviations of the picture, and the logarithms of the ratios of contrast and gradient. The whole middle would be a
+    worse comparison, as sky is above and ground below.
 
     Args:
         output, photo: (N, 3, H, W) in [0, 1]; frames are a quarter of the shorter side where that is less than 16.
 
     Returns:
-        (N,), from 0 to about 5, the largest of the differences: 1 for a mean off by a standard deviation, or a
-        contrast or gradient by a factor of e.
+        (N,), from 0 to about 5, the largest difference: 1 for a mean that is off by a standard deviation, or a
+        contrast or gradient that is off by a factor of e.
     """
     check(output, photo)
     width = min(_FRAME, min(output.shape[-2:]) // 4)
@@ -38,7 +37,7 @@ def border(output: Tensor, photo: Tensor) -> Tensor:
 
 
 def _frame(image: Tensor, frame: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Frame against inside: means (N, 3) by the picture's deviation, log ratios of deviation and gradient (N,)."""
+    """Differences of frame and inside: means in deviations (N, 3), log ratios of contrast and gradient (N,)."""
     steep = image.diff(dim=2)[..., :-1].square() + image.diff(dim=3)[..., :-1, :].square()
     means, spreads, slopes = [], [], []
     for first, last in ((0, frame), (width, 2 * width)):
@@ -47,7 +46,7 @@ def _frame(image: Tensor, frame: int, width: int) -> tuple[Tensor, Tensor, Tenso
         spreads.append(colours.var(dim=2).mean(dim=1).sqrt())
         slopes.append(steep[..., _ring(steep, first, last)].mean(dim=(1, 2)).sqrt())
     whole = image.flatten(1).std(dim=1)[:, None]
-    # small as they are, these keep what isn't seen from becoming a ratio
+    # the small constants keep invisible differences from giving large ratios
     spread, slope = (
         (frame + e).log() - (inside + e).log() for (frame, inside), e in ((spreads, 0.01), (slopes, 0.005))
     )
@@ -55,7 +54,7 @@ def _frame(image: Tensor, frame: int, width: int) -> tuple[Tensor, Tensor, Tenso
 
 
 def _ring(image: Tensor, first: int, last: int) -> Tensor:
-    """(H, W), true where the distance from the edge is in [first, last)."""
+    """Mask (H, W), true where the distance from the edge in pixels is in [first, last)."""
     height, width = image.shape[-2:]
     y, x = (torch.minimum(torch.arange(n), torch.arange(n).flip(0)) for n in (height, width))
     distance = torch.minimum(y[:, None], x).to(image.device)

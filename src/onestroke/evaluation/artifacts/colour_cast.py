@@ -1,4 +1,4 @@
-"""Colour casts: colours that neither the photo nor the style has."""
+"""Colour casts: a mean colour that neither the photo nor the style explains."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from torch import Tensor
 
 from onestroke.evaluation.artifacts.pictures import check
 
-# linear sRGB to CIE XYZ over that of white, D65
+# linear sRGB to CIE XYZ, D65
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 _KNEE = 6 / 29
 
 
 def colour_cast(output: Tensor, photo: Tensor, palette: Tensor | None = None) -> Tensor:
-    """How far the painting's mean colour is from any between the photo's and the style's.
+    """Distance of the painting's mean colour from the line between those of the photo and the style.
 
-    In the plane of a* and b* of CIELAB (D65), of the mean sRGB values; lightness doesn't count. A style may pull the
-    colours as far as its own, so a painting in a blue style may be blue.
+    It is measured in the a*, b* plane of CIELAB (D65), ignoring lightness. The line allows for the style's own colours:
+    a painting in a blue style may be blue.
 
     Args:
         output, photo: (N, 3, H, W) in [0, 1].
-        palette: the mean sRGB of the style, (3,) or (N, 3) in [0, 1]. Without it, the distance is that from the photo
-            alone, and only a limit as wide as that of `colour_shift` holds for all styles.
+        palette: the mean sRGB of the style, (3,) or (N, 3) in [0, 1]. Without it, the result is the distance from the
+            photo's mean colour, for which the wider limit of `colour_shift` holds.
 
     Returns:
-        (N,), from 0 to about 200, in units of CIELAB: 2 are just seen side by side.
+        (N,), from 0 to about 200, in units of CIELAB: 2 is just visible side by side.
     """
     check(output, photo)
     painted, taken = (_chroma(image.mean(dim=(2, 3))) for image in (output, photo))

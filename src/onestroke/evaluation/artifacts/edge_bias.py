@@ -1,4 +1,4 @@
-"""Edge bias: what a painter lays along an edge in any picture alike."""
+"""Edge bias: a pattern that a network paints along an edge of every picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 _SIDE = 256
 _STRIP = 16
 _FIELDS = 8
-_LEAST = 0.01  # deviation that a flat painting is taken to have
+_LEAST = 0.01  # added to standard deviations, for flat paintings
 _SIDES = {
     "top": (..., slice(None, _STRIP), slice(None)),
     "bottom": (..., slice(-_STRIP, None), slice(None)),
@@ -20,12 +20,12 @@ _SIDES = {
 
 
 def edge_bias(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, float]:
-    """How differently a painter paints along each edge of a picture from what it paints of the same in its middle.
+    """Difference between what a network paints along each edge and what it paints of the same content in the middle.
 
-    A photo won't tell: sky is above and ground below. Made fields without an end can be rolled, so that what was cut
-    by the edge lies in the middle; all that differs then is the painter's doing, and its mean over some fields leaves
-    what is done in any picture. Fields are noise of as much contrast at each scale as photos have (1/f: Field, 1987),
-    256 pixels a side, and the strip along an edge is 16 wide.
+    Photos can't show it, as sky is above and ground below. Periodic random fields can be shifted circularly, so that
+    content at an edge moves to the middle; any difference is then caused by the network, and its mean over several
+    fields is what it paints in every picture. Fields are 1/f noise, the spectrum of photos (Field, 1987), of 256 x 256
+    pixels; the strip along an edge is 16 pixels wide.
 
     Args:
         paint: image (1, 3, H, W) in [0, 1] to image of the same shape.
@@ -50,7 +50,7 @@ def edge_bias(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, flo
 
 
 EdgeDifferences = Tensor
-"""Of one picture, what differs along each edge: (4 edges, widths, 4), the channels' means and the contrast."""
+"""Differences along the edges of one picture: (4 edges, widths, 4), of the channels' means and the contrast."""
 
 _WIDTHS = (8, 16, 32)
 _FEWEST = 4
@@ -58,7 +58,7 @@ _DOUBT = 2.0  # standard errors
 
 
 def edge_differences(output: Tensor, photo: Tensor) -> EdgeDifferences:
-    """How the strip along each edge differs from the strip beside it, in a painting and not in its photo.
+    """Difference of the strip along each edge from the next strip inside, in a painting minus that in its photo.
 
     Args:
         output, photo: (1, 3, H, W) in [0, 1].
@@ -77,14 +77,14 @@ def edge_differences(output: Tensor, photo: Tensor) -> EdgeDifferences:
 
 
 def shared_edge_bias(pictures: Sequence[EdgeDifferences]) -> float | None:
-    """Edge bias of a painter of whom there are finished pictures only: what lies along an edge of all of them alike.
+    """Edge bias estimated from finished pictures alone: the edge differences that all of them share.
 
     Args:
         pictures: see `edge_differences`.
 
     Returns:
-        The largest mean difference beyond what chance explains (two standard errors), in the units of `edge_bias`; None
-        for fewer than 4 pictures, which can't tell a painter's habit from what is in a picture.
+        The largest absolute mean difference minus two standard errors, in the units of `edge_bias`, at least 0; None
+        for fewer than 4 pictures, which are too few to separate a bias from their content.
     """
     if len(pictures) < _FEWEST:
         return None
@@ -98,10 +98,10 @@ def _contrast(strip: Tensor) -> Tensor:
 
 
 def _fields(generator: torch.Generator) -> Iterator[Tensor]:
-    """Noise without an end, (1, 3, 256, 256) in [0, 1]; colours go along with lightness for the most part."""
+    """Periodic 1/f noise, (1, 3, 256, 256) in [0, 1], with correlated channels."""
     rows, columns = torch.fft.fftfreq(_SIDE)[:, None], torch.fft.rfftfreq(_SIDE)[None]
     frequency = (rows.square() + columns.square()).sqrt()
-    frequency[0, 0] = 1  # where there is nothing to divide: the mean is left out
+    frequency[0, 0] = 1  # avoids a division by zero; the mean is removed below
     for _ in range(_FIELDS):
         white = torch.randn(1, 4, _SIDE, _SIDE, generator=generator)
         spectrum = torch.fft.rfft2(white) / frequency

@@ -1,4 +1,4 @@
-"""Painted noise: grain where the photo is flat."""
+"""Flat noise: grain that is painted where the photo is flat."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from onestroke.imaging.blur import gaussian_blur
 
 _LEVEL = 1 / 255
 _WINDOW, _FLAT, _SHARE = 9, 0.02, 0.02
-_HIDDEN = 4 * _LEVEL  # deviation of detail that hides no noise
-_THREE_QUARTERS = 1.1503  # of the absolute values of a standard normal distribution
+_HIDDEN = 4 * _LEVEL  # deviation added to the detail, so that faint grain on an empty field counts little
+_THREE_QUARTERS = 1.1503  # upper quartile of the absolute value of a standard normal variable
 
 
 def flat_noise(output: Tensor, photo: Tensor) -> Tensor:
-    """Fine grain painted where the photo is flat or a soft gradient, as a share of all detail painted there.
+    """Fine grain where the photo is flat or a soft gradient, relative to all detail that is painted there.
 
-    Grain is estimated by the mask of Immerkaer (1996), which sees what changes from pixel to pixel in rows and columns
-    at once; strokes are some pixels wide and straight, and leave it a tenth or two of their own contrast. The upper
-    quartile in place of his mean leaves out the edges of strokes and sees salt and pepper. The photo's own grain is
-    taken off. Detail is the deviation from the picture smoothed by 2 pixels: it hides grain, and so grain counts by
-    its share; 4 levels of 255 are added, so that a trace of it on an empty field is none yet.
+    Grain is estimated by the filter of Immerkaer (1996), which responds to changes from pixel to pixel in both
+    directions; strokes, which are wider and straight, contribute a tenth or two of their contrast. The upper quartile
+    in place of his mean ignores edges of strokes and detects salt-and-pepper noise. The photo's grain is subtracted.
+    Detail, the deviation from the picture smoothed by 2 pixels, masks grain, so the result is their ratio; 4 levels of
+    255 are added to detail, so that faint grain on an empty field counts little.
 
     Args:
         output, photo: (N, 3, H, W) in [0, 1].
 
     Returns:
-        (N,), from 0 to 1, where all detail is white noise (a checkerboard of single pixels gets to 2.3). White noise
-        of 3 levels on an empty field is at 0.6. Sound paintings are at 0.1, the real ones, 256 pixels small, at 0.1 to
-        0.4. NaN where less than a fiftieth of the photo is flat.
+        (N,), from 0 to 1 if all detail is white noise (up to 2.3 for a checkerboard of single pixels). White noise of
+        3 levels on an empty field has 0.6, flawless paintings of networks have 0.1, real paintings at 256 pixels 0.1 to
+        0.4. NaN if less than a fiftieth of the photo is flat.
     """
     check(output, photo)
     return torch.stack([_flat_noise(one, other) for one, other in zip(output, photo, strict=True)])
@@ -50,7 +50,7 @@ def _flat_noise(output: Tensor, photo: Tensor) -> Tensor:
 
 
 def _flat(photo: Tensor) -> Tensor:
-    """(N, 1, H, W), true where no channel deviates by more than 5 levels of 255 within 9 x 9 pixels."""
+    """Mask (N, 1, H, W), true where no channel has a standard deviation above 5 levels of 255 in 9 x 9 pixels."""
     padded = F.pad(photo, [_WINDOW // 2] * 4, mode="reflect")
     mean = F.avg_pool2d(padded, _WINDOW, 1)
     variance = F.avg_pool2d(padded.square(), _WINDOW, 1) - mean.square()
@@ -58,23 +58,22 @@ def _flat(photo: Tensor) -> Tensor:
 
 
 def _grain(image: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H - 2, W - 2): second differences of second differences, of white noise's deviation."""
+    """(N, C, H, W) -> (N, C, H - 2, W - 2): Immerkaer's filter, scaled so that white noise keeps its deviation."""
     rows = image[..., 2:, :] + image[..., :-2, :] - 2 * image[..., 1:-1, :]
     return (rows[..., 2:] + rows[..., :-2] - 2 * rows[..., 1:-1]) / 6
 
 
 def _deviation(values: Tensor) -> Tensor:
-    """The standard deviation of a normal distribution of the same upper quartile of absolute values."""
-    flat = values.abs().flatten()  # torch.quantile takes 16 million values at most
+    """Standard deviation of the normal distribution with the same upper quartile of absolute values."""
+    flat = values.abs().flatten()  # torch.quantile accepts 16 million values at most
     return flat.kthvalue(max(1, round(0.75 * len(flat)))).values / _THREE_QUARTERS
 
 
 def flat_noise_of(paint: Callable[[Tensor], Tensor], seed: int = 0) -> float:
-    """Flat noise of a painter by itself: the largest `flat_noise` of its paintings of made fields.
+    """Flat noise of a network without photos: the largest `flat_noise` of its paintings of synthetic pictures.
 
-    Each is a sky, of one colour or a gradient, over a ground of coloured squares, since a picture that is flat all over
-    would be another extreme for instance norm. It has the grain of a good camera, one level of 255, which a painter may
-    keep but not raise.
+    Each is a sky, of one colour or a gradient, over a ground of coloured squares, since a completely flat picture is a
+    special case for instance norm. It has the grain of a good camera, one level of 255, which should not be amplified.
 
     Args:
         paint: image (1, 3, H, W) in [0, 1] to image of the same shape.

@@ -1,4 +1,4 @@
-"""What detectors may be given: batches of paintings with their photos."""
+"""The check of the detectors' inputs: a batch of paintings and their photos."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from torch import Tensor
 from onestroke.errors import UserError
 
 SMALLEST = 32
-"""Shortest side in pixels that can be judged."""
+"""Shortest side in pixels that detectors accept."""
 
 
 def check(output: Tensor, photo: Tensor) -> None:
-    """Refuse what is no batch of paintings with their photos.
+    """Check that paintings and photos are (N, 3, H, W) of the same shape.
 
     Raises:
         UserError: a side is below SMALLEST.
-        ValueError: the shapes are others than (N, 3, H, W), or differ.
+        ValueError: the shapes differ or are not (N, 3, H, W).
     """
     if output.ndim != 4 or output.shape[1] != 3 or output.shape != photo.shape:
         raise ValueError(
-            f"output and photo must be alike in shape, (N, 3, H, W), not {tuple(output.shape)} and {tuple(photo.shape)}"
+            f"output and photo must have the same shape, (N, 3, H, W), not {tuple(output.shape)} and "
+            f"{tuple(photo.shape)}"
         )
     height, width = output.shape[-2:]
     if min(height, width) < SMALLEST:

@@ -1,10 +1,10 @@
-"""All detectors on one painting, the limits of each, and which of them fire.
+"""All detectors on one painting, their limits, and which of them fire.
 
-Detectors find what users complain of by name: checkerboard, border, edge bias, blobs, noise on flat fields, colour
-cast. Each compares paintings with their photos and is about 0 where nothing is wrong. LIMITS hold the values above
-which a painting is broken: they lie between the worst of 47 paintings of photos and the same with one fault put in (for
-the checkerboard, between photos, real paintings and direct optimisation, and those 47, all of which have one). Strokes
-and another palette are no faults, and a fault that the photo has too is none of the painter's.
+There is a detector for each common complaint: checkerboard, border, edge bias, blobs, flat noise, colour cast. Each
+compares paintings with their photos and is about 0 if nothing is wrong. A detector fires above its limit in LIMITS. The
+limits are between the worst of 47 paintings of photos and the same paintings with one artificial fault (for the
+checkerboard, between photos, real paintings and direct optimisation on one side, and the 47, all of which have one, on
+the other). Strokes and a changed palette are not faults, and neither are faults that the photo has.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ LIMITS: dict[str, float] = {
     "colour_cast": 12.0,
     "colour_shift": 80.0,
 }
-"""What no sound painting exceeds; see the function of each name (`colour_shift`: colour_cast without a palette;
-`edge_bias`: the largest of the four edges, between painters whose bias is seen and those that seem to have none;
-`shared_edge_bias`: four real paintings beside photos of something else had 0.23 at most, 200 to 600 pixels small, and a
-strip of 16 pixels that is lighter by 0.1 has 0.4)."""
+"""The largest values of flawless paintings; see the function of each name. `colour_shift`: `colour_cast` without a
+palette. `edge_bias`: the largest of the four edges; the limit separates networks with a visible bias from others.
+`shared_edge_bias`: four real paintings of 200 to 600 pixels, compared with unrelated photos, had at most 0.23; a strip
+of 16 pixels that is lighter by 0.1 has 0.4."""
 EARLIER_NAMES = {"bands": "edge_bias", "bands_among": "shared_edge_bias"}
-"""What reports and style files of earlier versions call them."""
+"""Names in reports and style files of earlier versions."""
 
 
 def on_pair(
@@ -46,7 +46,7 @@ def on_pair(
     Args:
         output, photo: in [0, 1].
         palette: see `colour_cast`.
-        style_response: the blob response of the imitated painting, see `blobs`.
+        style_response: the blob response of the style's painting, see `blobs`.
 
     Returns:
         The names of LIMITS with their values, `colour_cast` with a palette and `colour_shift` without. `flat_noise` is
@@ -54,7 +54,7 @@ def on_pair(
 
     Raises:
         UserError: a side is below SMALLEST.
-        ValueError: these are not one painting and its photo.
+        ValueError: the batch is larger than 1, or the shapes are wrong.
     """
     if len(output) != 1:
         raise ValueError(f"one painting at a time, not {len(output)}")
@@ -70,9 +70,9 @@ def on_pair(
 
 
 def fired(values: Mapping[str, float]) -> list[str]:
-    """The names of those that exceed their limit, in the order of LIMITS.
+    """Names of the detectors whose values exceed their limits, in the order of LIMITS.
 
-    NaN exceeds none, values by an earlier name count, and other names don't.
+    NaN never fires. Earlier names are accepted; unknown names are ignored.
     """
     named = {EARLIER_NAMES.get(name, name): value for name, value in values.items()}
     return [name for name, limit in LIMITS.items() if named.get(name, math.nan) > limit]
