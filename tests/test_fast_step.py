@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.kernels.gram import _Products, gram_matrix
-from onestroke.kernels.pooling import halved
+from onestroke.kernels.pooling import max_pool_2x2
 from onestroke.losses.content import Content, _Squares
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import MIDDLE, Objective
@@ -140,8 +140,8 @@ def test_a_convolution_that_trains_is_the_plain_one(
 @pytest.mark.parametrize("sides", [(8, 6), (9, 7), (2, 3)])
 def testhalved_features_are_the_largest_of_four(sides: tuple[int, int]) -> None:
     f = features(0, 2, 5, *sides)
-    assert torch.equal(halved(f), F.max_pool2d(f, 2))
-    assert torch.equal(halved(f), halved(f.clone().requires_grad_()))
+    assert torch.equal(max_pool_2x2(f), F.max_pool2d(f, 2))
+    assert torch.equal(max_pool_2x2(f), max_pool_2x2(f.clone().requires_grad_()))
 
 
 # --- the step -----------------------------------------------------------------------------------------------------

@@ -219,5 +219,5 @@ def test_what_are_no_photos_are_refused(photos: Tensor | list[Tensor], message: 
 
 
 def test_a_painter_that_changes_sizes_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the painter made \(1, 3, 80, 96\) of a photo of \(1, 3, 80, 97\)"):
+    with pytest.raises(ValueError, match=r"the network returned \(1, 3, 80, 96\) for a photo of \(1, 3, 80, 97\)"):
         stability(lambda image: image[..., :-1], photo())

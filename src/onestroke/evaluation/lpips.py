@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onestroke.evaluation.structure import check_alike
-from onestroke.perception.vgg_weights import patience
+from onestroke.perception.vgg_weights import network_timeout
 
 
 def lpips(output: Tensor, photo: Tensor) -> float | None:
@@ -43,7 +43,7 @@ def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
     """The distance function for pictures in [0, 1]; cached, also when it is not available."""
     for make in (_from_torchmetrics, _from_lpips):
         try:
-            with patience(10):
+            with network_timeout(10):
                 return make()
         except Exception:  # optional packages may raise anything; then they count as missing
             continue

@@ -126,7 +126,7 @@ def _painted(paint: Paint, photo: Tensor) -> Tensor:
     with torch.no_grad():
         painting = paint(photo)
     if painting.shape != photo.shape:
-        raise ValueError(f"the painter made {tuple(painting.shape)} of a photo of {tuple(photo.shape)}")
+        raise ValueError(f"the network returned {tuple(painting.shape)} for a photo of {tuple(photo.shape)}")
     return painting.to(photo.device, photo.dtype)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def halved(features: Tensor) -> Tensor:
+def max_pool_2x2(features: Tensor) -> Tensor:
     """`F.max_pool2d(features, 2)`: (N, C, H, W) -> (N, C, H / 2, W / 2), rounded down."""
     if features.requires_grad or features.device.type != "cpu":
         return F.max_pool2d(features, 2)

@@ -1,1 +1,1 @@
-"""What a painting is judged by: an objective over terms, one term a file."""
+"""Loss terms, one in each file, and the objective that sums them."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from onestroke.errors import UserError, near
 from onestroke.kernels.convolutions import FrozenConv
-from onestroke.kernels.pooling import halved
+from onestroke.kernels.pooling import max_pool_2x2
 from onestroke.perception.vgg_weights import fill, randomise, read_weights
 
 _CAFFE_MEAN = (123.68, 116.779, 103.939)  # RGB, of 0..255
@@ -132,7 +132,7 @@ class VGG(nn.Module):
                 if not left:
                     break
                 if name[4] != block:
-                    x, block = halved(x), name[4]
+                    x, block = max_pool_2x2(x), name[4]
                 x = F.relu(convolution(x), inplace=True)
                 if name in left:
                     features[name] = x

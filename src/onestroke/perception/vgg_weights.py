@@ -76,7 +76,7 @@ def _downloaded(url: str) -> dict[str, Tensor]:
     try:
         if path.is_file() and not _has_hash_of_name(path):  # the hub checks new downloads only
             path.unlink()
-        with patience(30), redirect_stdout(sys.stderr):
+        with network_timeout(30), redirect_stdout(sys.stderr):
             return dict(torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True))
     except (OSError, RuntimeError, HTTPException) as error:
         reason = printable(str(error) or type(error).__name__)
@@ -96,7 +96,7 @@ def _has_hash_of_name(path: Path) -> bool:
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def network_timeout(seconds: float) -> Iterator[None]:
     """Limit how many seconds a library's download waits for a network without answer, else minutes."""
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -148,7 +148,7 @@ def _pairs(tensors: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     whole = [(w, b) for w, b in pairs if isinstance(w, Tensor) and isinstance(b, Tensor)]
     if not whole or len(whole) < len(pairs):
         raise UserError(
-            "these are not the weights of a VGG, which go by names such as features.0.weight and features.0.bias; "
+            "these are not the weights of a VGG, whose names are such as features.0.weight and features.0.bias; "
             "pass the right file as vgg.weights, or leave it out"
         )
     return whole

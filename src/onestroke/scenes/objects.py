@@ -252,10 +252,10 @@ def backdrop(c: Canvas) -> None:
     c.blur(math.exp(rng.uniform(math.log(0.006), math.log(0.05))))
     if rng.random() < 0.2:
         disc = outline(rng, "disc")
-        spots = [place(disc, *random_point(rng, 0, 1), rng.uniform(0.01, 0.05)) for _ in range(25)]
-        tones = np.stack([colour(rng, pick(rng, "haze", "pale", "grass", "vivid")) for _ in spots])
+        lights = [place(disc, *random_point(rng, 0, 1), rng.uniform(0.01, 0.05)) for _ in range(25)]
+        tones = np.stack([colour(rng, pick(rng, "haze", "pale", "grass", "vivid")) for _ in lights])
         before = c.image.copy()
-        c.many(spots, tones, 0.0, 0.8)
+        c.many(lights, tones, 0.0, 0.8)
         c.image += (before - c.image) * np.float32(rng.uniform(0.3, 0.8))
 
 

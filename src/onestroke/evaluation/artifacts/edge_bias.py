@@ -40,10 +40,10 @@ def edge_bias(paint: Callable[[Tensor], Tensor], seed: int = 0) -> dict[str, flo
     with torch.no_grad():
         for field in _fields(torch.Generator().manual_seed(seed)):
             painted = paint(field)
-            going_on = paint(field.roll((half, half), dims=(2, 3))).roll((half, half), dims=(2, 3))
-            deviation = going_on.std() + _LEAST
+            shifted = paint(field.roll((half, half), dims=(2, 3))).roll((half, half), dims=(2, 3))
+            deviation = shifted.std() + _LEAST
             for name, places in _SIDES.items():
-                strip, same = painted[places][0].flatten(1), going_on[places][0].flatten(1)
+                strip, same = painted[places][0].flatten(1), shifted[places][0].flatten(1)
                 shift = (strip.mean(dim=1) - same.mean(dim=1)) / deviation
                 found[name].append(torch.cat([shift, (_contrast(strip) / _contrast(same)).log()[None]]))
     return {name: float(torch.stack(each).mean(dim=0).abs().max()) for name, each in found.items()}
