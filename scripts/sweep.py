@@ -25,7 +25,7 @@ from torch import Tensor
 
 from onestroke import Stylizer, UserError
 from onestroke.data.datamodule import to_image
-from onestroke.errors import told
+from onestroke.errors import exit_code
 from onestroke.files import home
 from onestroke.imaging import images
 
@@ -131,4 +131,4 @@ if __name__ == "__main__":
     if any(argument in ("-h", "--help", "help") for argument in sys.argv[1:]):
         print(__doc__)
         sys.exit(0)
-    sys.exit(told(lambda: make(sys.argv[1:])))
+    sys.exit(exit_code(lambda: make(sys.argv[1:])))

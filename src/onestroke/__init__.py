@@ -13,7 +13,7 @@ __all__ = ["Stylizer", "UserError", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # loaded when asked for: torch takes seconds, which `python train.py --help` need not wait for
+    # imported on first use: torch takes seconds to import, and `python train.py --help` does not need it
     if name == "Stylizer":
         from onestroke.inference.stylizer import Stylizer
 

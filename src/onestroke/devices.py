@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Choose the device, and measure and control memory."""
 
 from __future__ import annotations
 
@@ -13,44 +13,50 @@ import torch
 from onestroke.errors import UserError
 
 NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
-"""Words by which a RuntimeError tells that memory is short; only CUDA has an error of its own for this."""
+"""Parts of a RuntimeError's message that mean out of memory; only CUDA has an exception class of its own for it."""
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the fastest there is.
+    """Return the torch device for a name.
+
+    Args:
+        name: a torch device such as cpu, cuda, cuda:1 or mps; auto takes CUDA, else MPS, else the CPU.
 
     Raises:
-        UserError: for a name that is none, or a device that isn't there.
+        UserError: the name is not a device, or the device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # back again, which meta, a device without memory, refuses
+        torch.zeros(1, device=device).cpu()  # copied back, which fails on `meta`, a device without data
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UserError(f"device={name} can't be used here; take device=auto or device=cpu") from error
     return device
 
 
-# of glibc's malloc.h, with what its thresholds come to by themselves in a process that has freed large arrays
+# Parameters of mallopt from glibc's malloc.h. _DEFAULT has the values that glibc's dynamic thresholds reach in a
+# process that has freed large arrays.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-_KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
-_AS_EVER = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
+_KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
+_DEFAULT = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
 
 
 def keep_memory(kept: bool) -> bool:
-    """Whether what tensors leave behind is kept for the next ones, or given back to the system as ever.
+    """Tell the C library whether to keep freed memory for later allocations.
 
-    GNU's C library gives arrays of more than 32 MiB back when they are freed, and gets new ones page by page, each
-    filled with zeros: on a CPU that is a twelfth of a training step. The most memory that is held at a time stays about
-    the same.
+    By default, glibc returns freed arrays of more than 32 MiB to the system, and a new array's pages are zeroed one by
+    one on first use: on a CPU that is a twelfth of a training step. The peak memory stays about the same.
+
+    Args:
+        kept: True keeps freed memory in the process, False returns it to the system, as is the default.
 
     Returns:
-        Whether this C library could be told.
+        Whether the setting was applied; False where the C library is not glibc.
     """
     try:
         library = ctypes.CDLL(None)
-        answers = [library.mallopt(what, value) for what, value in (_KEPT if kept else _AS_EVER).items()]
+        answers = [library.mallopt(parameter, value) for parameter, value in (_KEEP if kept else _DEFAULT).items()]
         if not kept:
             library.malloc_trim(0)
     except (OSError, TypeError, AttributeError):  # macOS, Windows, musl
@@ -60,7 +66,7 @@ def keep_memory(kept: bool) -> bool:
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """`keep_memory`, for as long as this lasts."""
+    """Context manager: `keep_memory(True)` on entry, `keep_memory(False)` on exit."""
     keep_memory(True)
     try:
         yield
@@ -69,16 +75,16 @@ def memory_kept() -> Iterator[None]:
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory that this process may still take: what is free or can be freed, within every limit on it.
+    """Bytes of memory that this process can still allocate.
 
-    Limits are those of its control groups (versions 1 and 2, such as a container or a batch system sets) and the
-    one on its address space (`ulimit -v`).
+    The minimum of the system's available memory, what is left in the process's control groups (versions 1 and 2, as a
+    container or a batch system sets them) and what is left of its address space (`ulimit -v`).
 
     Args:
-        root: where /proc and /sys are found.
+        root: the folder that contains /proc and /sys.
 
     Returns:
-        The least of what is left under each; `sys.maxsize` where the system doesn't say.
+        Bytes, at least 0; `sys.maxsize` where the system reports no limit.
     """
     return max(0, min(_meminfo(root), *_control_groups(root), _address_space(root)))
 
@@ -88,7 +94,7 @@ def _meminfo(root: Path) -> int:
 
 
 def _control_groups(root: Path) -> Iterator[int]:
-    """What is left in each group that this process is in, from its own up to the top."""
+    """Bytes left in each control group of this process, from its own group up to the root."""
     yield sys.maxsize
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, group = [*line.split(":", 2), "", ""][:3]
@@ -100,7 +106,7 @@ def _control_groups(root: Path) -> Iterator[int]:
         else:
             continue
         parts = [part for part in group.split("/") if part not in ("", "..")]
-        for depth in range(len(parts) + 1):  # inside of a container the path may be that of the host: the top counts
+        for depth in range(len(parts) + 1):  # in a container the path may be the host's; then only the root exists
             folder = top.joinpath(*parts[:depth])
             most, now = _text(folder / limit).strip(), _text(folder / used).strip()
             if most.isdigit() and now.isdigit():
@@ -121,7 +127,7 @@ def _address_space(root: Path) -> int:
 
 
 def _entries(path: Path) -> dict[str, int]:
-    """Names and numbers of a file that has one of each in a line."""
+    """Parse a file of `name number` lines; other lines are skipped."""
     found = (line.split() for line in _text(path).splitlines())
     return {words[0]: int(words[1]) for words in found if len(words) > 1 and words[1].isdigit()}
 

@@ -1,8 +1,8 @@
-"""Safetensors files from anyone: the JSON document among their metadata, and a checksum over their tensors.
+"""Untrusted safetensors files: the JSON document in their metadata, and a checksum over their tensors.
 
-Nothing of a file is believed before it is checked: how long the header is (all tensors' names and shapes, and the
-document) is read first, so that a header of millions of entries costs nothing; then the document's depth, its numbers
-and its letters.
+Everything in a file is checked before it is used. The length of the header (names and shapes of all tensors, and the
+document) comes first, so that a header of millions of entries is never parsed; then the document's nesting depth,
+its numbers and its strings.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from torch import Tensor
 from onestroke.errors import printable
 
 KEY = "onestroke"
-MAX_HEADER = 4 * 2**20  # bytes; that of a network of seven styles has 15,000
-NAME, TEXT = 200, 2000  # characters at most, of a name and of a fact
-_DEEPEST = 64
-_LARGEST = 1e300
+MAX_HEADER = 4 * 2**20  # bytes; a network of seven styles has a header of 15,000
+NAME, TEXT = 200, 2000  # maximum characters of a name and of any other text
+_MAX_DEPTH = 64
+_MAX_NUMBER = 1e300
 
 
 class NotWhole(Exception):
-    """A file that safetensors can't read, or that is no safetensors file at all; the message says why."""
+    """The file is damaged or not a safetensors file; the message says why."""
 
 
 class NoDocument(ValueError):
-    """A whole file, whose document is missing or not what it should be; the message says what of it."""
+    """The file is intact, but its document is missing or invalid; the message says what is wrong."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The document of a file, sound as JSON goes: an object, not nested too deeply, all its numbers finite.
+    """Read the document of a safetensors file: a JSON object of limited depth, with finite numbers.
 
     Raises:
-        NotWhole, NoDocument: see there.
+        NotWhole: the file can't be read as safetensors.
+        NoDocument: the document is missing or invalid.
     """
     try:
         check_header(path)
@@ -53,10 +54,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check_header(path: Path) -> None:
-    """See that the list of a safetensors file's tensors and its document are no longer than any may be.
+    """Check that the header of a safetensors file is at most MAX_HEADER bytes long.
 
     Raises:
-        NotWhole: they are.
+        NotWhole: it is longer.
         OSError: the file can't be read.
     """
     size = path.stat().st_size
@@ -68,10 +69,10 @@ def check_header(path: Path) -> None:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """As `read`, of the document's text.
+    """Parse and check the text of a document.
 
     Raises:
-        NoDocument: see there.
+        NoDocument: it is not JSON, not an object, nested too deeply, or has a number that is not finite.
     """
     try:
         document = json.loads(text)
@@ -84,14 +85,13 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def check(document: object, most: float = float("inf")) -> None:
-    """Look through JSON values of any kind.
+    """Check a JSON value: its size, its depth, and that its numbers are finite.
 
     Raises:
-        NoDocument: where they are more than `most` or nested too deeply, or a number is not finite or far beyond what
-            any should be.
+        NoDocument: it has more than `most` values or more than 64 levels, or a number is not finite or above 1e300.
     """
     level = [document]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         below: list[object] = []
         for value in level:
             if isinstance(value, dict):
@@ -106,26 +106,26 @@ def check(document: object, most: float = float("inf")) -> None:
             raise NoDocument("it has too many entries")
         if not level:
             return
-    raise NoDocument(f"it is nested more than {_DEEPEST} levels deep")
+    raise NoDocument(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
-def is_number(value: object, least: float = -_LARGEST, most: float = _LARGEST) -> bool:
-    """Whether it is a finite number within bounds, and no truth value."""
+def is_number(value: object, least: float = -_MAX_NUMBER, most: float = _MAX_NUMBER) -> bool:
+    """Whether a value is a finite number in [least, most], and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_whole(value: object, least: int, most: int) -> bool:
-    """Whether it is a whole number within bounds, and no truth value."""
+    """Whether a value is an integer in [least, most], and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_name(value: object) -> bool:
-    """Whether it can name something: a short text that is not empty and has no control characters."""
+    """Whether a value is a valid name: a string of 1 to NAME characters, not blank, without control characters."""
     return isinstance(value, str) and 0 < len(value) <= NAME and printable(value, NAME) == value and bool(value.strip())
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """What any change to the tensors, their names, kinds or shapes changes: `sha256:` and 64 hexadecimal digits."""
+    """SHA-256 over names, dtypes, shapes and values of tensors: `sha256:` and 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend, each told in one sentence."""
+"""Errors that the user can fix, each reported in one sentence, and text made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
-_LINE = 2000  # characters of a message's line, which may quote whatever a file holds
-_LONGEST = 200  # of a name that is looked for; longer ones take their time and are near nothing
+_LINE = 2000  # maximum characters in a line of a message, which may quote the contents of a file
+_LONGEST = 200  # characters of a name that are compared; comparing longer names is slow
 
 
 class UserError(Exception):
-    """What was wrong and what to do about it, in one sentence.
+    """A mistake of the user: one sentence that says what is wrong and what to do about it.
 
-    The command lines print the message alone and exit with code 2; anything else that is raised is a bug of ours
-    and keeps its traceback. Control characters of names and files that it quotes are escaped, so that none of them
-    reaches a terminal, and lines of more than 2000 characters are cut.
+    The command lines print the message without a traceback and exit with code 2. Any other exception is a bug and
+    keeps its traceback. Control characters in the message are escaped, so that none reaches a terminal, and each line
+    is cut after 2000 characters.
     """
 
     def __init__(self, message: str) -> None:
@@ -25,11 +25,11 @@ class UserError(Exception):
 
 
 def escaped(text: str, keep: str = "") -> str:
-    """Text with control characters (those that turn the writing round too) and lone surrogates as JSON writes them.
+    """Escape control characters, including bidirectional ones, and lone surrogates as JSON does.
 
     Args:
-        text: from anywhere.
-        keep: characters that stay as they are.
+        text: any text.
+        keep: characters that are not escaped.
     """
     if text.isprintable():
         return text
@@ -38,21 +38,21 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def printable(value: object, most: int = 200) -> str:
-    """What a file says, fit for one line of a terminal: escaped, and cut behind so many characters."""
+    """Any value as text for one line of a terminal: escaped, and cut after `most` characters."""
     text = str(value)
     return escaped(text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)")
 
 
 def quoted(value: object) -> str:
-    """A value as Python writes it, fit for a message."""
+    """The repr of a value, escaped and cut for a message."""
     return printable(repr(value))
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A hint that names what `name` may have been meant to be, or all that is known.
+    """Suggest known names that are similar to `name`, for an error message.
 
     Returns:
-        `did you mean 'a' or 'b'?` where something is near, else `known are a, b, c`.
+        `did you mean 'a' or 'b'?` for up to 3 similar names, else `known are a, b, c` with all of them.
     """
     names = sorted(known)
     close = get_close_matches(name[:_LONGEST], names, n=3, cutoff=0.5)
@@ -62,7 +62,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def gather(checks: Iterable[Callable[[], object]]) -> None:
-    """Run every check and raise all that failed as one UserError, so that a user mends everything in one go."""
+    """Run every check and raise all their UserErrors as one, so that a user can fix everything at once."""
     problems: list[str] = []
     for check in checks:
         try:
@@ -75,8 +75,8 @@ def gather(checks: Iterable[Callable[[], object]]) -> None:
         raise UserError(f"{len(problems)} things need mending first:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
-def told(job: Callable[[], object]) -> int:
-    """Run a command's job; the exit code is 0, or 2 where a UserError was told on stderr."""
+def exit_code(job: Callable[[], object]) -> int:
+    """Run a command and return its exit code: 0, or 2 after printing a UserError on stderr."""
     try:
         job()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files atomically, check that they can be written, and find the cache folder."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _ADVICE = {
 
 
 def home(path: str) -> str:
-    """A path with the home folder in place of a leading `~`, which no shell expands behind a `=`."""
+    """Expand a leading `~`, which a shell leaves alone in `key=~/path`."""
     return os.path.expanduser(path)
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Lend a temporary file that takes the name `path` once the block has ended well.
+    """Context manager: yield a temporary file that is renamed to `path` if the block succeeds.
 
-    The temporary file stands in the folder of `path` (which is not made here), is empty, hidden, and has the
-    same suffix and the permission bits of any new file. At the end of the block it is synced to disk and
-    renamed onto `path`. A link at `path` is replaced itself, and what it leads to is never touched; links among the
-    folders above are followed. When anything fails the temporary file is removed and an older `path` stays whole.
+    The temporary file is an empty hidden file in the folder of `path`, which must exist. It has the suffix of `path`
+    and the permissions of any new file. After the block it is synced to disk and renamed. If `path` is a symbolic link,
+    the link is replaced and its target is not changed; links among the parent folders are followed. On any exception
+    the temporary file is removed and an existing `path` is left unchanged.
 
     Raises:
-        UserError: `path` is a folder or a device, or the block or the renaming raised an OSError.
+        UserError: `path` is a folder or a device, or an OSError was raised in the block or by the renaming.
     """
     try:
         if path.is_dir():
             raise UserError(f"cannot write '{path}': it is a folder; add a file name")
-        # Renaming onto /dev/null and its like would replace the device itself.
+        # Renaming onto a device such as /dev/null would replace the device.
         if not path.is_symlink() and path.exists() and not path.is_file():
             raise UserError(f"cannot write '{path}': it is not a regular file; choose another name")
         temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-        # os.open heeds the umask (and the folder's default ACL), which tempfile's 0600 doesn't.
+        # os.open respects the umask and the folder's default ACL; tempfile always sets 0600.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
@@ -62,10 +62,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they aren't there.
+    """Create a folder and its parents if they don't exist.
 
     Raises:
-        UserError: where it can't be made.
+        UserError: the folder can't be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,23 +73,23 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"can't make the folder {folder}: {error.strerror}") from error
 
 
-class _Tried(Exception):
-    """Leaves `atomic` with nothing written."""
+class _Cancelled(Exception):
+    """Raised to leave `atomic` without writing the file."""
 
 
 def check_writable(path: Path) -> None:
-    """See whether a file could be written there by trying; nothing stays behind, neither it nor its folder.
+    """Check that a file can be written at `path`, by trying; leaves neither the file nor new folders behind.
 
     Raises:
-        UserError: where it can't.
+        UserError: it can't be written.
     """
     missing = [folder for folder in path.parents if not os.path.exists(folder)]
     try:
         make_folder(path.parent)
-        with suppress(_Tried), atomic(path):
+        with suppress(_Cancelled), atomic(path):
             with suppress(FileNotFoundError):
-                path.lstat()  # a name that is too long: the temporary file has another
-            raise _Tried
+                path.lstat()  # fails if the name is too long, which the temporary name doesn't show
+            raise _Cancelled
     finally:
         for folder in missing:
             with suppress(OSError):
@@ -97,6 +97,6 @@ def check_writable(path: Path) -> None:
 
 
 def user_cache() -> Path:
-    """Where things are kept that can be made again: `onestroke` under XDG_CACHE_HOME, or else under ~/.cache."""
+    """The cache folder, safe to delete: `onestroke` below XDG_CACHE_HOME, or below ~/.cache if that is not set."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "onestroke"

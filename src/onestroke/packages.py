@@ -1,4 +1,4 @@
-"""Packages that painting can do without: each is imported where it is used, and missed in one sentence."""
+"""Optional packages: each is imported where it is used, and one that is missing gives a UserError."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from onestroke.errors import UserError
 def require(name: str, extra: str) -> Any:
     """Import a package or module of an optional extra.
 
-    ONNX Runtime, from version 1.29 on, sends its makers what it opens and how long that takes, and keeps a number for
-    this machine in the user's cache, unless it is told not to before it is imported. So it is told;
-    ORT_DISABLE_TELEMETRY=0 in the environment allows it again.
+    ONNX Runtime from version 1.29 on sends telemetry to its makers and stores a machine id in the user's cache, unless
+    ORT_DISABLE_TELEMETRY=1 is set before it is imported. So this sets it; ORT_DISABLE_TELEMETRY=0 in the environment
+    allows telemetry again.
+
+    Args:
+        name: of the package or module, such as onnxruntime.quantization.
+        extra: the extra of onestroke that installs it, for the message.
 
     Raises:
-        UserError: it is not installed, or its installation is broken; the sentence says what to install.
+        UserError: the package is not installed, or its installation is broken.
     """
     if name.partition(".")[0] == "onnxruntime":
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -30,5 +34,5 @@ def require(name: str, extra: str) -> Any:
 
 
 def installed(*names: str) -> bool:
-    """Whether all of these packages are there; none is imported."""
+    """Whether all of these packages are installed; none is imported."""
     return all(importlib.util.find_spec(name) is not None for name in names)

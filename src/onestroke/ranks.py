@@ -1,7 +1,7 @@
-"""Which process of a run this is: the one answer to "am I the first process of all nodes".
+"""The rank of this process in a distributed run, read from the environment so that torch need not be imported.
 
-It is read from the environment, so that it can be asked before torch is imported: torchrun sets RANK, SLURM's srun sets
-SLURM_PROCID, and Lightning sets NODE_RANK and LOCAL_RANK for the processes that it starts itself.
+torchrun sets RANK, SLURM's srun sets SLURM_PROCID, and Lightning sets NODE_RANK and LOCAL_RANK for the processes that
+it starts itself.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ import os
 
 
 def rank() -> int:
-    """The number of this process among all processes of all nodes; 0 where it is the only one."""
+    """The global rank of this process over all nodes; 0 for a single process."""
     if "RANK" in os.environ:
         return _number("RANK")
     if _by_srun():
         return _number("SLURM_PROCID")
-    # enough to tell the first from the others: Lightning does not say how many processes a node has
+    # not the exact rank, as Lightning does not set the number of processes per node; but 0 only for the first
     return _number("NODE_RANK") or _number("LOCAL_RANK")
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and messages."""
+    """Whether this process has rank 0; it alone writes files and messages."""
     return rank() == 0
 
 
 def started() -> int | None:
-    """How many processes torchrun or srun has started for this run, on all nodes; None where neither did."""
+    """The number of processes that torchrun or srun has started on all nodes; None if neither did."""
     if "RANK" in os.environ:
         return _number("WORLD_SIZE") or None
     return (_number("SLURM_STEP_NUM_TASKS") or None) if _by_srun() else None
 
 
 def _by_srun() -> bool:
-    """Whether srun started this as one task of several, and not a shell in which a user types."""
-    # the same rule as in Lightning's SLURMEnvironment, or the two would disagree about who is first
+    """Whether srun started this process as a task of a batch job, not in an interactive shell."""
+    # the same rule as Lightning's SLURMEnvironment, so that both agree on the rank
     return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 

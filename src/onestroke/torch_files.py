@@ -1,7 +1,7 @@
-"""Files of `torch.save` from anyone: bounded and checked before they are unpickled, by torch's weights-only unpickler.
+"""Load untrusted files of `torch.save`: size and pickle are checked first, then torch's weights-only unpickler runs.
 
-That unpickler runs no code of a file, but it is written in Python and takes whatever memory and time a file asks for,
-and some of what it may call makes tensors of any size. So the pickle is first looked through, without making anything.
+That unpickler runs no code of a file, but it takes whatever memory and time the file asks for, and some of the functions it
+allows create tensors of any size. So the opcodes of the pickle are scanned first, without executing them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import torch
 
 from onestroke.errors import printable
 
-_MAX_PICKLE = 4 * 2**20  # bytes; that of a network and its optimiser has some 100,000
-_MAX_STEPS = 300_000  # of the unpickler, which takes 40 for a tensor; a third of a second
-_MAX_ENTRIES = 100_000  # of an archive, one a tensor
+_MAX_PICKLE = 4 * 2**20  # bytes; the pickle of a network and its optimiser has about 100,000
+_MAX_OPCODES = 300_000  # of the pickle, about 40 per tensor; scanning these takes a third of a second
+_MAX_ENTRIES = 100_000  # of the zip archive, one per tensor
 _CHUNK = 2**20
-_ZIP = b"PK\x03\x04"  # by which torch tells the two kinds of its files apart
-_PICKLES_BEFORE_ZIP = 5  # of files from before 2020: magic number, version, machine, the object, its storages
+_ZIP = b"PK\x03\x04"  # first bytes of the zip format; files without them are in the format of before 2020
+_PICKLES_BEFORE_ZIP = 5  # in the old format: magic number, version, machine, the object, its storages
 
-# Plain tensors, what they are made of and what holds them. Not the classes of tensors, which make one of any size.
+# Functions and classes for plain tensors, their storages and containers. Not the tensor classes themselves, whose
+# constructors allocate any size.
 _ALLOWED = re.compile(
     r"(collections|torch\.nn\.parameter|torch\.serialization) (OrderedDict|Counter|Parameter|_get_layout)"
     r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state|qtensor|sparse_tensor"
@@ -36,18 +37,21 @@ _ALLOWED = re.compile(
 
 
 class NotPlain(Exception):
-    """A file that is damaged, too large or holds more than plain tensors; the message says which, after "it"."""
+    """The file is damaged, too large or holds more than plain tensors; the message is a clause with the subject "it"."""
 
 
 def read(path: Path, most: int) -> object:
-    """What was saved: tensors on the CPU, in whatever plain containers. No code of the file is run.
+    """Load a file of `torch.save` without running code from it.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
+        path: the file.
+        most: maximum size of the file in bytes.
+
+    Returns:
+        The saved object: tensors on the CPU in plain containers.
 
     Raises:
-        NotPlain: see there.
+        NotPlain: the file is damaged, larger than `most`, or holds more than plain tensors.
     """
     try:
         size = path.stat().st_size
@@ -59,19 +63,19 @@ def read(path: Path, most: int) -> object:
             if zipped:
                 _check_archive(file, size)
             else:
-                _look_through(BytesIO(file.read(_MAX_PICKLE)), _PICKLES_BEFORE_ZIP)
+                _check_pickles(BytesIO(file.read(_MAX_PICKLE)), _PICKLES_BEFORE_ZIP)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is old, which a user can do nothing about
+            warnings.simplefilter("ignore")  # torch's deprecation warnings, about which a user can do nothing
             return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except NotPlain:
         raise
-    except Exception as error:  # whatever a foreign or broken file provokes
+    except Exception as error:  # a broken file can cause any exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise NotPlain(f"it is cut short or of another kind: {printable(reason)}") from error
 
 
 def _check_archive(file: IO[bytes], size: int) -> None:
-    """Look at all that the archive holds; each entry's own checksum tells of a single bit."""
+    """Check number, sizes and pickles of the zip entries, and the CRC of each, which detects any changed bit."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         names = {entry.filename for entry in entries}
@@ -84,7 +88,7 @@ def _check_archive(file: IO[bytes], size: int) -> None:
         if any(entry.file_size > _MAX_PICKLE for entry in pickles):
             raise NotPlain(f"it lists more than weights: its pickle has more than {_MAX_PICKLE // 2**20} MiB")
         for entry in pickles:
-            _look_through(archive.open(entry), 1)
+            _check_pickles(archive.open(entry), 1)
         for entry in entries:
             try:
                 with archive.open(entry) as content:
@@ -95,13 +99,13 @@ def _check_archive(file: IO[bytes], size: int) -> None:
                 raise NotPlain(f"it is damaged: {wrong}") from error
 
 
-def _look_through(file: IO[bytes], pickles: int) -> None:
-    """Refuse pickles that are too long, and those that name more than plain tensors are made of."""
-    steps = 0
+def _check_pickles(file: IO[bytes], pickles: int) -> None:
+    """Raise NotPlain for pickles with too many opcodes, or with a global that is not in _ALLOWED."""
+    opcodes = 0
     for _ in range(pickles):
         for operation, argument, _ in pickletools.genops(file):
-            steps += 1
-            if steps > _MAX_STEPS:
+            opcodes += 1
+            if opcodes > _MAX_OPCODES:
                 raise NotPlain("it lists more than weights: its pickle takes too many steps")
             if operation.name == "GLOBAL" and not _ALLOWED.fullmatch(str(argument)):
                 raise NotPlain(f"it holds more than plain weights: {printable(argument)}")

@@ -1,3 +1,3 @@
-"""The version of this package, for what it writes into files; the build reads it here."""
+"""The version of this package: the build reads it here, and files that are written record it."""
 
 __version__ = "0.1.0"
