@@ -245,7 +245,7 @@ def test_a_full_disk_is_told_once(
 ) -> None:
     kept = Store(tmp_path)
     kept.put(key(1), noise(1), 7)
-    monkeypatch.setattr(store, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(store, "_CHECK_EVERY", 1)
     kept = Store(tmp_path)
     kept.put(key(2), noise(2), 7)
     monkeypatch.setattr(store, "free_bytes", lambda _: 10**9)

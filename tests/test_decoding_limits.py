@@ -177,7 +177,7 @@ def test_a_photo_of_several_parts_is_no_animation(tmp_path: Path) -> None:
 
 def test_in_training_one_film_is_told_of_and_not_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: set[str] = set()
-    monkeypatch.setattr(guard, "_told", lambda: told)
+    monkeypatch.setattr(guard, "_frame_warnings", lambda: told)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for name in ("a.gif", "b.gif"):

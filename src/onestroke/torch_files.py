@@ -1,7 +1,7 @@
 """Load untrusted files of `torch.save`: size and pickle are checked first, then torch's weights-only unpickler runs.
 
-That unpickler runs no code of a file, but it takes whatever memory and time the file asks for, and some of the functions it
-allows create tensors of any size. So the opcodes of the pickle are scanned first, without executing them.
+That unpickler runs no code of a file, but it takes whatever memory and time the file asks for, and some of the
+functions it allows create tensors of any size. So the opcodes of the pickle are scanned first, without executing them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ALLOWED = re.compile(
 
 
 class NotPlain(Exception):
-    """The file is damaged, too large or holds more than plain tensors; the message is a clause with the subject "it"."""
+    """The file is damaged, too large or holds more than plain tensors; the message is a clause about "it"."""
 
 
 def read(path: Path, most: int) -> object:

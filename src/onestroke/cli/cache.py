@@ -51,7 +51,7 @@ def run(options: Options) -> None:
         print(f"skipped {line}")
     if photos.left_out.count:
         print(photos.left_out)
-    size = cache.amount(store.size())
+    size = cache.readable_size(store.size())
     print(f"{len(files) - len(bad)} photos in {store.folder}, {size}; {len(bad)} files were skipped")
 
 

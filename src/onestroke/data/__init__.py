@@ -1,1 +1,1 @@
-"""Where the training pictures come from."""
+"""Sources of training pictures, and their batches."""

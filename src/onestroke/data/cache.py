@@ -1,18 +1,16 @@
-"""A cache of decoded photos: where it is, whether it is used, and how it is filled at once.
+"""A cache of decoded photos on disk: its folder, whether it is used, and building it in advance.
 
     onestroke cache build root=/path/to/photos [crop=256] [cache=auto] [workers=N]
 
-Photos are kept at the size that training cuts crops from (data/resized.py), so the cache is a memo and nothing else: a
-sample is the same to the bit with and without it. A photo is written when it is first decoded, by whichever process
-gets to it. So no run waits for the cache, the first pass over the photos costs what it costs without, and a short run
-leaves to the next one what it has decoded; `build` is for those who want the first pass fast too. It may be stopped
-and started again at any point. crop is that of the training, since the size kept follows from it.
+Photos are stored at the size from which training cuts crops (data/resized.py), so samples are identical to the bit with
+and without the cache. Any process that decodes a photo for the first time stores it, so the first epoch takes as long
+as without a cache, and later epochs and runs are faster. `build` fills the cache before a training; it can be stopped
+and restarted at any time. Its `crop` must be that of the training, since the stored size depends on it.
 
-A photo's key is its name below the root (and the root's), its size in bytes and its time of change to the nanosecond. A
-hash of its content would be surer, but to have that, all of it must be read before each run: for COCO, minutes from a
-disk, where decoding what is needed would have been as fast. So a photo that changes is decoded anew, one that is added
-leaves the others as they are, and what isn't asked for any more stays until the folder is deleted, which is safe at any
-time.
+The key of a photo is made of the root, its path below the root, its size in bytes and its modification time in
+nanoseconds. A hash of the content would be safer, but all photos would have to be read before each run, which takes
+minutes for COCO. A changed photo gets a new key and is decoded again. Old entries stay until the folder is deleted,
+which is safe at any time.
 """
 
 from __future__ import annotations
@@ -38,14 +36,14 @@ log = logging.getLogger(__name__)
 
 AUTO = "auto"
 _FORMAT = 1
-_LOOKED_AT = 64
-_SHARE_OF_FREE = 0.5
+_SAMPLED = 64  # photos whose headers are read to estimate the size
+_SHARE_OF_FREE = 0.5  # of the free disk space that the cache may still take
 
 
 def cache_folder(setting: str, crop: int) -> Path:
-    """Where photos for this crop are kept: below the user's cache folder for auto, or below `setting`.
+    """The cache folder for a crop size: below the user's cache folder for auto, else below `setting`.
 
-    Decoders differ by a level now and then, so each version of them has a folder of its own.
+    Versions of the image decoders can differ by a level of 255, so each set of versions has its own folder.
     """
     if setting == AUTO:
         above = user_cache() / "photos"
@@ -56,25 +54,28 @@ def cache_folder(setting: str, crop: int) -> Path:
 
 
 def entry_key(root: Path, path: str) -> bytes | None:
-    """What a photo below `root` is kept under, KEY_BYTES long; None if it is gone."""
+    """The key of a photo below `root`, KEY_BYTES long; None if the file doesn't exist."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    told = (os.path.realpath(root), os.path.relpath(path, root), found.st_size, found.st_mtime_ns)
-    return hashlib.blake2b(repr(told).encode(), digest_size=KEY_BYTES).digest()
+    parts = (os.path.realpath(root), os.path.relpath(path, root), found.st_size, found.st_mtime_ns)
+    return hashlib.blake2b(repr(parts).encode(), digest_size=KEY_BYTES).digest()
 
 
 def open_cache(setting: str | None, crop: int, files: Sequence[str]) -> Store | None:
-    """The cache for so many photos, or None where it is off or its disk lacks room; tells in one line which.
+    """Open the cache for these photos, and log in one line whether it is used.
 
-    It lacks room where what is still to come would take more than half of what is free. A folder that can't be
-    written to is still read from.
+    The cache is not used if the photos that are still missing would take more than half of the free disk space. A
+    folder without write permission is still read from.
 
     Args:
         setting: auto, a folder, or None for no cache.
-        crop: of the training.
-        files: the photos.
+        crop: crop size of the training in pixels.
+        files: paths of the photos.
+
+    Returns:
+        The cache; None if it is off, can't be opened, or lacks disk space.
     """
     if setting is None:
         return None
@@ -92,21 +93,22 @@ def open_cache(setting: str | None, crop: int, files: Sequence[str]) -> Store | 
     if coming > _SHARE_OF_FREE * free:
         log.info(
             "photo cache: none, as it would take %s of the %s free at %s; data.cache= names another folder",
-            amount(coming), amount(free), folder,
+            readable_size(coming), readable_size(free), folder,
         )  # fmt: skip
         return None
     store.writes = os.access(folder, os.W_OK)
     added = (
         "each photo is added when it is first read" if store.writes else "it may not be written to, so none is added"
     )
-    log.info("photo cache: %s, %s of about %s there; %s", folder, amount(there), amount(max(there, expected)), added)
+    total = readable_size(max(there, expected))
+    log.info("photo cache: %s, %s of about %s there; %s", folder, readable_size(there), total, added)
     return store
 
 
 def expected_bytes(files: Sequence[str], crop: int) -> int:
-    """How large the cache of these photos becomes, about: by the headers of some of them."""
+    """Estimate the size in bytes of the full cache of these photos, from the headers of up to about 64 of them."""
     sizes = []
-    for path in files[:: max(1, len(files) // _LOOKED_AT)]:
+    for path in files[:: max(1, len(files) // _SAMPLED)]:
         try:
             low, high = sorted(header_size(path))
         except UserError:
@@ -115,14 +117,18 @@ def expected_bytes(files: Sequence[str], crop: int) -> int:
     return round(len(files) * sum(sizes) / len(sizes)) if sizes else 0
 
 
-def amount(size: float) -> str:
-    """Bytes as people say them."""
+def readable_size(size: float) -> str:
+    """A number of bytes as text, in MB or GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 @dataclass
 class Builder:
-    """Puts photos into a store, in whatever process it is sent to."""
+    """Decodes photos and puts them into a store; can be pickled to worker processes.
+
+    root: folder of the photos. crop: crop size of the training. min_size: minimum shorter side of a photo; both in
+    pixels.
+    """
 
     store: Store
     root: Path
@@ -130,10 +136,10 @@ class Builder:
     min_size: int
 
     def __call__(self, path: str) -> str:
-        """What is wrong with a photo that couldn't be put there, else nothing.
+        """Put one photo into the store; returns an empty string, or `path: reason` for a photo that can't be used.
 
         Raises:
-            UserError: The store takes no more.
+            UserError: the store can't be written to any more.
         """
         key = entry_key(self.root, path)
         if key is not None and self.store.get(key) is not None:
@@ -150,14 +156,14 @@ class Builder:
 
 
 def build(builder: Builder, files: Sequence[str], workers: int) -> Iterator[str]:
-    """Put all photos into the store, in so many processes; gives what Builder does of each, as it goes.
+    """Put all photos into the store with `workers` processes; yields the result of `builder` for each photo.
 
     Raises:
-        UserError: The store takes no more.
+        UserError: the store can't be written to any more.
     """
     with ProcessPoolExecutor(workers, initializer=_begin, initargs=(builder,)) as pool:
         try:
-            yield from pool.map(_work, files, chunksize=16)
+            yield from pool.map(_build_one, files, chunksize=16)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -167,13 +173,13 @@ _builder: Builder | None = None
 
 
 def _begin(builder: Builder) -> None:
-    """Once in each process, which so reads the index once and writes to one pair of files."""
+    """Initialise a worker process, so that it reads the index once and writes to one pair of files."""
     global _builder
     _builder = builder
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
-    logging.disable()  # what goes wrong is raised
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends the workers
+    logging.disable()  # errors are raised instead
 
 
-def _work(path: str) -> str:
+def _build_one(path: str) -> str:
     assert _builder is not None
     return _builder(path)

@@ -1,4 +1,4 @@
-"""Large data sets are downloaded by pooch, and one that broke off goes on, which pooch's own downloaders do not do."""
+"""Download large files with pooch, and resume interrupted downloads, which pooch's own downloaders can't do."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from onestroke.errors import UserError
 from onestroke.packages import require
 
-DELAYS: tuple[float, ...] = (1, 2, 4, 8, 16)  # seconds between tries; begun anew after each that got further
-TIMEOUT = 30.0  # seconds without a byte after which a connection counts as dropped
-_BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers of a server that may well serve us in a moment
+DELAYS: tuple[float, ...] = (1, 2, 4, 8, 16)  # seconds between retries; starts over after progress
+TIMEOUT = 30.0  # seconds without data before a connection is dropped
+_BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP status codes that are worth a retry
 _BLOCK = 1 << 16
 
 
 def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None) -> None:
-    """Download `url` to `path` unless it is there already; with an `md5`, unless what is there has it.
+    """Download a file unless it exists; one with another `md5` is downloaded again.
 
-    The bytes are kept in `<path>.part` until all are there, and `path` itself is never half a file.
+    Data is written to `<path>.part` until it is complete, so `path` is never a partial file.
 
     Args:
-        size: expected length in bytes.
+        url: of the file.
+        path: where it is saved.
+        md5: expected MD5 checksum in hexadecimal digits, or None.
+        size: expected length in bytes, or None.
 
     Raises:
-        UserError: in one sentence, for pooch missing, no network, a refusing server, too little room, or a file that
-            does not match, which is deleted.
+        UserError: pooch is missing, the network or the server fails, the disk has too little space, or the file does
+            not match `md5` or `size`; it is deleted then.
     """
     pooch, requests = require("pooch", "coco"), require("requests", "coco")
     pooch.get_logger().setLevel("WARNING")
@@ -40,11 +43,11 @@ def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None)
     try:
         pooch.retrieve(url, f"md5:{md5}" if md5 else None, path.name, path.parent, downloader=resuming)
     except ValueError as error:
-        if resuming.met and not isinstance(error, requests.RequestException):  # some of which are ValueErrors too
+        if resuming.answered and not isinstance(error, requests.RequestException):  # some are ValueErrors
             part.unlink(missing_ok=True)
             mismatch = str(error).partition(". Deleted")[0]
             raise UserError(
-                f"what came from {url} was deleted, so run again or check the address: {mismatch}"
+                f"the file from {url} was deleted, so run again or check the address: {mismatch}"
             ) from error
         raise UserError(f"cannot download {url}: it is no valid address ({error})") from error
     except requests.HTTPError as error:
@@ -54,7 +57,7 @@ def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None)
         kept = (
             f", and run again to go on with the {part.stat().st_size:,} bytes that are there" if part.exists() else ""
         )
-        raise UserError(f"cannot download {url} ({_root(error)}), {by_other_means}{kept}") from error
+        raise UserError(f"cannot download {url} ({_innermost_message(error)}), {by_other_means}{kept}") from error
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): mend that, and run again to go on"
@@ -63,29 +66,32 @@ def fetch(url: str, path: Path, md5: str | None = None, size: int | None = None)
 
 
 class Resuming:
-    """A downloader for pooch that goes on with `part` where it ends, by requests for the range that is missing."""
+    """A downloader for pooch that resumes the file `part` with HTTP range requests.
+
+    size: expected length in bytes, or None.
+    """
 
     def __init__(self, part: Path, size: int | None = None) -> None:
         self.part, self.size = part, size
-        self.met = False  # whether the server has answered, so that not reaching it now may pass
+        self.answered = False  # whether the server has answered; if so, later connection errors are retried
 
     def __call__(self, url: str, output: str, _: object) -> None:
-        """Fill `part` in as many tries as it takes, as long as they get further, and lend its bytes to `output`."""
+        """Download to `part`, retrying as long as tries make progress, then link or move it to `output`."""
         requests = require("requests", "coco")
         failures, best = 0, self.have()
         while True:
             try:
-                self.go_on(url)
+                self.resume(url)
                 break
             except requests.RequestException as error:
                 if self.have() > best:
                     failures, best = 0, self.have()
                 refused = isinstance(error, requests.HTTPError) and error.response.status_code not in _BUSY
-                if refused or not self.met or failures == len(DELAYS):
+                if refused or not self.answered or failures == len(DELAYS):
                     raise
                 time.sleep(DELAYS[failures])
                 failures += 1
-        # pooch removes `output` when its check is interrupted, so the part stays beside it where the disk has links
+        # pooch removes `output` if its check is interrupted; with a hard link, `part` still has the data then
         with suppress(OSError):
             os.unlink(output)
             os.link(self.part, output)
@@ -93,18 +99,19 @@ class Resuming:
         os.replace(self.part, output)
 
     def have(self) -> int:
+        """The number of bytes in `part`."""
         return self.part.stat().st_size if self.part.is_file() else 0
 
-    def go_on(self, url: str) -> None:
-        """One request for the bytes that are missing; a server that ignores ranges sends all of them again."""
+    def resume(self, url: str) -> None:
+        """Request the missing bytes once; a server that ignores ranges sends the whole file again."""
         requests = require("requests", "coco")
         have = self.have()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            self.met = True
+            self.answered = True
             sent = answer.headers.get("Content-Range", "")
             if answer.status_code == 416 and sent == f"bytes */{have}":
-                return  # all of it was there
+                return  # the file was complete
             if answer.status_code == 416 or (answer.status_code == 206 and not sent.startswith(f"bytes {have}-")):
                 self.part.unlink()
                 raise requests.ConnectionError("the server has other bytes than those asked for")
@@ -123,7 +130,7 @@ class Resuming:
             raise requests.ConnectionError("the connection closed early")
 
     def check(self, url: str, have: int, total: int | None) -> None:
-        """Raise a UserError before the body comes, where it has another size than expected, or there is no room."""
+        """Raise a UserError before the body is read if its size is unexpected, or the disk has too little space."""
         if total is not None and self.size not in (None, total):
             self.part.unlink(missing_ok=True)
             raise UserError(f"{url} has {total:,} bytes, not {self.size:,}, so check the address")
@@ -140,8 +147,8 @@ def _bar() -> Progress:
     return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
 
 
-def _root(error: BaseException) -> str:
-    """What the system said, below the exceptions that requests and urllib3 wrap around it."""
+def _innermost_message(error: BaseException) -> str:
+    """The message of the innermost exception, which requests and urllib3 wrap."""
     while inner := next((e for e in (error.__cause__, error.__context__) if e is not None), None):
         error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

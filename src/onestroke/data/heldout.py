@@ -1,4 +1,4 @@
-"""Which photos are held out of training, and what is shown of them."""
+"""Choose the photos that are held out for validation, and crop them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from onestroke.data.listing import check_folder, walk
-from onestroke.data.resized import Crop, decoded, header_size, look
+from onestroke.data.resized import Crop, decoded, header_size, inspect
 from onestroke.errors import UserError, printable
 from onestroke.imaging.finding import LeftOut
 
@@ -19,17 +19,17 @@ _MOST_HELD_OUT = 10_000
 def validation_photos(
     folder: Path, count: int, min_size: int, left_out: LeftOut, apart: Path | None = None
 ) -> list[str]:
-    """The first `count` photos of a folder that read well; fewer where it has fewer.
+    """The paths of the first readable photos of a folder: `count`, or fewer if it has fewer.
 
     Args:
-        folder: What `data.val` names.
-        count: How many.
-        min_size: Photos whose shorter side has fewer pixels are passed over.
-        left_out: Takes what is no photo.
-        apart: A folder inside it that does not count.
+        folder: the folder given as `data.val`.
+        count: number of photos.
+        min_size: photos with a shorter side of fewer pixels are skipped.
+        left_out: receives files that are not photos.
+        apart: a folder below `folder` that is skipped, or None.
 
     Raises:
-        UserError: If the folder is missing, or has none although some are wanted.
+        UserError: the folder is missing, or has no readable photo although `count` is above 0.
     """
     check_folder(folder, "data.val", VAL_EXAMPLE)
     held = choose(walk(folder, apart, left_out), [0] * count, min_size)
@@ -40,10 +40,10 @@ def validation_photos(
 
 
 def check_count(validation: object) -> None:
-    """See that `data.validation` is one that can be held out.
+    """Check that `data.validation` is an integer from 0 to 10,000.
 
     Raises:
-        UserError: where it isn't.
+        UserError: it is not.
     """
     if isinstance(validation, bool) or not isinstance(validation, int) or not 0 <= validation <= _MOST_HELD_OUT:
         raise UserError(
@@ -52,7 +52,7 @@ def check_count(validation: object) -> None:
 
 
 def choose(files: list[str], places: list[int], min_size: int) -> list[str]:
-    """For each place the first photo from there on that reads well and is not chosen yet."""
+    """For each index in `places`, choose the first readable photo from there on (cyclically) that is not chosen yet."""
     chosen: list[str] = []
     tried: set[int] = set()
     for place in places:
@@ -67,19 +67,19 @@ def choose(files: list[str], places: list[int], min_size: int) -> list[str]:
 
 def _reads(path: str, min_size: int) -> bool:
     try:
-        return not look(path, min_size)[1] and bool(decoded(path, min_size).size)
+        return not inspect(path, min_size)[1] and bool(decoded(path, min_size).size)
     except UserError:
         return False
 
 
 def centre(path: str, size: int) -> Crop:
-    """The middle square of a photo brought to one size, uint8 sRGB (size, size, 3).
+    """The centre square of a photo, resized: uint8 sRGB (size, size, 3).
 
     Raises:
-        UserError: As `images.read_training`.
+        UserError: as `images.read_training`.
     """
     side = min(header_size(path))
-    # `read_training` refuses to enlarge more than twice, and held-out pictures stay the same at any size.
+    # `read_training` refuses to enlarge more than twice, but the same photos must be usable at any size.
     photo = decoded(path, size if 2 * side >= size else side)
     if (short := min(photo.shape[:2])) < size:
         width, height = (round(length * size / short) for length in (photo.shape[1], photo.shape[0]))

@@ -1,4 +1,4 @@
-"""Which photos a folder holds, links and unreadable corners included."""
+"""List the photos of a folder recursively, following links and skipping subfolders that can't be read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from onestroke.imaging.kinds import EXTENSIONS
 
 log = logging.getLogger(__name__)
 
-MANY = 20_000  # files, beyond which those named as pictures are not opened before they are needed
+MANY = 20_000  # files; in larger folders, files with the suffix of a picture are not opened for listing
 
 
 def check_folder(folder: Path, setting: str, example: str) -> None:
-    """See that a folder is there.
+    """Check that a folder exists.
+
+    Args:
+        folder: the folder.
+        setting: name of the option that gives it, for the message.
+        example: an example value of the option, for the message.
 
     Raises:
-        UserError: If it is missing or no folder; the sentence says what to set, with `example` as its value.
+        UserError: it is missing, or not a folder.
     """
     if not os.path.exists(folder):
         raise UserError(f"there is no folder {folder}: set {setting}={example}")
@@ -29,38 +34,43 @@ def check_folder(folder: Path, setting: str, example: str) -> None:
 
 
 def walk(root: Path, apart: Path | None, left_out: LeftOut) -> list[str]:
-    """All photos below `root` but not below `apart`, sorted.
+    """The paths of all photos below `root` but not below `apart`, sorted.
 
-    Photos are told by their content, as `finding.reason` says; where there are MANY files, which from a slow disk
-    would take minutes to open, those that are named as pictures are taken by their name. OneStroke's own paintings
-    are no photos. Hidden files and folders are left out. Links are followed, and what they lead to is taken once.
+    Photos are recognised by their content, see `finding.rejection_reason`. With more than MANY files, which could take
+    minutes to open on a slow disk, files with the suffix of a picture are included unread. OneStroke's own paintings
+    and hidden files and folders are left out. Links are followed; a file that has several paths is listed once.
+
+    Args:
+        root: the folder.
+        apart: a folder to skip, or None.
+        left_out: receives the files and folders that are left out.
 
     Raises:
-        UserError: If `root` itself cannot be listed.
+        UserError: `root` itself can't be listed.
     """
     seen = {os.path.realpath(apart)} if apart is not None else set()
     files = _once(finding.walk(str(root), left_out, links=True, seen=seen))
     if len(files) > MANY:
         named = {path for path in files if os.path.splitext(path)[1].lower() in EXTENSIONS}
-        unnamed = set(finding.sift((path for path in files if path not in named), left_out))
+        unnamed = set(finding.filter_pictures((path for path in files if path not in named), left_out))
         files = [path for path in files if path in named or path in unnamed]
     else:
-        files = finding.sift(files, left_out)
+        files = finding.filter_pictures(files, left_out)
     return sorted(files, key=lambda path: path.replace(os.sep, "/"))
 
 
-def tell(folder: Path, left_out: LeftOut) -> None:
-    """Log in a line what a folder holds that isn't taken."""
+def log_left_out(folder: Path, left_out: LeftOut) -> None:
+    """Log in one line which files of a folder are left out, if any."""
     if left_out.count:
         log.info("%s: %s", folder, left_out)
 
 
 def _once(files: list[str]) -> list[str]:
-    """Without the links to files that are among the others, or that another link leads to."""
+    """Remove links to files that are listed already, directly or through another link."""
     links = {path for path in files if os.path.islink(path)}
     if not links:
         return files
-    # A photo that is there goes by its own name, and a link to it is no second photo.
+    # A photo is listed under its own path rather than a link's.
     seen = {os.path.realpath(path) for path in files if path not in links}
     kept = [path for path in files if path not in links]
     for path in sorted(links):

@@ -1,8 +1,8 @@
-"""Batches made ahead by worker processes, several to a message, and taken in by a thread.
+"""Batches prepared ahead by worker processes, sent several per message, and received by a thread.
 
-A message from one process to another costs a third of a millisecond at either end, whatever is in it. At 2,000 pictures
-a second, in batches of 4, that is a sixth of the time there is. So small batches are sent together, and unpacked while
-the training goes on.
+Sending a message between processes costs a third of a millisecond on each side, regardless of its size. At 2,000
+pictures per second in batches of 4, that would be a sixth of the training time. So several small batches are sent in
+one message, which a thread unpacks while the training runs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from onestroke.data.dithering import dithered
 
 Sample = Callable[[int], tuple[np.ndarray, list[str]]]
 
-TOGETHER = 16  # pictures in a message, where a batch has fewer
-_PREFETCH = 3  # messages that each worker has ready
-_WAITING = 2  # messages that the thread has ready
+TOGETHER = 16  # pictures per message, if a batch has fewer
+_PREFETCH = 3  # messages that each worker prepares ahead
+_WAITING = 2  # messages that the thread receives ahead
 
 
 class Batch(TypedDict):
-    """photos: uint8 (N, H, W, 3). numbers: which samples these are. skipped: what could not be read on the way."""
+    """photos: uint8 (N, H, W, 3). numbers: sample numbers, N. skipped: `path: reason` of each file that was skipped."""
 
     photos: Tensor
     numbers: list[int]
@@ -38,7 +38,7 @@ class Batch(TypedDict):
 
 
 class _Message(TypedDict):
-    """Batches end to end, as Batch but with the lists apart."""
+    """Several batches: photos concatenated along N; numbers and skipped as one list per batch."""
 
     photos: Tensor
     numbers: list[list[int]]
@@ -46,14 +46,14 @@ class _Message(TypedDict):
 
 
 class Loader:
-    """Endless batches from a step on; each time it is iterated, from there again.
+    """Endless batches; each iterator starts at step `start`.
 
     Args:
-        sample: gives the n-th picture, uint8 (H, W, 3), and what was skipped on the way.
+        sample: n -> the n-th picture, uint8 (H, W, 3), and `path: reason` of each file that was skipped for it.
         start: the first step.
-        batch_size: pictures of a step in all processes of a distributed training.
-        mine: which of them are this process's.
-        workers: processes that prepare pictures; 0: this one does, when a batch is asked for.
+        batch_size: pictures per step over all processes of a distributed training.
+        mine: the indices within the batch that this process loads.
+        workers: worker processes that prepare pictures; 0 prepares them in this process.
     """
 
     def __init__(self, sample: Sample, start: int, batch_size: int, mine: range, workers: int) -> None:
@@ -62,28 +62,28 @@ class Loader:
         self.messages = DataLoader(
             _Steps(sample),
             batch_sampler=_Numbers(start, batch_size, mine, self.together),
-            collate_fn=_same,
+            collate_fn=_identity,
             num_workers=workers,
             prefetch_factor=_PREFETCH if workers else None,
-            worker_init_fn=_leave_signals if workers else None,
+            worker_init_fn=_ignore_sigint if workers else None,
             pin_memory=torch.cuda.is_available(),
         )
 
     @property
     def ahead(self) -> int:
-        """How many batches are made before they are asked for, at most."""
+        """Maximum number of batches that are prepared ahead."""
         return self.together * (_PREFETCH * self.workers + _WAITING + 1) if self.workers else 0
 
     def __iter__(self) -> Iterator[Batch]:
         messages = iter(self.messages)
-        for message in _taken_in(messages) if self.workers else messages:
+        for message in _prefetched(messages) if self.workers else messages:
             photos = message["photos"].split([len(numbers) for numbers in message["numbers"]])
             for own, numbers, skipped in zip(photos, message["numbers"], message["skipped"], strict=True):
                 yield {"photos": own, "numbers": numbers, "skipped": skipped}
 
 
 class _Numbers(Sampler[list[list[int]]]):
-    """Of each step from `start` on the numbers that are mine, several steps at once, but first few, to begin soon."""
+    """Yields this process's sample numbers for several steps at once; few at first, so that training starts early."""
 
     def __init__(self, start: int, batch_size: int, mine: range, together: int) -> None:
         self.start, self.batch_size, self.mine, self.together = start, batch_size, mine, together
@@ -97,6 +97,8 @@ class _Numbers(Sampler[list[list[int]]]):
 
 
 class _Steps(Dataset[_Message]):
+    """Dataset whose item for the sample numbers of a step is the message with that batch."""
+
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
 
@@ -109,7 +111,7 @@ class _Steps(Dataset[_Message]):
                 picture, lines = self.sample(n)
                 pictures.append(dithered(picture, n))
                 skipped[-1] += lines
-        # Torch's own, since in a worker it stacks in the memory that is sent, which saves a copy.
+        # default_collate stacks into shared memory in a worker, which saves a copy.
         photos = default_collate([torch.from_numpy(picture) for picture in pictures])
         return {"photos": photos, "numbers": steps, "skipped": skipped}
 
@@ -117,21 +119,21 @@ class _Steps(Dataset[_Message]):
         return self.__getitems__([numbers])
 
 
-def _same(message: Any) -> Any:
+def _identity(message: Any) -> Any:
     return message
 
 
-def _leave_signals(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the training decides when its workers end."""
+def _ignore_sigint(worker: int) -> None:
+    """Ignore Ctrl-C in a worker; the training process ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _taken_in(messages: Iterator[_Message]) -> Iterator[_Message]:
-    """The same messages, received by a thread before they are asked for."""
+def _prefetched(messages: Iterator[_Message]) -> Iterator[_Message]:
+    """The same messages, received ahead by a thread; an exception of a worker is raised here."""
     ready: queue.Queue[_Message | BaseException] = queue.Queue(_WAITING)
     over = threading.Event()
 
-    # Its last reference gives a message's memory back, which takes half a millisecond; the thread has that too.
+    # Freeing a message's memory takes half a millisecond; the thread holds the last reference, so it does that too.
     recent: deque[_Message] = deque(maxlen=_WAITING + 3)
 
     def receive() -> None:
@@ -140,7 +142,7 @@ def _taken_in(messages: Iterator[_Message]) -> Iterator[_Message]:
                 recent.append(message)
                 if not _put(ready, message, over):
                     return
-        except BaseException as error:  # whatever a worker died of is told where the batch is asked for
+        except BaseException as error:  # raised again where the batch is requested
             _put(ready, error, over)
 
     thread = threading.Thread(target=receive, name="batches", daemon=True)
@@ -156,10 +158,10 @@ def _taken_in(messages: Iterator[_Message]) -> Iterator[_Message]:
         thread.join()
 
 
-def _put(ready: queue.Queue[Any], what: object, over: threading.Event) -> bool:
-    """False where nobody waits for it any more."""
+def _put(ready: queue.Queue[Any], item: object, over: threading.Event) -> bool:
+    """Put an item into the queue; returns False, without putting it, once `over` is set."""
     while not over.is_set():
         with suppress(queue.Full):
-            ready.put(what, timeout=0.1)
+            ready.put(item, timeout=0.1)
             return True
     return False

@@ -1,4 +1,4 @@
-"""Training crops from any folder of photos, in an order that a seed and a number fully decide."""
+"""Training crops from a folder of photos; the n-th crop depends on n, the seed and the crop size alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from onestroke.data.cache import AUTO, entry_key, open_cache
 from onestroke.data.heldout import VAL_EXAMPLE, centre, check_count, choose, validation_photos
-from onestroke.data.listing import check_folder, tell, walk
-from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, look, read_resized, reason, too_small
+from onestroke.data.listing import check_folder, log_left_out, walk
+from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, inspect, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
 from onestroke.files import home
@@ -20,24 +20,23 @@ from onestroke.imaging.kinds import KNOWN
 
 MIN_PHOTOS = 5
 COCO = "train2017"
-_LOOKED_AT = 200
-_DECODED = 16
+_SAMPLED = 200  # photos whose headers the preflight reads, at most
+_DECODED = 16  # of these, the number that it decodes, at most
 
 
 class Photos:
-    """A folder of photos and all folders below it, as endless training crops and fixed held-out pictures.
+    """Source of endless training crops and fixed held-out pictures from a folder of photos and its subfolders.
 
-    Files count as photos by their content, see `listing.walk`; hidden ones do not. Links are followed, and what they
-    lead to is taken once. What is left out is told by `preflight`. A root that has COCO's `train2017` stands for that
-    folder alone.
+    Photos are recognised by their content, see `listing.walk`. `preflight` logs which files are left out. If root
+    contains COCO's folder `train2017`, only that folder is used.
 
     Args:
-        root: Folder of the training photos.
-        val: Folder of the held-out photos, never trained on even if it lies in root; None takes some of root.
-        validation: How many pictures to hold out.
-        min_size: Photos whose shorter side has fewer pixels are skipped.
-        cache: Where decoded photos are kept once `prepare` has been called: auto, a folder, or None for nowhere.
-            What is sampled does not depend on it.
+        root: folder of the training photos.
+        val: folder of the held-out photos, never trained on even if it is below root; None holds out photos of root.
+        validation: number of held-out pictures, 0 to 10,000.
+        min_size: photos with a shorter side of fewer pixels are skipped.
+        cache: folder for decoded photos, used once `prepare` has been called: auto, a folder, or None for no cache.
+            The samples do not depend on it.
     """
 
     def __init__(
@@ -64,17 +63,17 @@ class Photos:
         self._keys: dict[str, bytes | None] = {}
 
     def preflight(self) -> None:
-        """Look whether the folders are there and enough of a sample of their photos can be read.
+        """Check that the folders exist and that enough of a sample of the photos can be read.
 
         Raises:
-            UserError: If root is missing, no folder, or has fewer than MIN_PHOTOS readable photos among up to
-                200 that are looked at; or if the val folder is missing or has no readable photo.
+            UserError: root is missing, not a folder, or fewer than MIN_PHOTOS of up to 200 sampled photos are
+                readable; or the val folder is missing or has no readable photo.
         """
         check_count(self.validation)
-        looked_at = spaced(self.files(), _LOOKED_AT)
-        tell(self.root, self.left_out)
-        reasons = [look(path, self.min_size)[1] for path in looked_at]
-        fit = [path for path, wrong in zip(looked_at, reasons, strict=True) if not wrong]
+        sampled = spaced(self.files(), _SAMPLED)
+        log_left_out(self.root, self.left_out)
+        reasons = [inspect(path, self.min_size)[1] for path in sampled]
+        fit = [path for path, wrong in zip(sampled, reasons, strict=True) if not wrong]
         why = next(filter(None, reasons), "")
         sound = 0
         for path in spaced(fit, _DECODED):
@@ -87,16 +86,16 @@ class Photos:
                 break
         else:
             raise UserError(
-                f"fewer than {MIN_PHOTOS} of {len(looked_at)} photos looked at in {self.root} can be used "
+                f"fewer than {MIN_PHOTOS} of {len(sampled)} photos looked at in {self.root} can be used "
                 f"(one {why}): add photos, or set data.root to another folder"
             )
         self._split()
 
     def prepare(self, crop: int) -> None:
-        """Have what is sampled at this crop come from the cache, or go into it, where `cache` and the disk allow.
+        """Open the cache for a crop size, if `cache` is set and the disk has enough space.
 
         Raises:
-            UserError: If root is missing or has too few photos.
+            UserError: root is missing or has too few photos.
         """
         self._caches.pop(crop, None)
         store = open_cache(self.cache, crop, self._split()[0])
@@ -104,21 +103,21 @@ class Photos:
             self._caches[crop] = store
 
     def sample(self, n: int, seed: int, crop: int) -> tuple[Crop, list[str]]:
-        """The n-th training crop: same (n, seed, crop), same picture, whatever was drawn before.
+        """The n-th training crop, which depends on (n, seed, crop) alone.
 
-        An epoch is as many n as there are photos to train on, and has each of them once, in a new order.
-        The place of a photo that cannot be used is taken by the next one of that order.
+        An epoch has as many samples as there are training photos, each photo once, in a new order. A photo that can't
+        be used is replaced by the next one in that order.
 
         Args:
-            n: Number of the crop, 0 or more.
-            seed: Of the run, 0 or more.
-            crop: Side of the crop in pixels.
+            n: number of the sample, 0 or more.
+            seed: of the run, 0 or more.
+            crop: side of the crop in pixels.
 
         Returns:
-            The crop, uint8 sRGB (crop, crop, 3), and 'path: reason' of each photo skipped to get it.
+            The crop, uint8 sRGB (crop, crop, 3), and `path: reason` of each photo that was skipped for it.
 
         Raises:
-            UserError: If the folder has too few photos that can be used at this crop.
+            UserError: too few photos can be used at this crop size.
         """
         files = self._split()[0]
         random = np.random.default_rng([seed, n])
@@ -141,32 +140,32 @@ class Photos:
         )
 
     def held_out(self, size: int) -> list[Crop]:
-        """The pictures that are never trained on, the same ones for every size, in a fixed order.
+        """The pictures that are never trained on: the same photos for every size, in a fixed order.
 
-        They are the first readable ones of `val`, or else evenly spaced ones of root; fewer than `validation`
-        where `val` has fewer, or where they would leave fewer than MIN_PHOTOS of root to train on.
+        They are the first readable photos of `val`, or evenly spaced ones of root. There are fewer than `validation` if
+        `val` has fewer, or if fewer than MIN_PHOTOS of root would be left to train on.
 
         Returns:
-            Each centre-cropped, uint8 sRGB (size, size, 3).
+            Centre crops, each uint8 sRGB (size, size, 3).
 
         Raises:
-            UserError: If a folder is missing or has no readable photo, or a photo has become unreadable.
+            UserError: a folder is missing or has no readable photo, or a photo has become unreadable.
         """
         return [centre(path, size) for path in self._split()[1]]
 
     def describe(self) -> str:
-        """How many photos there are and where, in a line.
+        """Number and folder of the photos, in one line.
 
         Raises:
-            UserError: If root is missing or has too few photos.
+            UserError: root is missing or has too few photos.
         """
         return f"photos: {len(self.files())} in {self.root}"
 
     def files(self) -> list[str]:
-        """All photos, held out or not.
+        """The paths of all photos in root, held out or not.
 
         Raises:
-            UserError: If root is missing or has too few photos.
+            UserError: root is missing or has too few photos.
         """
         if self._all is None:
             if not self.given:
@@ -190,23 +189,23 @@ class Photos:
         return self._all
 
     def _split(self) -> tuple[list[str], list[str]]:
-        """The photos to train on and those held out."""
+        """The paths of the training photos and of the held-out photos."""
         if self._parts is None:
             files = self.files()
             if self.val is None:
-                # At least one is held out, even of the fewest photos that will do.
+                # At least one is held out, even with the minimum number of photos.
                 count = min(self.validation, max(1, len(files) - MIN_PHOTOS))
                 held = choose(files, [(2 * i + 1) * len(files) // (2 * count) for i in range(count)], self.min_size)
                 files = [path for path in files if path not in held]
             else:
                 left_out = LeftOut()
                 held = validation_photos(self.val, self.validation, self.min_size, left_out, self.root)
-                tell(self.val, left_out)
+                log_left_out(self.val, left_out)
             self._parts = files, held
         return self._parts
 
     def _read(self, path: str, crop: int, bad: dict[str, str]) -> Crop | None:
-        """The photo at the size that crops are cut from, the same whether the cache has it or not."""
+        """The photo at the size of `read_resized`, from the cache or decoded; None, noted in `bad`, if unusable."""
         cache = self._caches.get(crop)
         key = None if cache is None else self._key(path)
         found = None if cache is None or key is None else cache.get(key)
@@ -222,12 +221,13 @@ class Photos:
         return photo
 
     def _key(self, path: str) -> bytes | None:
-        # Asked once: a folder on the network takes its time to answer.
+        # Stored, since stat is slow on network folders.
         if path not in self._keys:
             self._keys[path] = entry_key(self.root, path)
         return self._keys[path]
 
     def _permutation(self, seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+        """The order of the photos in an epoch, (count,)."""
         if self._order is None or self._order[0] != (seed, epoch):
             self._order = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(count)
         return self._order[1]

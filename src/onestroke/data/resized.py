@@ -1,4 +1,4 @@
-"""A photo as training keeps it, brought down to one size whatever is cut from it, and how crops are cut."""
+"""Decode training photos at the size from which crops are cut, and cut the crops."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ from onestroke.imaging.images import read_training
 
 Crop = npt.NDArray[np.uint8]
 
-MAX_ZOOM = 2.2  # how much larger than the crop the shorter side of a photo is drawn at most
+MAX_ZOOM = 2.2  # maximum ratio of a photo's shorter side to the crop
 
 
 def read_resized(path: str, crop: int, min_size: int) -> tuple[Crop, int]:
-    """A photo at the size that crops are cut from: MAX_ZOOM x crop, or its own where that is less, or the crop's.
+    """Decode a photo at the size from which crops are cut: a shorter side of `kept_side` pixels.
+
+    Args:
+        path: of the photo.
+        crop: crop size in pixels.
+        min_size: minimum shorter side of the file in pixels.
 
     Returns:
-        uint8 sRGB (H, W, 3), and the shorter side that the file has.
+        uint8 sRGB (H, W, 3), and the shorter side of the file.
 
     Raises:
-        UserError: As `images.read_training`, or if the file's shorter side is below min_size. The sentence has no
-            path: it begins with "is" or with what the file is.
+        UserError: as `images.read_training`, or the file's shorter side is below min_size. The message is a predicate
+            without the path, such as "is too small".
     """
-    side, wrong = look(path, min_size)
+    side, wrong = inspect(path, min_size)
     if not wrong:
         try:
             return decoded(path, kept_side(crop, side)), side
@@ -41,44 +46,47 @@ def read_resized(path: str, crop: int, min_size: int) -> tuple[Crop, int]:
 
 
 def cut(photo: Crop, crop: int, zoom: float, down: float, right: float, mirror: bool) -> Crop:
-    """The square of a photo that shows it as if its shorter side had been brought to zoom x crop pixels.
+    """Cut a square from a photo, as if the photo had been resized to a shorter side of zoom * crop pixels.
 
     Args:
-        photo: uint8 (H, W, 3), its shorter side at least crop.
-        crop: Side of the result.
-        zoom: 1 for the largest square there is; less of the photo is shown the larger it is, and never enlarged.
-        down: Place of the square, from 0 to below 1.
-        right: Likewise.
-        mirror: Whether left and right change places.
+        photo: uint8 (H, W, 3), with a shorter side of at least crop.
+        crop: side of the result in pixels.
+        zoom: 1 or more; 1 cuts the largest square, larger values a smaller part. The photo is never enlarged.
+        down: vertical position of the square, in [0, 1).
+        right: horizontal position of the square, in [0, 1).
+        mirror: whether the result is flipped horizontally.
 
     Returns:
-        uint8 (crop, crop, 3), contiguous, never a part of the photo's memory.
+        uint8 (crop, crop, 3), contiguous; shares no memory with `photo`.
     """
     height, width = photo.shape[:2]
     short = min(height, width)
     side = round(crop * short / max(crop, min(round(crop * zoom), short)))
     top, left = int(down * (height - side + 1)), int(right * (width - side + 1))
-    # A copy, since the photo's memory may be a file that nothing may write to, which torch warns of.
+    # A copy, since torch warns of read-only arrays, and the photo may be a read-only memory map.
     square = torch.from_numpy(photo[top : top + side, left : left + side].copy())
     if side != crop:
-        # Torch's kernel for bytes takes a tenth of Pillow's time. It tells the layout by all four strides.
+        # Torch's uint8 kernel takes a tenth of Pillow's time; it needs the strides of a channels_last batch.
         image = square[None].permute(0, 3, 1, 2)
         image = F.interpolate(image, (crop, crop), mode="bicubic", antialias=True, align_corners=False)
         square = image.permute(0, 2, 3, 1)[0]
     if mirror:
-        square = torch.flip(square, (1,))  # numpy takes ten times as long for triples of bytes
+        square = torch.flip(square, (1,))  # numpy is ten times as slow here
     return square.contiguous().numpy()
 
 
 def kept_side(crop: int, side: int) -> int:
-    """The shorter side at which a photo is kept whose file has `side`."""
+    """The shorter side to decode a photo at, whose file has `side`: at most MAX_ZOOM * crop, and at least crop."""
     return max(crop, min(round(crop * MAX_ZOOM), side))
 
 
-def look(path: str, min_size: int) -> tuple[int, str]:
-    """Shorter side of a photo, 0 if the header does not tell, and what is wrong; empty if nothing is.
+def inspect(path: str, min_size: int) -> tuple[int, str]:
+    """Read the header of a photo.
 
-    A painting of OneStroke is no photo: a network that learned from its like would paint them.
+    Paintings of OneStroke are refused, as a network should not be trained on paintings.
+
+    Returns:
+        The shorter side in pixels, 0 if the header can't be read; and what is wrong with the photo, or "".
     """
     try:
         side = min(header_size(path))
@@ -88,25 +96,25 @@ def look(path: str, min_size: int) -> tuple[int, str]:
 
 
 def too_small(side: int, min_size: int) -> str:
-    """What is wrong with a photo of that shorter side; empty if nothing is."""
+    """The message for a photo whose shorter side is below min_size; empty if it is not."""
     return f"is too small: its shorter side has {side} pixels, of {min_size} needed" if side < min_size else ""
 
 
 def header_size(path: str) -> tuple[int, int]:
-    """Width and height before any turn, from the header alone.
+    """Width and height in the file, before its EXIF orientation is applied; reads the header only.
 
     Raises:
-        UserError: As `images.read`, and for whatever else the file provokes.
+        UserError: as `images.read`, and for any other exception that the file causes.
     """
     with _of_photo(path), opened(Path(path), MAX_PIXELS) as image:
         return image.size
 
 
 def decoded(path: str, side: int) -> Crop:
-    """As `images.read_training`.
+    """`images.read_training`: uint8 sRGB (H, W, 3) with a shorter side of `side` pixels.
 
     Raises:
-        UserError: As there, and for whatever else the file provokes.
+        UserError: as there, and for any other exception that the file causes.
     """
     with _of_photo(path):
         return read_training(path, side)
@@ -114,11 +122,10 @@ def decoded(path: str, side: int) -> Crop:
 
 @contextmanager
 def _of_photo(path: str) -> Iterator[None]:
-    """Take what is raised for the photo's fault, which may cost the photo but not the training.
+    """Context manager: turn exceptions into a UserError about the photo, so that it is skipped and training continues.
 
-    Pillow, numpy and torch raise nearly anything on broken files, and not in the decoder alone. A name or a module that
-    isn't there is no file's fault; and where our own code fails on every photo, too few are left to train on, and the
-    sentence that says so names the kind of error.
+    Broken files cause exceptions of any class in Pillow, numpy and torch. NameError and ImportError are never caused by
+    a file and pass through. If a bug made every photo fail, too few would be left, and that error names the exception.
     """
     try:
         yield
@@ -130,5 +137,5 @@ def _of_photo(path: str) -> Iterator[None]:
 
 
 def reason(path: str, error: UserError) -> str:
-    """What is wrong with a photo, without its path."""
+    """The message of an error about a photo, without the path at its start."""
     return str(error).removeprefix(f"'{path}' ")

@@ -1,4 +1,4 @@
-"""The built-in training set: made-up photos without end, so that no folder and no download are needed."""
+"""The built-in data set: endless rendered scenes, so that training needs no folder and no download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onestroke.data.heldout import centre, check_count, validation_photos
-from onestroke.data.listing import tell
+from onestroke.data.listing import log_left_out
 from onestroke.files import home
 from onestroke.imaging.finding import LeftOut
 from onestroke.scenes.compositions import compose, render
@@ -18,11 +18,11 @@ _HELD_OUT_SEED = 0x5CE7E
 
 
 class Scenes:
-    """Endless made-up photos as a training source.
+    """Source of endless rendered scenes.
 
     Args:
-        val: Folder of held-out photos; None holds out scenes that are never trained on.
-        validation: How many pictures to hold out.
+        val: folder of held-out photos; None holds out scenes that are never trained on.
+        validation: number of held-out pictures, 0 to 10,000.
     """
 
     def __init__(self, val: str | None = None, validation: int = 4) -> None:
@@ -30,27 +30,27 @@ class Scenes:
         self.validation = validation
 
     def preflight(self) -> None:
-        """See that there are held-out pictures; of the scenes themselves none can be missing.
+        """Check `validation` and the val folder; the scenes themselves need no check.
 
         Raises:
-            UserError: If validation is no count, or the val folder is missing or has no readable photo.
+            UserError: `validation` is out of range, or the val folder is missing or has no readable photo.
         """
         check_count(self.validation)
         left_out = LeftOut()
         self._photos(left_out)
         if self.val is not None:
-            tell(self.val, left_out)
+            log_left_out(self.val, left_out)
 
     def sample(self, n: int, seed: int, crop: int) -> tuple[NDArray[np.uint8], list[str]]:
-        """The n-th training picture, uint8 (crop, crop, 3), and the names of what was skipped: none."""
+        """The n-th training picture, uint8 (crop, crop, 3), and an empty list, since no file is skipped."""
         return render(seed, n, crop), []
 
     def held_out(self, size: int) -> list[NDArray[np.uint8]]:
-        """The photos of `val`, or fixed scenes that no seed of training draws, each uint8 (size, size, 3)."""
+        """The photos of `val`, or fixed scenes that no training seed gives; each uint8 (size, size, 3)."""
         if self.val is not None:
             return [centre(path, size) for path in self._photos(LeftOut())]
         streams = [
-            # A spawn key sets these apart from every default_rng([seed, index]).
+            # With a spawn key, these streams differ from every default_rng([seed, index]).
             np.random.SeedSequence([_HELD_OUT_SEED, k], spawn_key=(1,))
             for k in range(self.validation)
         ]

@@ -1,14 +1,14 @@
-"""Decoded photos in memory-mapped files that several processes and runs fill and read at once.
+"""Decoded photos in memory-mapped files that several processes and runs can write and read at the same time.
 
-A store is a folder of pairs of files: NAME.pixels holds photos end to end, uint8 (H, W, 3), and NAME.index a record for
-each: key, place, size, checksum. Few large files rather than one a photo, since to open 118,000 files each epoch costs
-more than to read them. Every process appends to pairs of its own, so nobody waits for a lock; a photo's pixels are
-written before its record, and both have checksums, so whatever a kill, a full disk or a power cut leaves behind is
-either whole or not there. What is written twice or left half-written takes room and does no harm.
+A store is a folder with pairs of files. NAME.pixels contains photos one after the other, uint8 (H, W, 3), and
+NAME.index a record for each: key, offset, size, checksum. Few large files are used, since opening 118,000 files each
+epoch takes longer than reading them. Every process appends to its own pair, so no locks are needed. A photo's pixels
+are written before its record, and both have checksums, so that after a kill, a full disk or a power cut a photo is
+either complete or ignored. Duplicates and incomplete data take disk space, but do no harm.
 
-It is ours because LMDB reads as fast (33 us for a photo of 256 x 340 pixels, 37 us here), but takes 13 ms to write one
-that outlives a power cut (0.8 ms here); without that, says its documentation, a power cut may spoil the whole database.
-LMDB also lets only one process write at a time, and does not work on network file systems.
+Why not LMDB: it reads as fast (33 us for a photo of 256 x 340 pixels, 37 us here), but takes 13 ms to write a photo
+safely against a power cut (0.8 ms here); without that, a power cut may corrupt the whole database, according to its
+documentation. LMDB also allows only one writing process, and does not work on network file systems.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import numpy.typing as npt
 
 log = logging.getLogger(__name__)
 
-KEY_BYTES = 16
-SHARD_BYTES = 2**30  # where the next pair of files is begun: FAT takes 4 GiB a file
-SPARE_BYTES = 2**31  # of the disk, that are left to others
-_LOOK_EVERY = 2**26  # bytes written between two looks at how much room is left
+KEY_BYTES = 16  # length of a key
+SHARD_BYTES = 2**30  # size at which a new pair of files is started; FAT allows 4 GiB per file
+SPARE_BYTES = 2**31  # of disk space that are always left free
+_CHECK_EVERY = 2**26  # bytes written between two checks of the free disk space
 _BODY = struct.Struct("<16sQIIII")  # key, offset, height, width, the file's shorter side, CRC 32 of the pixels
 _CHECK = struct.Struct("<I4x")  # CRC 32 of the body
 RECORD_BYTES = _BODY.size + _CHECK.size
@@ -41,19 +41,19 @@ RECORD_BYTES = _BODY.size + _CHECK.size
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A photo, uint8 (H, W, 3), that must not be written to, and the shorter side that its file had."""
+    """photo: uint8 (H, W, 3), read-only. side: the shorter side of the photo's file, in pixels."""
 
     photo: npt.NDArray[np.uint8]
     side: int
 
 
 class Store:
-    """A folder of decoded photos, found by key; made where it isn't there.
+    """Decoded photos by key, in a folder that is created if it doesn't exist.
 
-    Instances may be forked and pickled. Photos are checked when they are first read in a process.
+    Instances may be forked and pickled. The checksum of a photo is verified at its first read in a process.
 
     Raises:
-        OSError: The folder can't be made or listed.
+        OSError: the folder can't be created or listed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,10 +70,11 @@ class Store:
         self._begin()
 
     def _begin(self) -> None:
+        """Initialise the state that belongs to one process; rows are numbered in the order in which they are read."""
         self._rows: dict[bytes, int] = {}
-        self._more: dict[bytes, list[int]] = {}  # other rows of the same key
+        self._more: dict[bytes, list[int]] = {}  # further rows with the same key
         self._records = bytearray()
-        self._checked = bytearray()  # of each row, whether its pixels are known to be whole
+        self._checked = bytearray()  # for each row, whether the checksum of its pixels was verified
         self._shard_of = array("I")
         self._shards: list[str] = []
         self._read_to: dict[str, int] = {}
@@ -84,12 +85,12 @@ class Store:
         return len(self._rows)
 
     def size(self) -> int:
-        """Bytes on the disk."""
+        """Size of all files in bytes."""
         with os.scandir(self.folder) as files:
             return sum(file.stat().st_size for file in files)
 
     def get(self, key: bytes) -> Entry | None:
-        """The photo of a key; None where there is none, or none that is whole."""
+        """The photo of a key; None if there is none that is complete."""
         if key not in self._rows:
             self._scan()  # another process may have written it
         while (row := self._rows.get(key)) is not None:
@@ -102,9 +103,9 @@ class Store:
         return None
 
     def put(self, key: bytes, photo: npt.NDArray[np.uint8], side: int) -> None:
-        """Keep a photo, uint8 (H, W, 3), unless another process has done so meanwhile.
+        """Store a photo, uint8 (H, W, 3), unless another process has stored it already.
 
-        Where the disk can't take it, that is told once and nothing more is written.
+        If writing fails, a warning is logged and `writes` becomes False: nothing more is written.
         """
         if not self.writes:
             return
@@ -112,7 +113,7 @@ class Store:
         if key in self._rows:
             return
         try:
-            # Files that were opened before a fork are the parent's.
+            # After a fork, the open files belong to the parent process.
             if self._writer is None or self._writer.process != os.getpid() or self._writer.offset >= SHARD_BYTES:
                 self._writer = _Writer(self.folder)
             self._writer.append(key, np.ascontiguousarray(photo), side)
@@ -135,7 +136,7 @@ class Store:
         return Entry(photo, side)
 
     def _map(self, shard: int, end: int) -> npt.NDArray[np.uint8] | None:
-        """A pair's pixels, at least `end` bytes of them, or None where there are fewer."""
+        """The memory map of a .pixels file; None if it has fewer than `end` bytes."""
         pixels = self._maps.get(shard)
         if pixels is None or len(pixels) < end:
             try:
@@ -145,12 +146,12 @@ class Store:
                 return None
             if hasattr(mmap, "MADV_RANDOM"):
                 mapped._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
-            # A plain array: a memmap's slices cost ten times as much to make.
+            # A plain array, since slicing a memmap is ten times as slow.
             self._maps[shard] = pixels = np.asarray(mapped)
         return pixels if len(pixels) >= end else None
 
     def _scan(self) -> None:
-        """Take in the records that were added since the last time."""
+        """Read the records that were added since the last scan."""
         try:
             with os.scandir(self.folder) as files:
                 grown = [
@@ -164,9 +165,10 @@ class Store:
                     added = file.read()
                 self._take(name, added[: len(added) // RECORD_BYTES * RECORD_BYTES])
         except OSError:
-            return  # what can't be read isn't there
+            return  # files that can't be read are ignored
 
     def _take(self, name: str, added: bytes) -> None:
+        """Add records of an .index file to the tables; records with a wrong checksum are skipped."""
         if name not in self._read_to:
             self._shards.append(name.removesuffix(".index"))
         self._read_to[name] = self._read_to.get(name, 0) + len(added)
@@ -186,28 +188,28 @@ class Store:
 
 
 class _Writer:
-    """A pair of files that this process alone appends to.
+    """A new pair of files that only this process appends to.
 
     Raises:
-        OSError: They can't be made.
+        OSError: they can't be created.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.process, self.offset = folder, os.getpid(), 0
-        self._look_at = 0
+        self._next_check = 0
         name = secrets.token_hex(8)
-        # Unbuffered, and pixels first: no record may come to the disk's cache before what it tells of.
+        # Unbuffered, so that pixels are written before their record.
         self._pixels = (folder / f"{name}.pixels").open("xb", buffering=0)
         self._index = (folder / f"{name}.index").open("xb", buffering=0)
 
     def append(self, key: bytes, photo: npt.NDArray[np.uint8], side: int) -> None:
-        """Raises an OSError where the disk is full, or nearly."""
-        if self.offset >= self._look_at:
+        """Append a photo and its record; raises an OSError if the disk is full or has less than SPARE_BYTES free."""
+        if self.offset >= self._next_check:
             free = free_bytes(self.folder)
             if free < SPARE_BYTES:
                 raise OSError(0, f"only {free / 1e9:.1f} GB are free")
-            self._look_at = self.offset + _LOOK_EVERY
-        start = self._pixels.tell()  # of the file, since Ctrl-C may have come in the middle of the last photo
+            self._next_check = self.offset + _CHECK_EVERY
+        start = self._pixels.tell()  # not self.offset, as Ctrl-C may have interrupted the last write
         _write(self._pixels, photo.data.cast("B"))
         self.offset = start + photo.nbytes
         body = _BODY.pack(key, start, *photo.shape[:2], side, zlib.crc32(photo.data))
@@ -220,5 +222,5 @@ def _write(file: Any, data: memoryview) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """How much of its disk is free."""
+    """Bytes that are free on the disk of a folder."""
     return shutil.disk_usage(folder).free

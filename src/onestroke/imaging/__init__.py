@@ -1,1 +1,1 @@
-"""Pixels: decode, encode, resize, colour; the only place that knows ranges other than [0, 1]."""
+"""Decode, encode, resize and blur pictures, and keep their metadata; other rooms see pixels in [0, 1] only."""

@@ -1,4 +1,4 @@
-"""The Gaussian blur of pictures and masks as tensors. (Made-up scenes are drawn with Pillow, and blurred by it.)"""
+"""Gaussian blur of pictures and masks as tensors. (Made-up scenes are drawn and blurred with Pillow.)"""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 def gaussian_blur(image: Tensor, sigma: float, border: Literal["reflect", "replicate"] = "reflect") -> Tensor:
-    """Blur by a Gaussian that is cut off at three standard deviations.
+    """Blur with a Gaussian that is truncated at three standard deviations.
 
     Args:
-        image: (N, C, H, W) of any floats; for `reflect`, H and W are above three sigma.
+        image: float (N, C, H, W) in any range; for `reflect`, H and W must exceed 3 * sigma.
         sigma: the standard deviation in pixels, above 0.
-        border: what lies beyond the picture: `reflect` mirrors it, `replicate` repeats its outermost pixels.
+        border: the padding: `reflect` mirrors the picture, `replicate` repeats its outermost pixels.
 
     Returns:
-        The same shape, dtype and device.
+        The blurred image: same shape, dtype and device.
     """
     reach = max(1, round(3 * sigma))
     places = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)

@@ -1,4 +1,4 @@
-"""Which files of folders and patterns are pictures, by their content, and what is left out, and why."""
+"""Find the pictures among files, folders and patterns by their content, and record which files are left out and why."""
 
 from __future__ import annotations
 
@@ -25,37 +25,40 @@ _SUFFIXES = {
 }
 _BY_SUFFIX = {suffix: what for what, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11")
-_NAMED = 3  # folders that are named, of all that can't be listed
-_GROUPS = 12
+_NAMED = 3  # folders that a message names; the others are counted
+_GROUPS = 12  # kinds of files that a message lists
 
 
 @dataclass
 class LeftOut:
-    """What was found and not taken, to be told in a line."""
+    """The files and folders that a search left out, summarised in one line by `str`.
+
+    files: (suffix, reason) -> count.
+    """
 
     files: Counter[tuple[str, str]] = field(default_factory=Counter)
     folders: dict[str, str] = field(default_factory=dict)
-    """Folders that were not looked into, and why."""
+    """Path of each folder that was not searched -> the reason."""
 
     def add(self, path: str | os.PathLike[str], reason: str) -> None:
-        """A file that isn't taken."""
+        """Record a file that is left out."""
         suffix = os.path.splitext(path)[1].lower()
         shown = suffix if suffix.isprintable() and len(suffix) <= 12 else ""
         self.files["" if reason == PAINTING else shown, reason] += 1
 
     def update(self, other: LeftOut) -> None:
-        """All that another one has."""
+        """Add all records of another LeftOut."""
         self.files.update(other.files)
         self.folders.update(other.folders)
 
     @property
     def count(self) -> int:
-        """How many files and folders."""
+        """The number of files and folders left out."""
         return self.files.total() + len(self.folders)
 
     @property
     def paintings(self) -> int:
-        """How many of them are paintings."""
+        """The number of paintings of OneStroke left out."""
         return self.files["", PAINTING]
 
     def __str__(self) -> str:
@@ -83,27 +86,31 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """A picture, and the folder that it has below the one that was named: `.` for what was named itself."""
+    """A picture, and its folder relative to the folder that was searched: `.` for a file that was named itself."""
 
     path: Path
     below: Path
 
 
 def search(paths: Sequence[str], left_out: LeftOut, paintings: bool = False) -> list[Found]:
-    """Expand files, folders and patterns to pictures, in the order given, each once, 2 before 10.
+    """Expand files, folders and patterns to a list of pictures, without duplicates.
 
-    A name that exists is taken literally, even with `[`, `*` or `?` in it. A file that is named is taken whatever it
-    is. A folder gives the pictures in it and in the folders below it, a pattern (`**` goes into folders) those that it
-    matches and those in folders that it matches: files whose content is of a kind that is read, or whose name says
-    so. Hidden files and folders are not looked at; links to files are followed, links to folders are not.
+    A path that exists is taken literally, even with `[`, `*` or `?` in it. A file is returned whatever its content. A
+    folder is searched recursively; a pattern (`**` matches folders recursively) gives the files that it matches and
+    those in folders that it matches. Files from folders and patterns are returned if their content is of a readable
+    kind, or if their suffix is that of one. Hidden files and folders are skipped; links to files are followed, links
+    to folders are not.
 
     Args:
-        paths: the names.
-        left_out: takes what was left out.
-        paintings: whether OneStroke's own paintings are taken. Where they are not, one that is named alone is.
+        paths: files, folders and patterns.
+        left_out: receives the files and folders that are left out.
+        paintings: whether OneStroke's own paintings are included. If False, one that is the only path is included.
+
+    Returns:
+        The pictures in the order of `paths`; those of a folder or pattern in natural order (2 before 10).
 
     Raises:
-        UserError: one of the names gives nothing, or all of them paintings alone.
+        UserError: a path gives no picture, or all paths together only paintings that are left out.
     """
     found: dict[str, Found] = {}
     for given in paths:
@@ -134,26 +141,26 @@ def _expand(given: str, left_out: LeftOut, paintings: bool, alone: bool) -> Iter
         problem = f"no picture matches '{given}'; check the pattern"
     else:
         raise UserError(f"there is no file or folder '{given}'; check the name")
-    taken = sift(files, own, paintings)
+    taken = filter_pictures(files, own, paintings)
     left_out.update(own)
     if not taken and not own.paintings:
-        told = f" ({own})" if own.count else ""
-        raise UserError(f"{problem}{told}; known are {KNOWN}")
+        others = f" ({own})" if own.count else ""
+        raise UserError(f"{problem}{others}; known are {KNOWN}")
     below = {folder: _below(folder, top) for folder in {os.path.dirname(name) for name in taken}}
     return (Found(Path(name), below[os.path.dirname(name)]) for name in sorted(taken, key=_natural))
 
 
 def is_painting(path: str | os.PathLike[str]) -> bool:
-    """Whether OneStroke painted a picture, by its metadata; False for what can't be read."""
+    """Whether the metadata of a picture say that OneStroke painted it; False for a file that can't be read."""
     try:
         with open(path, "rb") as file:
             return metadata.is_painting(file)
     except OSError:
-        return False  # what can't be read is told when it is read
+        return False  # reported when the file is decoded
 
 
 def _matching(pattern: str, left_out: LeftOut) -> list[str]:
-    """The files that a pattern matches and those in folders that it matches."""
+    """The files that a pattern matches, and those in folders that it matches."""
     files: list[str] = []
     seen: set[str] = set()
     for match in sorted(glob.glob(pattern, recursive=True)):
@@ -165,12 +172,13 @@ def _matching(pattern: str, left_out: LeftOut) -> list[str]:
 
 
 def _fixed(pattern: Path) -> Path:
-    """The folder that all matches of a pattern lie in."""
+    """The part of a pattern before the first wildcard: the folder that contains all matches."""
     magic = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
     return Path(*pattern.parts[:magic])
 
 
 def _below(folder: str, top: Path) -> Path:
+    """`folder` relative to `top`; `.` where it is not below it."""
     try:
         return Path(os.path.normpath(folder)).relative_to(os.path.normpath(top))
     except ValueError:
@@ -178,30 +186,34 @@ def _below(folder: str, top: Path) -> Path:
 
 
 def _natural(path: str) -> tuple[list[str | int], str]:
+    """Sort key that compares numbers in names by value."""
     parts = re.split(r"([0-9]+)", path.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], path
 
 
 def walk(root: str, left_out: LeftOut, links: bool = False, seen: set[str] | None = None) -> list[str]:
-    """All files below a folder, hidden ones left out, and those of hidden folders.
+    """List all files below a folder; hidden files and folders are skipped.
 
     Args:
         root: the folder.
-        left_out: takes folders that can't be listed, and links that lead nowhere.
-        links: whether links to folders are followed, each folder being looked into once. Else they are left out.
-        seen: real names of folders that aren't looked into, and afterwards of those that were, too.
+        left_out: receives folders that can't be listed, and links to folders that are not followed.
+        links: whether links to folders are followed; each folder is searched once.
+        seen: real paths of folders to skip; the folders that were searched are added.
+
+    Returns:
+        The paths of the files, each beginning with `root`.
 
     Raises:
-        UserError: the folder itself can't be listed.
+        UserError: `root` itself can't be listed.
     """
     seen = set() if seen is None else seen
     found: list[str] = []
     waiting: list[str] = [root]
     linked: list[str] = []
     while waiting or linked:
-        # links last, so that what is there goes by its own name
+        # links last, so that a folder that can be reached without a link is listed under its own path
         folder = waiting.pop() if waiting else linked.pop()
-        # by real names, since links lead to one place by many names, and round in circles
+        # real paths, since links can give a folder several paths and form cycles
         if (real := os.path.realpath(folder)) in seen:
             continue
         seen.add(real)
@@ -236,39 +248,44 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def sift(files: Iterable[str], left_out: LeftOut, paintings: bool = False) -> list[str]:
-    """Those of the files that are pictures, by their content or at least by their name, in the same order.
+def filter_pictures(files: Iterable[str], left_out: LeftOut, paintings: bool = False) -> list[str]:
+    """Keep the files that are pictures by content or by suffix, in the same order.
 
-    What a name promises and the content doesn't hold is taken, so that whoever reads it tells what is wrong with it.
+    A file with the suffix of a picture but other content is kept, so that decoding it reports what is wrong.
+
+    Args:
+        files: paths.
+        left_out: receives the other files.
+        paintings: whether OneStroke's own paintings are kept.
     """
     taken = []
     for path in files:
-        why = reason(path, paintings)
-        if why:
-            left_out.add(path, why)
+        reason = rejection_reason(path, paintings)
+        if reason:
+            left_out.add(path, reason)
         else:
             taken.append(path)
     return taken
 
 
-def reason(path: str, paintings: bool = False) -> str:
-    """Why a file is no picture to take; empty where it is one. Little more than its first bytes are read."""
+def rejection_reason(path: str, paintings: bool = False) -> str:
+    """Why a file is left out; empty if it is a picture. Reads the header only."""
     suffix = os.path.splitext(path)[1].lower()
     named = suffix in EXTENSIONS
     try:
         if not os.path.isfile(path):
             return "a link that leads nowhere" if os.path.islink(path) else "no regular file"
         with open(path, "rb") as file:
-            return _reason(file, suffix, named, paintings)
+            return _rejection_reason(file, suffix, named, paintings)
     except OSError as error:
         return "" if named else error.strerror or "can't be read"
 
 
-def _reason(file: BinaryIO, suffix: str, named: bool, paintings: bool) -> str:
+def _rejection_reason(file: BinaryIO, suffix: str, named: bool, paintings: bool) -> str:
     head = file.read(HEAD)
     kind = kind_of(head)
     if kind is None:
-        return "" if named else _what(head, suffix)
+        return "" if named else _other_kind(head, suffix)
     if missing := unreadable(kind):
         return missing
     if kind == "TIFF" and not named and (_BY_SUFFIX.get(suffix) == _RAW or metadata.is_raw(file)):
@@ -276,8 +293,8 @@ def _reason(file: BinaryIO, suffix: str, named: bool, paintings: bool) -> str:
     return PAINTING if not paintings and metadata.is_painting(file) else ""
 
 
-def _what(head: bytes, suffix: str) -> str:
-    """What a file is that is no picture of a kind that is read."""
+def _other_kind(head: bytes, suffix: str) -> str:
+    """Name the kind of a file that is not a readable picture, by its first bytes and its suffix."""
     if not head:
         return "empty"
     if suffix in _BY_SUFFIX:

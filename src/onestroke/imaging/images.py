@@ -1,6 +1,6 @@
-"""The place of pixels: decode, encode, resize. Elsewhere an image is float32 sRGB, (N, 3, H, W) in [0, 1].
+"""Decode, encode and resize pictures. In the rest of the code an image is float32 sRGB, (N, 3, H, W) in [0, 1].
 
-The doors are here; how a file becomes numbers is told in decoding/.
+The public functions are here; decoding/ implements the reading.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ WRITABLE = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-"""Suffix to Pillow's name. GIF is read only: 256 colours would spoil a painting without a word."""
+"""Suffix -> Pillow's name of the format. GIF is not written, since 256 colours are too few for a painting."""
 
 LOSSY = ("JPEG", "WEBP")
-"""The kinds that have a quality."""
+"""The formats that have a quality setting."""
 _WITHOUT_ALPHA = ("JPEG", "BMP")
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 _OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
@@ -69,22 +69,22 @@ def read(
     max_side: int | None = None,
     alpha_hides: bool = True,
 ) -> Picture:
-    """Decode a picture of any kind that is known, upright and converted to sRGB.
+    """Decode a picture of any known format, upright and converted to sRGB.
 
-    16 bit grey keeps its precision; Pillow reduces 16 bit colour to 8. A broken colour profile is ignored, and the
-    first of several frames or pages taken, with a warning. The kind is told by the content, not by the suffix. Where
-    colours can't be seen, those of what is visible beside them stand.
+    The format is detected from the content, not from the suffix. 16 bit grey keeps its precision; Pillow reduces 16 bit
+    colour to 8. A broken colour profile is ignored, and the first of several frames or pages is taken, each with a
+    warning. Transparent pixels get the colour of visible pixels near them.
 
     Args:
         path: the file.
-        max_pixels: what its header may tell of at most.
-        max_side: what the longer side is shrunk to where it is longer, None for its own size. That takes little more
-            memory than the file's decoder does.
-        alpha_hides: False where alpha is no transparency but a mask, so that all colours are as the file has them.
+        max_pixels: maximum width * height.
+        max_side: shrink the picture so that its longer side has at most this many pixels; None keeps its size.
+            Shrinking takes little more memory than the file's decoder does.
+        alpha_hides: False where alpha is a mask and not transparency: all pixels keep the colours of the file.
 
     Raises:
-        UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged
-            or cut short, or by its header too large: for `max_pixels`, or for the memory (nothing is decoded then).
+        UserError: the file is missing, not regular, not readable, empty, not a picture of a known format, damaged,
+            cut short, or too large for `max_pixels` or for the memory; the size is checked before decoding.
     """
     path = Path(path)
     name = f"'{path}'"
@@ -93,21 +93,21 @@ def read(
         frames, exif = decoding.frames(path, image), decoding.exif_of(image)
         size = decoding.fitting(height, width, max_side=max_side)
         shrinks = size != (height, width)
-        # A scale of twice the size that is asked for leaves the rest to a better filter than a JPEG decoder's.
+        # A JPEG is decoded at no less than twice the size, as our resampling filter is better than the decoder's.
         loaded = decoding.load(path, image, (2 * size[1], 2 * size[0]) if shrinks else None)
         if frames > 1:
-            warnings.warn(decoding.several(name, image, frames), FramesWarning, stacklevel=2)
+            warnings.warn(decoding.frames_sentence(name, image, frames), FramesWarning, stacklevel=2)
         picture = decoding.to_picture(loaded, name, size if shrinks else None, alpha_hides)
     return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """Convert what Pillow has opened or made as `read` does: upright, sRGB, alpha kept.
+    """Convert a PIL image of any mode as `read` does: upright, sRGB, alpha kept.
 
-    Mode I counts as 16 bit grey, 0 to 65535; mode F as grey in [0, 1].
+    Mode I is read as 16 bit grey, 0 to 65535, and mode F as grey in [0, 1].
 
     Raises:
-        UserError: the values of mode I or F lie outside of that, or what was opened can't be decoded.
+        UserError: values of mode I or F are outside of that range, or the image can't be decoded.
     """
     with decoding.guarded("the picture"):
         image.load()
@@ -115,9 +115,17 @@ def from_pil(image: Image.Image) -> Picture:
 
 
 def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Decode a picture fast, upright, with its shorter side `short_side` pixels long: uint8 RGB, (H, W, 3).
+    """Decode a picture fast for training, upright and resized.
 
-    A JPEG is decoded at a reduced scale and colour profiles are skipped. Alpha is flattened on white.
+    A JPEG is decoded at a reduced scale, colour profiles are ignored, and alpha is flattened on white.
+
+    Args:
+        path: the file.
+        short_side: length of the shorter side of the result, in pixels.
+        max_pixels: maximum width * height of the file.
+
+    Returns:
+        uint8 RGB (H, W, 3) with min(H, W) = short_side.
 
     Raises:
         UserError: as `read`; the shorter side is below half of `short_side`; the aspect is beyond 8 : 1.
@@ -138,9 +146,9 @@ def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int
             )
         frames = decoding.frames(path, image)
         if frames > 1:
-            decoding.tell_frames_once(f"{decoding.several(name, image, frames)}, as of all such files")
+            decoding.warn_frames_once(f"{decoding.frames_sentence(name, image, frames)}, as of all such files")
         small = decoding.upright(decoding.flat(decoding.load(path, image, (short_side, short_side)), name))
-        # From the header's size, since a reduced JPEG has rounded its own.
+        # From the size in the header, since the size of a reduced JPEG is rounded.
         long_side = max(short_side, round(high * short_side / low))
         size = (short_side, long_side) if small.width <= small.height else (long_side, short_side)
         if small.size != size:
@@ -149,18 +157,18 @@ def read_training(path: str | os.PathLike[str], short_side: int, max_pixels: int
 
 
 def to_pil(rgb: Tensor, alpha: Tensor | None = None) -> Image.Image:
-    """Clamp to [0, 1] and round to the nearest of 256 levels.
+    """Convert a tensor to a PIL image: clamp to [0, 1] and round to the nearest of 256 levels.
 
     Args:
-        rgb: (3, H, W) or (1, 3, H, W).
-        alpha: (1, H, W) or (1, 1, H, W), or None.
+        rgb: float (3, H, W) or (1, 3, H, W).
+        alpha: float (1, H, W) or (1, 1, H, W), or None.
 
     Returns:
         An image of mode RGB, or RGBA where alpha is given.
 
     Raises:
-        UserError: a value is not a finite number.
-        ValueError: the shapes are others.
+        UserError: a value is not finite.
+        ValueError: a shape is wrong.
     """
     channels = _single(rgb, 3)
     if alpha is not None:
@@ -177,21 +185,22 @@ def write(
     painted_in: str | None = None,
     exif: bytes | None = None,
 ) -> None:
-    """Encode to the kind that the suffix names and put the file in place whole, or leave what was there.
+    """Encode a picture in the format of the suffix and write the file atomically.
 
-    Kinds without alpha (JPEG, BMP) are flattened on white. Shapes and ranges are those of `to_pil`.
+    For formats without alpha (JPEG, BMP) the picture is flattened on white.
 
     Args:
-        path: where to.
-        rgb: the picture.
-        alpha: likewise.
-        quality: of the kinds in LOSSY, 1 to 100; None is 95.
-        painted_in: of a painting, the style; it marks the file as one, so that `finding.search` knows it again.
-        exif: of a painting, the EXIF block of its photo, which goes along as `metadata.of_painting` says.
+        path: the file to write; one that exists is replaced.
+        rgb: float (3, H, W) or (1, 3, H, W), clamped to [0, 1].
+        alpha: float (1, H, W) or (1, 1, H, W), or None.
+        quality: 1 to 100, for the formats in LOSSY; None is 95.
+        painted_in: the style of a painting: written into the metadata, by which `finding.search` recognises paintings.
+        exif: the EXIF block of the painting's photo, copied as described in `metadata.of_painting`.
 
     Raises:
-        UserError: unknown suffix, sides too long for the kind, values that are not a number, no way to write.
-        ValueError: the shapes are not those of `to_pil`.
+        UserError: unknown suffix, a side too long for the format, values that are not finite, or the file can't be
+            written.
+        ValueError: a shape is wrong.
     """
     path = Path(path)
     kind = WRITABLE.get(path.suffix.lower())
@@ -212,7 +221,7 @@ def write(
         image = to_pil(rgb, alpha)
     except UserError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
-    # Encoded in memory first: Pillow hides why a write failed, and a full disk has to be told as such.
+    # Encoded in memory first, since Pillow hides why a write failed, such as a full disk.
     block = None if painted_in is None else metadata.of_painting(exif, height, width, painted_in)
     encoded = _encoded(image, kind, quality, block)
     with atomic(path) as temporary:
@@ -235,35 +244,38 @@ def _encoded(image: Image.Image, kind: str, quality: int | None, exif: bytes | N
 
 
 def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = None) -> Tensor:
-    """Resize (N, C, H, W) in [0, 1], the aspect kept, no side below one pixel.
+    """Resize pictures, keeping the aspect; no side becomes shorter than one pixel.
 
     Args:
-        image: the pictures.
-        short_side: what the shorter side becomes, by shrinking or enlarging; None keeps the size.
-        max_side: what the longer side is shrunk to where it is longer, after `short_side`.
+        image: float (N, C, H, W) in [0, 1].
+        short_side: length of the shorter side in pixels, by shrinking or enlarging; None keeps the size.
+        max_side: maximum length of the longer side in pixels, applied after `short_side`.
+
+    Returns:
+        float (N, C, height, width) in [0, 1].
 
     Raises:
-        UserError: a side asked for is below 1.
+        UserError: `short_side` or `max_side` is below 1.
     """
     return resize(image, *decoding.fitting(*image.shape[-2:], short_side=short_side, max_side=max_side))
 
 
 def luminance(rgb: Tensor) -> Tensor:
-    """Rec. 601's, of the sRGB values: (N, 3, H, W) -> (N, 1, H, W)."""
+    """Luma by Rec. 601 of sRGB values: (N, 3, H, W) -> (N, 1, H, W), in the same range."""
     return (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def find(paths: Sequence[str]) -> list[Path]:
-    """The pictures that files, folders and patterns name, paintings of OneStroke too, as `finding.search`.
+    """`finding.search` including OneStroke's own paintings; returns the paths alone.
 
     Raises:
-        UserError: one of them gives nothing.
+        UserError: a path gives no picture.
     """
     return [found.path for found in search(paths, LeftOut(), paintings=True)]
 
 
 def _single(image: Tensor, channels: int) -> Tensor:
-    """One picture (channels, H, W) in float32 on the CPU."""
+    """Check one picture and return it as float32 (channels, H, W) on the CPU."""
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
     if image.ndim != 3 or image.shape[0] != channels:

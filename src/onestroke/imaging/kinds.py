@@ -1,4 +1,4 @@
-"""The kinds of pictures that are read: how their files begin, what they are called, and what each needs."""
+"""The picture formats that can be read: first bytes, suffixes, and the packages that they need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from PIL import features
 
 HEAD = 64
-"""Bytes of a file that tell its kind."""
+"""Number of bytes at the start of a file by which its format is detected."""
 
 _SUFFIXES = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
@@ -24,19 +24,22 @@ _SUFFIXES = {
 }
 EXTENSIONS = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes.split())
 KNOWN = ", ".join(sorted(EXTENSIONS))
-"""EXTENSIONS for messages."""
+"""EXTENSIONS as text for messages."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _HEIF = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
-_BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))  # sizes there are of the header behind the first 14 bytes
+_BMP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))  # valid sizes of the header after the first 14 bytes
 _PPM = re.compile(rb"P([1-6]|F|f)(\s+|\s*#[^\n]*\n\s*)+[0-9]")
 
 
 def kind_of(head: bytes) -> str | None:
-    """Pillow's name of the kind of picture that a file with these first HEAD bytes is, None where it is none.
+    """Detect a picture format from the first HEAD bytes of a file.
 
-    Letters that begin a text as well as a picture (`BM`, `P3`) count with what a picture has behind them alone.
+    For signatures that are also the start of text files (`BM`, `P3`), the bytes that follow are checked too.
+
+    Returns:
+        Pillow's name of the format; None if the file is not a known picture.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -58,7 +61,7 @@ def kind_of(head: bytes) -> str | None:
 
 
 def _of_brands(head: bytes) -> str | None:
-    """AVIF or HEIF, by the brands that the file says it goes by."""
+    """AVIF, HEIF or None, by the brands in an ftyp box."""
     box = head[8 : int.from_bytes(head[:4], "big")]
     brands = {box[:4], *(box[i : i + 4] for i in range(8, len(box), 4))}
     if brands & {b"avif", b"avis"}:
@@ -67,7 +70,7 @@ def _of_brands(head: bytes) -> str | None:
 
 
 def unreadable(kind: str) -> str:
-    """What is missing here to read a kind, empty where nothing is."""
+    """What must be installed to read a format, as the end of a sentence; empty if it can be read."""
     if kind == "HEIF":
         return "" if find_spec("pillow_heif") else "needs pip install 'onestroke[heic]'"
     feature = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}.get(kind)

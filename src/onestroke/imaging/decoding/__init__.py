@@ -1,8 +1,8 @@
-"""From picture files and what Pillow opens to planes of numbers: kinds, limits, orientation, profiles, alpha, depth."""
+"""Convert picture files and PIL images to tensors: format, limits, orientation, colour profile, alpha, bit depth."""
 
 from onestroke.imaging.decoding.conversion import flat, upright
-from onestroke.imaging.decoding.guard import FramesWarning, PictureWarning, guarded, tell_frames_once
-from onestroke.imaging.decoding.opening import MAX_PIXELS, frames, load, opened, several
+from onestroke.imaging.decoding.guard import FramesWarning, PictureWarning, guarded, warn_frames_once
+from onestroke.imaging.decoding.opening import MAX_PIXELS, frames, frames_sentence, load, opened
 from onestroke.imaging.decoding.picture import Picture, exif_of, fitting, seen, to_picture
 from onestroke.imaging.decoding.shrinking import resize
 
@@ -15,13 +15,13 @@ __all__ = [
     "fitting",
     "flat",
     "frames",
+    "frames_sentence",
     "guarded",
     "load",
     "opened",
     "resize",
     "seen",
-    "several",
-    "tell_frames_once",
     "to_picture",
     "upright",
+    "warn_frames_once",
 ]

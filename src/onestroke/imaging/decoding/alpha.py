@@ -1,4 +1,4 @@
-"""What can't be seen must not matter: colours under alpha, and their place in sums over neighbours."""
+"""Give transparent pixels the colour of visible neighbours, so that hidden colours don't affect a painting."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SEEN = 16 / 255
-"""From this alpha on a pixel keeps its colour to the bit; below it goes over to that of its neighbours."""
+_VISIBLE = 16 / 255
+"""From this alpha on a pixel keeps its exact colour; below, it is blended with the colour of its neighbours."""
 _BLOCK = 4
 _NEUTRAL = 0.5
 
 
 def fill(pixels: Tensor, alpha: Tensor) -> None:
-    """Give what can't be seen, or hardly, the colour of what is visible beside it, in place.
+    """Replace the colour of pixels with little or no alpha by that of visible pixels near them, in place.
 
-    So any two pictures that look the same are the same for whatever looks at neighbours or sums up colours. Means of
-    ever larger squares, each weighted by what can be seen, fill the holes of the next finer ones. What is wholly
-    transparent becomes middle grey.
+    So two pictures that look the same give the same results for convolutions and for statistics of colours. The colours
+    come from a pyramid of block means weighted by alpha: holes in a level are filled from the next coarser level. A
+    wholly transparent picture becomes middle grey.
 
     Args:
-        pixels: (1, C, H, W), uint8 or float32 in [0, 1].
+        pixels: (1, C, H, W), uint8, or float32 in [0, 1].
         alpha: (1, 1, H, W), of the same dtype.
     """
     levels = pixels.dtype == torch.uint8
-    if float(alpha.min()) >= _SEEN * (255 if levels else 1):
+    if float(alpha.min()) >= _VISIBLE * (255 if levels else 1):
         return
-    if not bool(alpha.any()):  # nothing to take a colour from, so what _filled comes down to
+    if not bool(alpha.any()):  # there is no colour to take; _filled would give the same
         pixels.fill_(int(_NEUTRAL * 255 + 0.5) if levels else _NEUTRAL)
         return
     height, width = pixels.shape[-2:]
@@ -50,11 +50,11 @@ def _unit(values: Tensor) -> Tensor:
 
 
 def _weight(alpha: Tensor) -> Tensor:
-    return (_unit(alpha) / _SEEN).clamp_(0, 1)
+    return (_unit(alpha) / _VISIBLE).clamp_(0, 1)
 
 
 def _blocks(pixels: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Colour times weight, and weight, as means of blocks of _BLOCK x _BLOCK, beyond the edges nothing."""
+    """Means of colour times weight, and of weight, over blocks of _BLOCK x _BLOCK pixels; zero-padded at the edges."""
     height, width = pixels.shape[-2:]
     sums, weights = [], []
     rows = max(1, 2**18 // width) * _BLOCK
@@ -68,7 +68,7 @@ def _blocks(pixels: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _filled(sums: Tensor, weight: Tensor) -> Tensor:
-    """The colours of blocks, those without any taken from coarser ones."""
+    """Colours of blocks (1, C, h, w); blocks with no visible pixel take the colour of coarser blocks."""
     own = sums / weight.clamp_min(1e-8)
     height, width = weight.shape[-2:]
     if height == width == 1:
@@ -76,12 +76,12 @@ def _filled(sums: Tensor, weight: Tensor) -> Tensor:
     pad = (0, width % 2, 0, height % 2)
     coarser = _filled(F.avg_pool2d(F.pad(sums, pad), 2), F.avg_pool2d(F.pad(weight, pad), 2))
     beside = F.interpolate(coarser, scale_factor=2.0, mode="bilinear", align_corners=False)[..., :height, :width]
-    # A block of which a sixteenth is visible is known; those with less go over to their neighbours.
+    # Blocks of which less than a sixteenth is visible are blended with their neighbours.
     return beside.lerp(own, (weight * _BLOCK * _BLOCK).clamp(0, 1))
 
 
 def _enlarged(coarse: Tensor, top: int, bottom: int) -> Tensor:
-    """The rows of blocks from `top` to `bottom` at full size, as though the whole had been enlarged at once."""
+    """Rows `top` to `bottom` of the blocks at full size, equal to those rows of the whole enlarged at once."""
     height = coarse.shape[-2]
     rows = torch.arange(top - 1, bottom + 1).clamp_(0, height - 1)
     near = F.pad(coarse[..., rows, :], (1, 1, 0, 0), mode="replicate")

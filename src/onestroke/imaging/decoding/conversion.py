@@ -1,6 +1,6 @@
-"""From what Pillow has decoded to planes of numbers: orientation, profiles, alpha and depth, a strip at a time.
+"""Convert decoded PIL images to arrays: orientation, colour profile, alpha and bit depth.
 
-A strip at a time, so that no step holds a second copy of a large picture.
+The conversion works in strips of rows, so that no step holds a second copy of a large picture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onestroke.imaging.decoding.samples import Samples, samples_of
 
 Array = npt.NDArray[Any]
 
-# LittleCMS's own numbers, since Pillow has changed their Python names.
+# LittleCMS's numeric flags, since Pillow has changed their Python names.
 _BLACK_POINT_COMPENSATION, _NO_OPTIMIZATION = 0x2000, 0x0100
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -34,21 +34,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_STRIP = 2**18  # pixels that are converted at a time
+_STRIP = 2**18  # pixels in a strip
 
 ToRGB = Callable[[Image.Image], Image.Image]
 
 
 class Source:
-    """A loaded image as strips of numbers in sRGB, in the file's own orientation.
+    """A loaded image as strips of sRGB values, in the orientation of the file.
 
     Args:
-        image: of any mode.
-        name: what messages call it.
-        managed: whether its colour profile is heeded.
+        image: a loaded image of any mode.
+        name: of the picture, for messages.
+        managed: whether its colour profile is applied.
 
     Raises:
-        UserError: grey values lie outside of the range that they have.
+        UserError: grey values are outside of the range of their type.
     """
 
     def __init__(self, image: Image.Image, name: str, managed: bool = True) -> None:
@@ -78,9 +78,9 @@ class Source:
         return self.image.height, self.image.width
 
     def strips(self) -> Iterator[tuple[int, Array, Array | None]]:
-        """From top to bottom: the first row, colours (channels, n, W) and alpha (n, W) or None.
+        """Yield strips of n rows from top to bottom: first row, colours (channels, n, W), and alpha (n, W) or None.
 
-        Colours and alpha are uint8, or float32 in [0, 1] where `samples` tells of more than 8 bits.
+        Colours and alpha are uint8, or float32 in [0, 1] where `samples` is not None (more than 8 bits).
         """
         height, width = self.size
         rows = max(1, _STRIP // width)
@@ -125,7 +125,7 @@ class Source:
 
 
 def whole(source: Source, turn: Image.Transpose | None) -> tuple[Tensor, Tensor | None]:
-    """All of a source, upright: colours (1, C, H, W), alpha (1, 1, H, W) or None, uint8 or float32."""
+    """Convert all of a source, upright: colours (1, C, H, W) and alpha (1, 1, H, W) or None, uint8 or float32."""
     height, width = source.size
     kind = np.uint8 if source.samples is None else np.float32
     pixels = np.empty((source.channels, *turned(height, width, turn)), kind)
@@ -140,7 +140,7 @@ def whole(source: Source, turn: Image.Transpose | None) -> tuple[Tensor, Tensor 
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:
-    """How an image is to be turned or mirrored to be upright, as its EXIF orientation asks."""
+    """The transposition that brings an image upright, by its EXIF orientation; None if it is upright."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:
@@ -148,18 +148,18 @@ def turn_of(image: Image.Image) -> Image.Transpose | None:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned or mirrored as its EXIF orientation asks."""
+    """Apply the EXIF orientation of an image."""
     turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
 
 
 def turned(height: int, width: int, turn: Image.Transpose | None) -> tuple[int, int]:
-    """Height and width after a turn."""
+    """Height and width after a transposition."""
     return (width, height) if turn in (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8]) else (height, width)
 
 
 def as_in_file(upright: Array, turn: Image.Transpose | None) -> Array:
-    """A view of an upright array (C, H, W) through which what lies as in the file is written to its place."""
+    """A view of an upright array (C, H, W) in the orientation of the file, to write rows of the file into."""
     views: dict[Image.Transpose | None, Callable[[Array], Array]] = {
         None: lambda a: a,
         _TURNS[2]: lambda a: a[:, :, ::-1],
@@ -174,9 +174,9 @@ def as_in_file(upright: Array, turn: Image.Transpose | None) -> Array:
 
 
 def flat(image: Image.Image, name: str) -> Image.Image:
-    """Mode RGB, flattened on white, colour profile unheeded.
+    """Convert to mode RGB, flattened on white; the colour profile is ignored.
 
-    Args and Raises: as `Source`.
+    Args and Raises: as in `Source`.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
@@ -198,7 +198,7 @@ def _on_white(colours: Array, cover: Array | None) -> Image.Image:
 
 
 def _curve_of(icc: bytes, name: str) -> Array | None:
-    """What a profile makes of all 256 levels of grey, (3, 256) in [0, 1]: LittleCMS as Pillow calls it takes 8 bits."""
+    """A grey profile as a lookup table (3, 256) in [0, 1], since Pillow's LittleCMS transforms take 8 bits only."""
     through = _through_profile("L", icc, name)
     if through is None:
         return None
@@ -208,7 +208,7 @@ def _curve_of(icc: bytes, name: str) -> Array | None:
 
 
 def _through_profile(mode: str, icc: bytes, name: str) -> ToRGB | None:
-    """The way to sRGB through a profile; None where that would change nothing, or can't be gone, which is told."""
+    """The transform from a profile to sRGB; None if it changes nothing, or if it is broken, with a warning."""
     try:
         return _transform(mode, icc)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, ImportError) as error:
@@ -222,17 +222,18 @@ def _from_lab() -> ToRGB:
 
 
 def _transform(own: str, icc: bytes) -> ToRGB | None:
+    """Build the transform for pictures of mode `own`; raises ValueError for a profile of another colour space."""
     profile = ImageCms.ImageCmsProfile(BytesIO(icc))
     space = profile.profile.xcolor_space.strip()
     mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(space)
     # Grey pictures with an RGB profile are common and well defined; other mixtures are mistakes.
     if mode is None or (mode != own and (own, mode) != ("L", "RGB")):
         raise ValueError(f"it is for {space or 'unknown'} and the picture is {own}")
-    # Unoptimised for grey: the table that LittleCMS makes is off by 7 levels in the dark of a linear curve.
+    # Not optimised for grey: LittleCMS's lookup table is off by 7 levels in the dark part of a linear curve.
     flags: Any = _BLACK_POINT_COMPENSATION | (_NO_OPTIMIZATION if mode == "L" else 0)
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
-    # A profile that is sRGB in all but name must not cost a pass over the picture, nor rounding.
+    # A profile equal to sRGB is skipped, which saves a pass over the picture and its rounding.
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     probe = Image.fromarray(colours).convert(mode)

@@ -1,4 +1,4 @@
-"""What Pillow and the libraries under it raise, warn of or print, told in one sentence with the picture's name."""
+"""Turn what Pillow and its libraries raise, warn of or print into one sentence with the picture's name."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from PIL import Image
 from onestroke.devices import NO_MEMORY
 from onestroke.errors import UserError
 
-_LONGEST = 160  # letters that are quoted of what a library says
+_LONGEST = 160  # characters that are quoted of a library's message
 _UNSUPPORTED = ("nsupported", "not supported", "unknown raw mode")
 
 
 @contextmanager
 def guarded(name: str, quiet: bool = False) -> Iterator[None]:
-    """Whatever is raised inside becomes one UserError, and whatever is warned of by others one warning.
+    """Context manager: turn any exception into a UserError, and the warnings of libraries into one PictureWarning.
 
     Args:
-        name: what messages call the picture.
-        quiet: leave out what others warn of.
+        name: of the picture, for messages.
+        quiet: drop the warnings of libraries.
 
     Raises:
-        UserError: as raised inside, or telling that the picture is damaged or too large.
+        UserError: as raised inside, or one that says that the picture is damaged, unsupported or too large.
     """
     with _warnings.caught() as found:
         try:
@@ -42,7 +42,7 @@ def guarded(name: str, quiet: bool = False) -> Iterator[None]:
 
 
 def damaged(name: str, error: Exception, said: list[str] | None = None) -> UserError:
-    """The sentence for what a decoder has raised, on broken bytes nearly anything; `said` is what it warned of."""
+    """The UserError for an exception of a decoder, which can be of any class; `said` are the warnings it gave."""
     detail = short(": ".join((str(error) or type(error).__name__, *(said or [])[:1])))
     no_memory = isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY)
     if no_memory or isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
@@ -53,13 +53,13 @@ def damaged(name: str, error: Exception, said: list[str] | None = None) -> UserE
 
 
 def short(text: str) -> str:
-    """Text of others on one line, without control characters, cut where it is long."""
+    """A library's message on one line, without control characters, cut after 160 characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else line[:_LONGEST] + " ..."
 
 
 class PictureWarning(UserWarning):
-    """A whole sentence about a picture, its name included."""
+    """A complete sentence about a picture that includes its name."""
 
 
 class FramesWarning(PictureWarning):
@@ -81,20 +81,20 @@ def _tell(name: str, found: list[Warning | str], quiet: bool) -> None:
 
 
 @cache
-def _told() -> set[str]:
-    """The one file that this process has told of."""
+def _frame_warnings() -> set[str]:
+    """The frames warning that this process has given; empty before the first."""
     return set()
 
 
-def tell_frames_once(message: str) -> None:
-    """Warn of the first of many such files alone, as in training, which reads thousands of them again and again."""
-    if not _told():
-        _told().add(message)
+def warn_frames_once(message: str) -> None:
+    """Give a FramesWarning for the first such file of the process only, since training reads thousands of files."""
+    if not _frame_warnings():
+        _frame_warnings().add(message)
         warnings.warn(message, FramesWarning, stacklevel=3)
 
 
 class _Caught:
-    """Collects the warnings of each thread for itself, which `warnings.catch_warnings` can't."""
+    """Collects warnings per thread, which `warnings.catch_warnings` can't do."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -104,7 +104,7 @@ class _Caught:
 
     @contextmanager
     def caught(self) -> Iterator[list[Warning | str]]:
-        """What is warned of in this thread meanwhile; elsewhere all goes on as it did."""
+        """Context manager: yield the list that receives this thread's warnings; other threads are not affected."""
         outer = getattr(self.own, "found", None)
         found: list[Warning | str] = []
         self.own.found = found
@@ -143,9 +143,9 @@ _printing = threading.Lock()
 
 @contextmanager
 def printing_caught() -> Iterator[None]:
-    """What C libraries print on stderr meanwhile becomes a warning; for `guarded` to collect.
+    """Context manager: turn what C libraries print on stderr into warnings, which `guarded` collects.
 
-    All threads of a process share stderr: what another one prints meanwhile comes with it, and is not lost.
+    All threads of a process share stderr, so lines that another thread prints in this time become warnings too.
     """
     with _printing, tempfile.TemporaryFile() as file:
         try:

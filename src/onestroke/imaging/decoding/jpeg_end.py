@@ -1,4 +1,4 @@
-"""A JPEG that lacks its end marker alone is whole; one that lacks more is not."""
+"""Decode JPEGs that lack only their end marker; those that are cut short earlier are refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _ALONE = 0xDA, frozenset((0x01, 0xD8, 0xD9))
 _RESTARTS = [bytes((0xFF, 0xD0 + i)) for i in range(8)]
-# What follows the last byte that is there. Of a picture that is whole no decoder looks at it; of one that is cut short,
-# it becomes pixels, and other ones each time. Restart markers end the search for an interval that is missing.
+# Bytes that are appended to the file. For a complete picture the decoder ignores them; in one that is cut short they
+# are decoded to pixels, and different tails give different pixels. Restart markers end the
+# search for a missing interval.
 _TAILS = (
     _END,
     *(b"".join(fill * 32 + marker for marker in _RESTARTS * 2) + _END for fill in (b"\xa5\x3c", b"\x17\xd6")),
@@ -23,14 +24,14 @@ _TAILS = (
 
 
 def ended(data: bytes, draft: tuple[str, tuple[int, int]] | None) -> JpegImagePlugin.JpegImageFile | None:
-    """The decoded picture of a JPEG without an end marker, or None where more than that is missing.
+    """Decode a JPEG that may lack its end marker; None if more than that is missing.
 
     Args:
         data: the file's bytes.
-        draft: mode and size of a reduced scale, or None.
+        draft: mode and (width, height) of a reduced scale for Pillow's `draft`, or None.
 
     Raises:
-        Exception: anything, as Pillow does on what is damaged.
+        Exception: of any class, from Pillow, for damaged data.
     """
     body = data.rstrip(b"\xff")
     if not _scans_are_whole(body):
@@ -55,7 +56,7 @@ def _digest(image: JpegImagePlugin.JpegImageFile) -> bytes:
 
 
 def _scans_are_whole(data: bytes) -> bool:
-    """Whether the scans that have begun are all that a picture needs: each coefficient of each part to its last bit."""
+    """Whether the scans in the file include every coefficient of every component, to its last bit."""
     parts: set[int] = set()
     bits: dict[tuple[int, int], int] = {}
     for marker, body in _segments(data):
@@ -73,7 +74,7 @@ def _scans_are_whole(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Markers and what belongs to them, entropy-coded data skipped."""
+    """Yield each marker and the bytes of its segment; entropy-coded data is skipped."""
     place = 0
     while found := _MARKER.search(data, place):
         marker, place = data[found.start() + 1], found.end()

@@ -1,4 +1,4 @@
-"""A picture's file opened with its header read, and decoded."""
+"""Open a picture file, check its header, and decode its pixels."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _PLUGINS = {
 
 @contextmanager
 def opened(path: Path, max_pixels: int, quiet: bool = False) -> Iterator[ImageFile.ImageFile]:
-    """The picture with its header read and its size allowed, and no pixel decoded yet; closed at the end.
+    """Context manager: open a picture file and check its header; no pixels are decoded yet.
 
-    What is done with it meanwhile is guarded too: whatever Pillow raises is told as the picture's damage, and whatever
-    it warns of as one warning with the picture's name.
+    The body is guarded too: an exception of Pillow becomes a UserError about a damaged picture, and the warnings of
+    libraries become one warning with the picture's name.
 
     Args:
         path: the file.
-        max_pixels: how many pixels its header may tell of.
-        quiet: leave out what is warned of by others.
+        max_pixels: maximum width * height in the header.
+        quiet: drop the warnings of libraries.
 
     Raises:
-        UserError: the file is missing, not regular, not readable, empty, no picture of a known kind, damaged,
-            or its header tells of more than `max_pixels` pixels.
+        UserError: the file is missing, not regular, not readable, empty, not a picture of a known format, damaged,
+            or has more than `max_pixels` pixels.
     """
     name = f"'{path}'"
-    # Or Python prints what Pillow logs where nobody has set up logging.
+    # Without a handler, Python prints Pillow's log messages where logging is not set up.
     if not (logger := logging.getLogger("PIL")).handlers:
         logger.addHandler(logging.NullHandler())
     with _file(path) as file, guarded(name, quiet):
@@ -71,17 +71,17 @@ def opened(path: Path, max_pixels: int, quiet: bool = False) -> Iterator[ImageFi
 
 
 def _opener(kind: str) -> Callable[[Any, str], ImageFile.ImageFile]:
-    """What reads a kind."""
-    # Not Image.open: that warns and refuses by a global limit, and tries kinds that start programs.
+    """Pillow's class that opens files of a format."""
+    # Not Image.open: that has a global size limit, and tries formats whose decoders start other programs.
     if kind == "HEIF":
         importlib.import_module("pillow_heif").register_heif_opener()
     else:
-        importlib.import_module(f"PIL.{_PLUGINS[kind]}")  # which puts the kind into Image.OPEN
+        importlib.import_module(f"PIL.{_PLUGINS[kind]}")  # which registers the format in Image.OPEN
     return Image.OPEN[kind][0]
 
 
 def check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture of too many pixels."""
+    """Raise a UserError for a picture (width, height) with more than `max_pixels` pixels, or with none."""
     width, height = size
     if width * height > max_pixels:
         raise UserError(
@@ -93,15 +93,15 @@ def check_size(size: tuple[int, int], name: str, max_pixels: int = MAX_PIXELS) -
 
 
 def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None = None) -> ImageFile.ImageFile:
-    """Decode the pixels of what `opened` gave.
+    """Decode the pixels of an image that `opened` yielded.
 
     Args:
         path: the file.
-        image: what was opened.
-        least: where it is shrunk right away, the width and height that a JPEG decoded at a reduced scale must have.
+        image: the opened image.
+        least: the minimum width and height of a JPEG that is decoded at a reduced scale; None decodes at full size.
 
     Returns:
-        The image with its pixels: `image`, or another one of the same picture.
+        The image with its pixels: `image`, or a new one if the end marker of a JPEG was missing.
 
     Raises:
         UserError: the file is damaged, cut short or too large for the memory.
@@ -119,15 +119,16 @@ def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None =
     except Exception as error:
         whole = _without_end(path, image, draft, error)
         if whole is None:
-            raise  # what `opened` is guarded by makes a sentence of it
+            raise  # `guarded` in `opened` turns it into a UserError
         return whole
-    check_size(image.size, name)  # a decoder may find another one than the header tells
+    check_size(image.size, name)  # the decoder may find another size than the header's
     return image
 
 
 def _without_end(
     path: Path, image: ImageFile.ImageFile, draft: tuple[str, tuple[int, int]] | None, error: Exception
 ) -> ImageFile.ImageFile | None:
+    """The decoded image of a JPEG that lacks only its end marker; None for any other file."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not isinstance(error, OSError):
         return None
     try:
@@ -137,9 +138,9 @@ def _without_end(
 
 
 def frames(path: Path, image: ImageFile.ImageFile) -> int:
-    """How many frames or pages a file has; 1 for a photo with others of its own kind beside it, such as MPO.
+    """The number of frames or pages of a file; 1 for an MPO, whose further pictures are variants of the photo.
 
-    Call it before `load`. Where the later ones are damaged, 2 stands for several.
+    Must be called before `load`. If the later frames are damaged, returns 2.
     """
     if isinstance(image, MpoImagePlugin.MpoImageFile):
         return 1
@@ -147,7 +148,7 @@ def frames(path: Path, image: ImageFile.ImageFile) -> int:
         return max(1, int(getattr(image, "n_frames", 1)))
     try:
         with path.open("rb") as file:
-            other = type(image)(file, "")  # as counting goes through the file, and may lose its way
+            other = type(image)(file, "")  # opened again, since counting moves the file position and can fail
             if not other.is_animated:
                 return 1
             return samples.pages(other) if isinstance(other, TiffImagePlugin.TiffImageFile) else other.n_frames
@@ -155,8 +156,8 @@ def frames(path: Path, image: ImageFile.ImageFile) -> int:
         return 2
 
 
-def several(name: str, image: ImageFile.ImageFile, count: int) -> str:
-    """The sentence for a file of several frames or pages."""
+def frames_sentence(name: str, image: ImageFile.ImageFile, count: int) -> str:
+    """The warning for a file with `count` frames or pages, of which one is taken."""
     if image.format in ("TIFF", "HEIF"):
         return f"{name} holds {count} pictures; {'its main one' if image.format == 'HEIF' else 'the first'} is taken"
     return f"{name} is an animation of {count} frames; the first is taken"
@@ -182,7 +183,7 @@ def _file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _not_opened(error: Exception, kind: str, name: str, file: IO[bytes]) -> UserError:
-    """The sentence for a header that Pillow makes nothing of: a TIFF may be sound and of samples that it can't read."""
+    """The UserError for a header that Pillow can't read; a TIFF may be intact, with samples of an unsupported type."""
     if kind == "TIFF" and isinstance(error, SyntaxError):
         try:
             return samples.unknown(file, name)

@@ -1,4 +1,4 @@
-"""A decoded picture, and how an image that Pillow has loaded becomes one."""
+"""A decoded picture, and its conversion from a loaded PIL image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from onestroke.imaging.decoding.shrinking import resize, resize_weighted, shrunk
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture, upright and in sRGB. Colours that can't be seen are those of what is visible beside them.
+    """A decoded picture, upright and in sRGB. Transparent pixels have the colour of visible pixels near them.
 
     pixels: (1, 1 or 3, H, W), uint8, or float32 in [0, 1] where the file has more than 8 bits or was shrunk.
-    cover: alpha likewise, (1, 1, H, W), or None.
-    exif: the EXIF block as the file has it, beginning with `Exif\\0\\0` or with the byte order, or None.
-    frames: how many frames or pages the file has; this is the first.
+    cover: alpha, (1, 1, H, W), of the same dtype, or None.
+    exif: the unchanged EXIF block of the file, which begins with `Exif\\0\\0` or with the byte order, or None.
+    frames: the number of frames or pages of the file; the picture is the first.
     """
 
     pixels: Tensor
@@ -31,12 +31,12 @@ class Picture:
 
     @property
     def rgb(self) -> Tensor:
-        """(1, 3, H, W), float32 in [0, 1]: made at each call, since it takes four times the memory; to be read only."""
+        """Colours (1, 3, H, W), float32 in [0, 1]; computed at each call to save memory; must not be written to."""
         return _unit(self.pixels).expand(-1, 3, -1, -1)
 
     @property
     def alpha(self) -> Tensor | None:
-        """(1, 1, H, W), float32 in [0, 1], or None where all is opaque."""
+        """Alpha (1, 1, H, W), float32 in [0, 1], or None for an opaque picture."""
         return None if self.cover is None else _unit(self.cover)
 
     @property
@@ -53,15 +53,15 @@ class Picture:
         return self.height, self.width
 
     def fit(self, *, short_side: int | None = None, max_side: int | None = None) -> Picture:
-        """Resized as `images.fit` does, each colour counting as much as it can be seen.
+        """Resize as `images.fit` does, with colours weighted by alpha.
 
         Raises:
-            UserError: a side asked for is below 1.
+            UserError: `short_side` or `max_side` is below 1.
         """
         return self.resized(*fitting(*self.size, short_side=short_side, max_side=max_side))
 
     def resized(self, height: int, width: int) -> Picture:
-        """At another size, each colour counting as much as it can be seen."""
+        """Resize to a height and width, with colours weighted by alpha."""
         if (height, width) == self.size:
             return self
         colours, alpha = _unit(self.pixels), self.alpha
@@ -77,10 +77,10 @@ def _unit(values: Tensor) -> Tensor:
 
 
 def fitting(height: int, width: int, *, short_side: int | None = None, max_side: int | None = None) -> tuple[int, int]:
-    """Height and width of a picture that is resized with its aspect kept, no side below one pixel.
+    """Height and width after resizing with the aspect kept; arguments as in `images.fit`.
 
     Raises:
-        UserError: a side asked for is below 1.
+        UserError: `short_side` or `max_side` is below 1.
     """
     for name, side in (("short_side", short_side), ("max_side", max_side)):
         if side is not None and side < 1:
@@ -92,16 +92,16 @@ def fitting(height: int, width: int, *, short_side: int | None = None, max_side:
 
 
 def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = None, alpha_hides: bool = True) -> Picture:
-    """Upright, in sRGB, with the alpha of any kind of transparency.
+    """Convert a loaded image: upright, in sRGB, with alpha for any kind of transparency.
 
     Args:
-        image: of any mode, loaded.
-        name: what messages call it.
-        size: height and width to shrink it to, in the orientation of the file; None for its own.
-        alpha_hides: False where alpha is no transparency but a mask, so that all colours stay.
+        image: a loaded image of any mode.
+        name: of the picture, for messages.
+        size: height and width to shrink to, in the orientation of the file; None keeps the size.
+        alpha_hides: False where alpha is a mask and not transparency: all pixels keep their colours.
 
     Raises:
-        UserError: grey of more than 8 bits holds values outside of the range that it has.
+        UserError: grey values of more than 8 bits are outside of the range of their type.
     """
     source, turn = Source(image, name), turn_of(image)
     if size is None or size == source.size:
@@ -114,26 +114,26 @@ def to_picture(image: Image.Image, name: str, size: tuple[int, int] | None = Non
 
 
 def seen(rgb: Tensor, alpha: Tensor) -> Tensor:
-    """A copy of colours (1, 3, H, W), those that alpha (1, 1, H, W) hides being as what is visible beside them."""
+    """A copy of colours (1, 3, H, W) with `fill` applied: where alpha (1, 1, H, W) hides them, those of neighbours."""
     result = rgb.clone(memory_format=torch.contiguous_format)
     fill(result, alpha)
     return result
 
 
-_TOLD_IN_TIFF = (
+_TIFF_TAGS_KEPT = (
     ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
     ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright,
 )  # fmt: skip
 
 
 def exif_of(image: Image.Image) -> bytes | None:
-    """The EXIF block of an opened image, or None; of a TIFF, whose own tags it is, what they tell of the photo."""
+    """The EXIF block of an opened image, or None; for a TIFF, a new block with the tags that describe the photo."""
     try:
         if not isinstance(image, TiffImagePlugin.TiffImageFile):
             exif = image.info.get("exif")
             return exif if isinstance(exif, bytes) and exif else None
         own, kept = image.getexif(), Image.Exif()
-        for tag in _TOLD_IN_TIFF:
+        for tag in _TIFF_TAGS_KEPT:
             if tag in own:
                 kept[tag] = own[tag]
         for block in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):

@@ -1,4 +1,4 @@
-"""What the stored numbers of a picture of other than 8 bits stand for; of TIFF, what its tags say."""
+"""Interpret the stored samples of pictures with other than 8 unsigned bits, for TIFF by its tags."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ _REDUCED, _MASK = 1, 4
 _PLANAR, _APART = 284, 2
 _COLOURS = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
 _NATIVE = {("I", "16"): "I;16NS", ("I", "32"): "I;32NS", ("F", "32"): "F;32NF"}
-"""Mode and bits to the name of samples with a sign, or a fraction, in the machine's byte order."""
+"""(mode, bits) -> Pillow's raw mode of signed or floating point samples in the machine's byte order."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """How deep grey is read: `top` is white, or black where `inverted`; `view` tells of what type the bytes are."""
+    """How grey samples are scaled to [0, 1].
+
+    top: the value of white, or of black where inverted. view: numpy dtype of the stored bytes, if not the array's own.
+    """
 
     top: float
     inverted: bool = False
     view: str | None = None
 
     def scaled(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Stored numbers to [0, 1]."""
+        """Stored values -> float32 in [0, 1]."""
         grey = values.astype(np.float32)
         grey /= np.float32(self.top)
         return np.subtract(np.float32(1), grey, out=grey) if self.inverted else grey
 
     def stored(self, image: Image.Image) -> npt.NDArray[np.generic]:
-        """The numbers of an image as they were meant."""
+        """The stored values of an image (H, W), in their real dtype."""
         values = np.asarray(image)
         return values if self.view is None else values.view(self.view)
 
 
 def samples_of(image: Image.Image) -> Samples | None:
-    """What the numbers of an image stand for; None where they are the 8 bits or less that Pillow knows by itself.
+    """How the samples of an image are scaled; None for samples of up to 8 bits, which Pillow converts itself.
 
-    Mode I counts as 16 bit grey, as Pillow has it, and mode F as grey in [0, 1], where no tag says otherwise.
+    Where no TIFF tag says otherwise, mode I is read as 16 bit grey, as Pillow does, and mode F as grey in [0, 1].
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _of_tags(image)
@@ -66,7 +69,7 @@ def _of_tags(image: TiffImagePlugin.TiffImageFile) -> Samples | None:
     if image.mode == "I":
         if kind == _UNSIGNED and bits == 32:
             return Samples(2**32 - 1, inverted, view="u4")
-        # 32 bits with a sign are how Pillow stores its mode I, which is 16 bit grey.
+        # Pillow writes its mode I, which is 16 bit grey, as 32 signed bits.
         return Samples(2 ** (bits - 1) - 1 if bits < 32 else 65535, inverted)
     if image.mode == "L" and kind == _SIGNED:
         return Samples(127, inverted, view="i1")
@@ -74,10 +77,10 @@ def _of_tags(image: TiffImagePlugin.TiffImageFile) -> Samples | None:
 
 
 def check_tags(image: Image.Image, name: str) -> None:
-    """See that a TIFF's first page is the picture itself, and of samples that Pillow reads rightly.
+    """Check that the first page of a TIFF is the picture itself, with samples that Pillow reads correctly.
 
     Raises:
-        UserError: it is the small preview of a raw photo, or planes lie apart in a way that Pillow mixes up.
+        UserError: it is the preview of a raw photo, or has a planar layout that Pillow reads wrongly.
     """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
@@ -92,7 +95,7 @@ def check_tags(image: Image.Image, name: str) -> None:
 
 
 def in_native_order(image: Image.Image) -> None:
-    """Have Pillow take what libtiff unpacks in the machine's byte order, which it forgets of signs and fractions."""
+    """Correct Pillow's raw mode: libtiff gives signed and float samples in the machine's byte order, not the file's."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return
     for i, tile in enumerate(image.tile):
@@ -103,10 +106,10 @@ def in_native_order(image: Image.Image) -> None:
 
 
 def unknown(file: IO[bytes], name: str) -> UserError:
-    """The sentence for a TIFF whose samples Pillow can't read.
+    """The UserError for a TIFF whose samples Pillow can't read.
 
     Raises:
-        Exception: anything, where its tags can't be read either, or don't tell.
+        Exception: of any class, if its tags are missing or can't be read.
     """
     file.seek(0)
     head = file.read(8)
@@ -136,7 +139,7 @@ def _first(value: object, default: int) -> int:
 
 
 def pages(image: TiffImagePlugin.TiffImageFile) -> int:
-    """How many pages a TIFF has, previews, reduced copies and masks of a page left out."""
+    """The number of pages of a TIFF, not counting previews, reduced copies and masks."""
     count = 0
     for page in range(image.n_frames):
         image.seek(page)

@@ -1,4 +1,4 @@
-"""A picture made smaller while it is converted, so that no full-size array of floats is ever held."""
+"""Shrink a picture strip by strip while it is converted, so that no full-size array of floats is in memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from onestroke.imaging.decoding.conversion import Array, Source, as_in_file, turned
 
 _LEAST_ALPHA = 1e-4
-_TOGETHER = 2**15  # pixels of finished rows that are made narrower at once
+_TOGETHER = 2**15  # pixels of finished rows that are resized horizontally at once
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """Resize (N, C, H, W) in [0, 1] to (N, C, height, width): bicubic, antialiased, clamped to [0, 1]."""
+    """Resize float (N, C, H, W) to (N, C, height, width): bicubic, antialiased, clamped to [0, 1]."""
     if image.shape[-2:] == (height, width):
         return image
     resized = F.interpolate(image, (height, width), mode="bicubic", antialias=True, align_corners=False)
@@ -23,16 +23,15 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_weighted(colours: Tensor, alpha: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """`resize` of colours (N, C, H, W) that count as much as alpha (N, 1, H, W) lets see of them, and of alpha."""
+    """Resize colours (N, C, H, W) weighted by alpha (N, 1, H, W), and alpha; both in [0, 1]."""
     planes = torch.cat((colours * alpha, alpha), 1)
     return _divided(F.interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False))
 
 
 def _divided(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours and alpha, (N, C, H, W) and (N, 1, H, W), of premultiplied colours and alpha beyond them.
+    """Split premultiplied colours and alpha (N, C + 1, H, W) into colours (N, C, H, W) and alpha (N, 1, H, W).
 
-    Both overshoot at edges alike, so they are divided before they are clamped. Where nothing is visible, colours mean
-    nothing.
+    Both overshoot alike at edges, so they are divided before they are clamped. Where alpha is 0, colours are undefined.
     """
     colours, alpha = planes[:, :-1], planes[:, -1:]
     return (colours / alpha.clamp_min(_LEAST_ALPHA)).clamp_(0, 1), alpha.clamp(0, 1)
@@ -41,28 +40,28 @@ def _divided(planes: Tensor) -> tuple[Tensor, Tensor]:
 def shrunk(
     source: Source, height: int, width: int, turn: Image.Transpose | None, weighted: bool = True
 ) -> tuple[Tensor, Tensor | None]:
-    """A source upright at a smaller size, as `resize` would make it of the whole.
+    """Convert a source at a smaller size, with the result of `resize` on the whole picture.
 
     Args:
         source: a loaded image.
-        height, width: the size it gets, before the turn.
-        turn: what brings it upright.
-        weighted: whether colours count as much as alpha lets see of them.
+        height, width: the new size, in the orientation of the file.
+        turn: the transposition that brings it upright, or None.
+        weighted: whether colours are weighted by alpha.
 
     Returns:
-        float32 in [0, 1]: colours (1, C, height, width) and alpha (1, 1, height, width) or None, turned.
+        Upright float32 in [0, 1]: colours (1, C, H, W) and alpha (1, 1, H, W) or None.
     """
     planes = torch.empty(source.channels + source.has_alpha, height, width)
     rows = _Rows(source.size[0], height)
-    # Rows first, which are sums, so that the weights across the width are made for many rows at once; those of the
-    # result from `start` on that still miss rows of the source wait in `window`.
+    # Vertical resizing first, as a weighted sum of rows, so that horizontal resizing works on many rows at once.
+    # `window` accumulates the rows of the result from `start` on that still need rows of the source.
     window, start = torch.zeros(len(planes), 1, source.size[1]), 0
     for top, strip, cover in source.strips():
         values = torch.from_numpy(_planes(strip, cover, weighted))
         bottom = top + values.shape[1]
         first, weights = rows.of(top, bottom - top)
         last = first + len(weights) - start
-        if last > window.shape[1]:  # twice as large, so that memory is not asked for at every strip
+        if last > window.shape[1]:  # doubled, so that it is not reallocated at every strip
             window = F.pad(window, (0, 0, 0, 2 * last - window.shape[1]))
         window[:, first - start : last] += weights @ values
         whole = rows.ended(bottom) - start
@@ -79,13 +78,13 @@ def shrunk(
 
 
 def _narrow(rows: Tensor, width: int) -> Tensor:
-    """(C, n, W) at another width."""
+    """Resize rows (C, n, W) to another width."""
     size = (rows.shape[1], width)
     return F.interpolate(rows[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
 
 
 def _planes(colours: Array, cover: Array | None, weighted: bool) -> Array:
-    """Colours, times alpha where weighted, and alpha as the last plane where there is one: float32 in [0, 1]."""
+    """Stack colours (premultiplied if `weighted`) and alpha, if any: float32 (C or C + 1, n, W) in [0, 1]."""
     whole: Array = colours if cover is None else np.concatenate((colours, cover[None]))
     values = whole.astype(np.float32)
     if whole.dtype == np.uint8:
@@ -102,12 +101,12 @@ def _upright(planes: Tensor, turn: Image.Transpose | None) -> Tensor:
 
 
 class _Rows:
-    """How much each row of a picture counts in each row of the shrunk one: torch's antialiased bicubic kernel."""
+    """Weights of source rows in the rows of the shrunk picture: torch's antialiased bicubic kernel."""
 
     def __init__(self, height: int, to: int) -> None:
         self.scale = height / to
         self.height = height
-        # as there, a kernel is never narrower than that of the finer of both grids
+        # as in torch, the kernel is never narrower than one source pixel's
         self.wide = max(self.scale, 1.0)
         self.centres = self.scale * (np.arange(to) + 0.5)
         reach = 2 * self.wide
@@ -117,11 +116,11 @@ class _Rows:
         self.sums = np.where(taps < self.ends[:, None], self._kernel(taps), 0).sum(1)
 
     def ended(self, bottom: int) -> int:
-        """How many rows, from the first on, need nothing below row `bottom`."""
+        """The number of result rows that are complete once source rows above `bottom` are known."""
         return int(np.searchsorted(self.ends, bottom, side="right"))
 
     def of(self, top: int, count: int) -> tuple[int, Tensor]:
-        """The first row that rows `top` to `top + count` count in, and the weights (rows, count)."""
+        """The first result row that source rows [top, top + count) contribute to, and their weights (rows, count)."""
         touched = np.nonzero((self.starts < top + count) & (self.ends > top))[0]
         if not len(touched):
             return 0, torch.zeros(0, count)
