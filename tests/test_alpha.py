@@ -16,7 +16,7 @@ from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.imaging.decoding import alpha
 from onestroke.inference.compositing import recoloured
-from onestroke.inference.controls import grey
+from onestroke.inference.controls import read_grey
 from tests.test_images import chunk, png
 
 Bytes = npt.NDArray[np.uint8]
@@ -152,12 +152,12 @@ def test_a_mask_is_luminance_times_alpha_of_the_photos_aspect(tmp_path: Path) ->
     stored[:, :20, 3] = 0
     stored[:, 20:30, :3] = 0
     Image.fromarray(stored).save(tmp_path / "mask.png")
-    mask = grey(str(tmp_path / "mask.png"), 20, 40)
+    mask = read_grey(str(tmp_path / "mask.png"), 20, 40)
     assert mask.shape == (1, 1, 20, 40)
     assert (mask[..., :30] == 0).all() and (mask[..., 30:] == 1).all()
-    assert grey(str(tmp_path / "mask.png"), 31, 61).shape == (1, 1, 31, 61)  # a pixel is what rounding takes
+    assert read_grey(str(tmp_path / "mask.png"), 31, 61).shape == (1, 1, 31, 61)  # a pixel is what rounding takes
     with pytest.raises(UserError, match=r"mask\.png' has another aspect, 40 : 20, than the photo of 40 x 40"):
-        grey(str(tmp_path / "mask.png"), 40, 40)
+        read_grey(str(tmp_path / "mask.png"), 40, 40)
 
 
 def test_where_alpha_is_a_mask_colours_stay_as_they_are(tmp_path: Path) -> None:

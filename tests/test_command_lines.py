@@ -19,7 +19,7 @@ from onestroke.cli import evaluate, evaluate_options, export, infer, infer_optio
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.export import exporting
-from onestroke.inference.controls import Look
+from onestroke.inference.controls import StyleControls
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
@@ -109,9 +109,9 @@ EXPORT: dict[str, tuple[list[str], str, Any]] = {
     "variant": (["variant=fp16"], "variant", "fp16"),
     "pixels": (["pixels=float"], "pixels", "float"),
     "photos": (["photos=photos", "variant=frozen"], "photos", 2),
-    "style": (["style=a:1,b:2"], "look", Look("a:1,b:2")),
-    "strength": (["strength=0.3"], "look", Look(strength=0.3)),
-    "stroke": (["stroke=0.7"], "look", Look(stroke=0.7)),
+    "style": (["style=a:1,b:2"], "controls", StyleControls("a:1,b:2")),
+    "strength": (["strength=0.3"], "controls", StyleControls(strength=0.3)),
+    "stroke": (["stroke=0.7"], "controls", StyleControls(stroke=0.7)),
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.inference.controls import Look, open_style
+from onestroke.inference.controls import StyleControls, open_style
 from onestroke.inference.stylizer import Stylizer
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
@@ -138,7 +138,7 @@ def test_a_style_file_is_painted_with_as_the_controls_are_set(tmp_path: Path) ->
         over.paint(photo, style_map=white), network(photo, torch.eye(2)[1:], 0.3).clamp(0, 1), atol=1e-4
     )
     # what was narrowed can be a style file of its own
-    alone, metadata = open_style(path, Look("b", 0.3))
+    alone, metadata = open_style(path, StyleControls("b", 0.3))
     save(tmp_path / "alone.safetensors", alone, metadata, torch.float32)
     again = Stylizer(tmp_path / "alone.safetensors")
     assert torch.allclose(again.paint(photo), Stylizer(path, mix="b", strength=0.3).paint(photo), atol=1e-6)

@@ -329,7 +329,7 @@ def test_no_operation_is_exported_that_could_not_be_read() -> None:
 )
 def test_the_widest_layer_is_reckoned_with_wherever_it_is(made: Callable[[], nn.Module]) -> None:
     network = made().eval().requires_grad_(False)
-    painting = onnx_file.as_read(onnx_graph.build(trace(network), "", "float"))
+    painting = onnx_file.check_exported(onnx_graph.build(trace(network), "", "float"))
     layers: list[int] = []
     for module in network.modules():
         module.register_forward_hook(lambda m, given, result: layers.append(result.nbytes))
@@ -341,9 +341,9 @@ def test_the_widest_layer_is_reckoned_with_wherever_it_is(made: Callable[[], nn.
 
 
 def test_what_compares_all_places_goes_by_the_square() -> None:
-    held = memory.held_by(lambda image: (flat := image.mean(1).flatten(1)[..., None]) @ flat.transpose(1, 2))
+    held = memory.peak_memory(lambda image: (flat := image.mean(1).flatten(1)[..., None]) @ flat.transpose(1, 2))
     assert held(1, 256, 256) == pytest.approx(4 * 2**32, rel=0.1)
-    plain = memory.held_by(lambda image: image * 2)
+    plain = memory.peak_memory(lambda image: image * 2)
     assert plain(2, 1000, 1000) == pytest.approx(2 * 24e6, rel=0.01), "a picture and what is made of it"
 
 

@@ -15,7 +15,7 @@ from onestroke import Stylizer
 from onestroke.cli.infer import main
 from onestroke.errors import UserError
 from onestroke.inference.compositing import feathered, masked, recoloured
-from onestroke.inference.controls import Look, open_style, over_the_picture, shares
+from onestroke.inference.controls import StyleControls, open_style, shares, shares_of_map
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
@@ -86,7 +86,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mix_of_norms_is_what_is_painted(three: Path) -> None:
     photo = noise(1, 3, 16, 20)
     whole, _ = load(three)
-    one, metadata = open_style(three, Look("starry_night:1,udnie:3"))
+    one, metadata = open_style(three, StyleControls("starry_night:1,udnie:3"))
     assert torch.allclose(one(photo), whole(photo, torch.tensor([[0.25, 0, 0.75]])), rtol=0, atol=1e-6)
     assert metadata.style["name"] == "starry_night+udnie"
     assert [style["artist"] for style in metadata.style["styles"]] == ["STARRY_NIGHT", "UDNIE"]
@@ -179,13 +179,13 @@ def test_the_command_tells_mistakes(
 
 def test_a_map_goes_from_the_first_style_to_the_last() -> None:
     guide = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]).view(1, 1, 1, 5)
-    found = over_the_picture("udnie,starry_night,great_wave", NAMES, guide)
+    found = shares_of_map("udnie,starry_night,great_wave", NAMES, guide)
     assert found.shape == (1, 3, 1, 5)
     assert found[0, 2, 0].tolist() == [1, 0.5, 0, 0, 0]  # udnie
     assert found[0, 0, 0].tolist() == [0, 0.5, 1, 0.5, 0]
     assert found[0, 1, 0].tolist() == [0, 0, 0, 0.5, 1]
     with pytest.raises(UserError, match="style_map needs two styles"):
-        over_the_picture("udnie", NAMES, guide)
+        shares_of_map("udnie", NAMES, guide)
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from fuzzing.cases import Change, Kind
 from onestroke import style_file
 from onestroke.errors import UserError
 from onestroke.imaging import images
-from onestroke.inference.controls import grey
+from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 
@@ -506,7 +506,7 @@ def _read(path: Path, rng: Random) -> None:
     if picture.alpha is not None:
         _unit(picture.alpha, 1)
     if rng.random() < 0.3:
-        _unit(grey(str(path), picture.height, picture.width), 1)
+        _unit(read_grey(str(path), picture.height, picture.width), 1)
     if rng.random() < 0.15 and side < 700:
         painted = _stylizers[0].paint(picture.rgb, color=rng.choice(("style", "photo", "match")))
         if painted.shape != picture.rgb.shape:

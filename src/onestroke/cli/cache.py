@@ -1,4 +1,4 @@
-"""`onestroke cache build`: decode photos for a training before it begins, on all cores."""
+"""`onestroke cache build`: decode the photos of a training in advance, on all cores."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from onestroke.errors import UserError
 
 USAGE = "onestroke cache build root=/path/to/photos [options]"
 EPILOGUE = """\
-It may be stopped and started again at any point. A training fills the cache too, as it comes to each photo; with a
-cache that was built before, the first pass over the photos is as fast as all others."""
-_SHOWN = 10  # files that are named of those that can't be read
-_SAID_EVERY = 2.0  # seconds between two lines
+It can be stopped and started again at any time. A training adds each photo to the cache when it first reads it; with a
+cache that was built in advance, the first epoch is as fast as the later ones."""
+_SHOWN = 10  # skipped files that are listed
+_REPORT_EVERY = 2.0  # seconds between two lines of progress
 
 
 @dataclass
 class Options(CommandOptions):
-    """Which photos, for which training, and where they are kept."""
+    """The options of `onestroke cache build`."""
 
     root: str = option("the folder of the photos", placeholder="FOLDER", example="/path/to/photos", path=True)
-    crop: int = option("that of the training, from which the size follows that is kept", 256, low=1)
+    crop: int = option("crop size of the training; the size of the stored photos follows from it", 256, low=1)
     cache: str = option("where they are kept: a folder, or auto for the user's cache folder", "auto", path=True)
     workers: int | None = option("processes; default: one for each core", None, placeholder="N", low=1)
 
 
 def run(options: Options) -> None:
-    """Put all photos into the cache, and say now and then how far it is."""
+    """Put all photos into the cache, and print the progress."""
     photos = Photos(options.root)
     files = photos.files()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -39,12 +39,12 @@ def run(options: Options) -> None:
     if store is None or not store.writes:
         raise UserError("the cache can't be built there: make room, or name another folder by cache=")
     builder = cache.Builder(store, photos.root, options.crop, photos.min_size)
-    bad, told, begun = [], time.monotonic(), time.monotonic()
+    bad, reported, begun = [], time.monotonic(), time.monotonic()
     for done, wrong in enumerate(cache.build(builder, files, options.workers or os.cpu_count() or 1), 1):
         bad += [wrong] if wrong else []
         now = time.monotonic()
-        if now - told > _SAID_EVERY or done == len(files):
-            told, pace = now, done / (now - begun)
+        if now - reported > _REPORT_EVERY or done == len(files):
+            reported, pace = now, done / (now - begun)
             left = f"{(len(files) - done) / pace:.0f} s left"
             print(f"{done} of {len(files)} photos, {pace:.0f}/s, {left}", flush=True)
     for line in bad[:_SHOWN]:
@@ -56,5 +56,5 @@ def run(options: Options) -> None:
 
 
 def build(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments, EPILOGUE)

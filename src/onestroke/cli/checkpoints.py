@@ -1,4 +1,4 @@
-"""`onestroke checkpoints show|import|merge`: look into style files, and make them of others."""
+"""`onestroke checkpoints show|import|merge`: inspect, import and merge style files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onestroke.style_merge import merge_files
 
 @dataclass
 class ShowOptions(CommandOptions):
-    """Which file is shown."""
+    """The options of `onestroke checkpoints show`."""
 
     path: str = option(
         "the style file; its name alone will do",
@@ -25,10 +25,10 @@ class ShowOptions(CommandOptions):
 
 @dataclass
 class ImportOptions(CommandOptions):
-    """Which network is imported, and as what."""
+    """The options of `onestroke checkpoints import`."""
 
     path: str = option(
-        "weights of pytorch/examples' fast_neural_style or a fork of it, by torch.save; no code in them is run",
+        "weights of pytorch/examples' fast_neural_style or a fork of it, by torch.save; no code in the file is run",
         placeholder="FILE", example="mosaic.pth", path=True,
     )  # fmt: skip
     out: str = option("the style file to write", placeholder="FILE", example="mosaic.safetensors", path=True)
@@ -42,7 +42,7 @@ class ImportOptions(CommandOptions):
 
 @dataclass
 class MergeOptions(CommandOptions):
-    """Which style files are merged, and where the result is written."""
+    """The options of `onestroke checkpoints merge`."""
 
     path: list[str] = option(
         "style files that share their convolutions: one, and what was trained from it with adapt=norms",
@@ -56,13 +56,13 @@ class MergeOptions(CommandOptions):
 
 
 def show(arguments: list[str] | None = None) -> int:
-    """Print what a style file says of itself; 2 and one sentence for a user's mistake, else 0."""
+    """Print the document of a style file; returns the exit code, 2 for a user's mistake."""
     usage = "onestroke checkpoints show FILE"
     return command(ShowOptions, usage, lambda options: print(style_file.show(Path(options.path))), arguments)
 
 
 def import_(arguments: list[str] | None = None) -> int:
-    """Make a style file of a network that others trained; 2 and one sentence for a user's mistake, else 0."""
+    """Convert a network that was trained elsewhere to a style file; returns the exit code, 2 for a user's mistake."""
 
     def job(options: ImportOptions) -> None:
         adopt(Path(options.path), Path(options.out), options.name, options.range, options.overwrite)
@@ -71,7 +71,7 @@ def import_(arguments: list[str] | None = None) -> int:
 
 
 def merge(arguments: list[str] | None = None) -> int:
-    """Merge the styles of several files in one; 2 and one sentence for a user's mistake, else 0."""
+    """Merge the styles of several files into one; returns the exit code, 2 for a user's mistake."""
 
     def job(options: MergeOptions) -> None:
         if len(options.path) < 2:

@@ -1,4 +1,4 @@
-"""`onestroke evaluate`, `python evaluate.py`: numbers that mean the same for every style, network and tool."""
+"""`onestroke evaluate`, `python evaluate.py`: metrics that are comparable between styles, networks and tools."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ onestroke evaluate ... is the same, where OneStroke is installed"""
 
 
 def finished(folder: str, options: Options, photos: Pictures, measure: Measure) -> Job:
-    """The job of a folder of finished pictures: errors at the photos' size, artefacts at the pictures' own.
+    """The job for a folder of finished pictures: losses at the photos' size, artefacts at the pictures' full size.
 
-    A checkerboard of single pixels is gone once a picture is shrunk, so the photo is brought to the picture's size.
+    Shrinking a picture would remove a checkerboard of single pixels, so the photo is resized for the artefacts.
 
     Raises:
-        UserError: as `match`, and for pictures that can't be read or are too small for the detectors.
+        UserError: as `match`, or if a picture can't be read or is too small for the detectors.
     """
     assert options.style is not None and options.photos is not None
     originals = search([options.photos], LeftOut())[: options.count]
@@ -66,9 +66,10 @@ def finished(folder: str, options: Options, photos: Pictures, measure: Measure) 
 
 @dataclass
 class Job:
-    """One painter to be measured: its name, style and pictures, and how it paints where it is a style file.
+    """A painter to measure: a style of a style file, or a folder of finished pictures.
 
-    faults: of finished pictures, the artefacts of each at its own size. own: those of all of them together.
+    outputs: its paintings. paint: float (N, 3, H, W) in [0, 1] -> the same, for a style file. faults: for finished
+    pictures, the artefacts of each at its full size. own: metrics of all pictures together.
     """
 
     name: str
@@ -82,10 +83,10 @@ class Job:
 
 
 def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
-    """All that is to be measured, painted already.
+    """Create the jobs for all style files and folders, and paint the photos.
 
     Raises:
-        UserError: for style files, folders and styles that can't be used.
+        UserError: a style file, a folder or a style can't be used.
     """
     measures: dict[tuple[str, int], Measure] = {}
 
@@ -120,15 +121,15 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
     return found
 
 
-def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[Entry]:
-    """Measure all.
+def evaluate(options: Options, progress: Callable[[str, int, int], None]) -> list[Entry]:
+    """Paint and measure everything.
 
     Args:
         options: the command line.
-        tell: told what is being done, and how much of all is done.
+        progress: called with the current task, the number of finished tasks and the number of all tasks.
 
     Raises:
-        UserError: where something that was given can't be used.
+        UserError: a file, a folder or a style in the options can't be used.
     """
     photos = read_photos(options)
     vgg = VGG(CARD_LAYERS)
@@ -140,7 +141,7 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
     for job in found:
         rows = []
         for name, output in job.outputs.items():
-            tell(f"{job.name}: {name}", done, total)
+            progress(f"{job.name}: {name}", done, total)
             metrics = job.measure.all(output, photos[name], options.lpips)
             if name in job.faults:
                 metrics = {k: v for k, v in metrics.items() if not k.startswith("artefact/")} | job.faults[name]
@@ -153,26 +154,26 @@ def evaluate(options: Options, tell: Callable[[str, int, int], None]) -> list[En
             done += 1
         own = dict(job.own)
         if job.paint is not None and options.stability:
-            tell(f"{job.name}: stability", done, total)
+            progress(f"{job.name}: stability", done, total)
             own = {f"stability/{k}": v for k, v in stability(job.paint, list(photos.values())[:2]).items()}
             own["artefact/flat_noise"] = flat_noise_of(job.paint)
             own["artefact/edge_bias"] = max(edge_bias(job.paint).values())
             done += 1
         everything = {**means([row.metrics for row in rows]), **own}
         entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))
-    tell("done", total, total)
+    progress("done", total, total)
     return entries
 
 
 def reference(measure: Measure, photo: Tensor, loss: float, iterations: int, folder: Path) -> Trace | None:
-    """The direct optimisation of a photo, as far as it takes to reach a loss; None where it isn't wanted."""
+    """The direct optimisation of a photo until it reaches a loss, for `iterations` at most; None if that is 0."""
     if not iterations:
         return None
     return cached(measure.objective, photo, iterations=iterations, until=loss, folder=folder)
 
 
 def run(options: Options) -> None:
-    """Measure, print the table, write the report."""
+    """Measure, print the table and write the report."""
     out = Path(options.out or Path("reports") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
@@ -181,12 +182,12 @@ def run(options: Options) -> None:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def progress(label: str, done: int, total: int) -> None:
+            bar.update(task, description=label, completed=done, total=total)
             if not console.is_terminal:
-                print(f"{done} of {total}: {escaped(what)}", file=sys.stderr)
+                print(f"{done} of {total}: {escaped(label)}", file=sys.stderr)
 
-        entries = evaluate(options, tell)
+        entries = evaluate(options, progress)
     settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
     make_folder(out)
     write_json(out / "report.json", entries, settings)
@@ -204,7 +205,7 @@ def run(options: Options) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments)
 
 

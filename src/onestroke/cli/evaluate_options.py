@@ -1,4 +1,4 @@
-"""The options of evaluate.py."""
+"""The options of `onestroke evaluate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onestroke.packages import require
 
 @dataclass
 class Options(CommandOptions):
-    """What evaluate.py measures, and how."""
+    """The options of `onestroke evaluate`."""
 
     ckpt: list[str] = option("a style file; as often as you like", [], placeholder="FILE", path=True)
     outputs: list[str] = option(
@@ -19,7 +19,7 @@ class Options(CommandOptions):
         [], placeholder="FOLDER", path=True,
     )  # fmt: skip
     photos: str | None = option(
-        "photos that no painter was trained on; default: made-up scenes that are held out",
+        "photos that no painter was trained on; default: held-out rendered scenes",
         None, placeholder="FOLDER", path=True,
     )  # fmt: skip
     style: str | None = option(
@@ -28,29 +28,31 @@ class Options(CommandOptions):
     )  # fmt: skip
     count: int = option("how many photos, the first ones of the folder", 4, low=1)
     size: int = option(
-        "shorter side in pixels at which all is painted and measured, but for artefacts of finished pictures, "
-        "which are looked for at the pictures' own size",
+        "shorter side in pixels at which photos are painted and measured; artefacts of finished pictures are "
+        "measured at the pictures' full size",
         256, low=64, high=4096,
     )  # fmt: skip
     strength: float = option("the control of the objective, and of the painters that have one", 0.5, above=0, high=1)
-    iterations: int = option("of direct optimisation at most, which each painting is measured by; 0 leaves it out", 150)
-    stability: bool = option("paint moving pictures and made-up fields too (a minute or so more)", True)
+    iterations: int = option("maximum of direct optimisation, which paintings are compared with; 0 leaves it out", 150)
+    stability: bool = option(
+        "measure stability too, on moving pictures and rendered fields (about a minute more)", True
+    )
     lpips: bool = option("LPIPS too, with the extra 'lpips' installed: downloads AlexNet (233 MB) once", False)
     out: str | None = option(
         "where report.json and report.html go; default: reports/<time>", None, placeholder="FOLDER", path=True
     )
     cache: str | None = option(
-        "where the direct optimisations are kept, to be used again", None, placeholder="FOLDER", path=True
+        "where the direct optimisations are stored for later runs", None, placeholder="FOLDER", path=True
     )
     keep: bool = option("write the mean numbers into the style files, too", False)
     device: str = option("auto, cpu, cuda or mps", "auto")
 
     def check(self) -> None:
-        """Raise a UserError for options that don't go together."""
+        """Raise a UserError for options that can't be combined."""
         if not self.ckpt and not self.outputs:
             raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
         if self.lpips:
-            require("torchvision", "lpips")  # which has AlexNet's weights, whichever package computes LPIPS
+            require("torchvision", "lpips")  # for the weights of AlexNet
         if self.outputs and self.style is None:
             raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
         if self.outputs and self.photos is None:

@@ -1,4 +1,4 @@
-"""The photos that are painted and measured, and the finished pictures that belong to them."""
+"""Read the photos to paint and measure, and match finished pictures to them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from onestroke.imaging import images
 from onestroke.imaging.finding import Found, LeftOut, search
 
 Pictures = dict[str, Tensor]
+"""Name of a photo -> picture (1, 3, H, W) in [0, 1]."""
 
 
 def read_photos(options: Options) -> Pictures:
-    """The photos by name, each (1, 3, H, W) in [0, 1] with `size` as its shorter side.
+    """Read the first `count` photos, or render scenes, with a shorter side of `size` pixels.
 
     Raises:
-        UserError: where there is none.
+        UserError: there is no photo, or one can't be read.
     """
     if options.photos is None:
         scenes = Scenes(validation=options.count).held_out(options.size)
@@ -38,7 +39,7 @@ def read_photos(options: Options) -> Pictures:
 
 
 def photo_names(photos: list[Found]) -> list[str]:
-    """What tells the photos apart: their names alone, or with their folders, and where needed with their suffixes."""
+    """Unique names: the file name without suffix; with the folder, and then the suffix, where that is ambiguous."""
     stems = [photo.path.stem for photo in photos]
     below = [(photo.below / photo.path.stem).as_posix() for photo in photos]
     whole = [(photo.below / photo.path.name).as_posix() for photo in photos]
@@ -49,10 +50,10 @@ def photo_names(photos: list[Found]) -> list[str]:
 
 
 def match(folder: str, photos: Collection[str]) -> dict[str, Path]:
-    """The finished picture of each photo, by the photo's name.
+    """Find the finished picture of each photo, by the photo's name.
 
     Raises:
-        UserError: for a photo that has none, or several.
+        UserError: a photo has no picture, or several.
     """
     pictures = search([folder], LeftOut(), paintings=True)
     nested = any("/" in name for name in photos)

@@ -1,4 +1,4 @@
-"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for programs without our code."""
+"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for other programs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from onestroke.cli.look import STRENGTH, STROKE, STYLE
 from onestroke.cli.options import CommandOptions, command, option
+from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.files import atomic, make_folder
 from onestroke.graphs.onnx_graph import OPSET, PIXELS
 from onestroke.imaging.finding import LeftOut, search
-from onestroke.inference.controls import Look
+from onestroke.inference.controls import StyleControls
 
 USAGE = """\
 python export.py ckpt=STYLE.safetensors [options]
 onestroke export ... is the same, where OneStroke is installed"""
 
-EPILOGUE = "What is written takes pictures of any size, any number at once. format=torch has the variant fp32 alone."
+EPILOGUE = "The exported file takes pictures of any size and any batch size. format=torch supports variant=fp32 only."
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
-_PHOTOS, _SIDE = 16, 256  # how many photos are measured, and how large
+_PHOTOS, _SIDE = 16, 256  # number of photos for calibration, and their side in pixels
 
 
 @dataclass
 class Options(CommandOptions):
-    """What export.py writes, and how."""
+    """The options of `onestroke export`."""
 
     ckpt: str = option(
         "the style file, such as checkpoints/starry_night.safetensors",
@@ -47,10 +47,10 @@ class Options(CommandOptions):
         None, placeholder="FILE", path=True,
     )  # fmt: skip
     variant: str = option(
-        "how; written only where it differs from torch by less than\n"
+        "precision; the file is written only if it differs from torch by less than\n"
         "fp32    1 of 255 levels at most, 0.1 on average\n"
         "fp16    4 at most, 0.5 on average; half the size, for GPUs and browsers\n"
-        "frozen  32 on average: norms with fixed statistics, so that tiles join; like the style, not the same\n"
+        "frozen  32 on average: norms with fixed statistics, so that tiles fit together; similar, but not the same\n"
         "int8    8 on average: convolutions of 8 bits, for CPUs",
         "fp32", choices=LIMITS,
     )  # fmt: skip
@@ -58,13 +58,13 @@ class Options(CommandOptions):
         "uint8 for (N, H, W, 3) in and out, or float for (N, 3, H, W) in [0, 1]", "uint8", choices=PIXELS
     )
     photos: str | None = option(
-        "a folder or pattern of photos, such as will be painted, for frozen and int8; default: made-up scenes",
+        "a folder or pattern of typical photos, to calibrate frozen and int8; default: rendered scenes",
         None, placeholder="PATH", path=True,
     )  # fmt: skip
     overwrite: bool = option("replace a file that is there already", False)
 
     def check(self) -> None:
-        """Raise a UserError for options that don't go together."""
+        """Raise a UserError for options that can't be combined."""
         if self.format == "torch" and self.variant != "fp32":
             raise UserError(f"variant={self.variant} is for format=onnx; format=torch has fp32 alone")
         if self.photos is not None and self.variant not in ("frozen", "int8"):
@@ -72,14 +72,14 @@ class Options(CommandOptions):
 
 
 def place(options: Options) -> Path:
-    """Where the file goes.
+    """The path of the exported file.
 
     Raises:
-        UserError: where the name says another format, or something is there already.
+        UserError: its suffix is that of another format, or it exists and overwrite=false.
     """
     suffix = FORMATS[options.format]
     if options.out is None:
-        # not with_suffix, which would cut v1.2
+        # not with_suffix, which would remove .2 from v1.2
         stem = options.ckpt.removesuffix(".safetensors")
         out = Path(stem + ("" if options.variant == "fp32" else f".{options.variant}") + suffix)
     else:
@@ -92,10 +92,10 @@ def place(options: Options) -> Path:
 
 
 def photos(given: str) -> list[np.ndarray]:
-    """The middle squares of up to 16 photos, evenly spaced over all: uint8 (256, 256, 3).
+    """The centre squares of up to 16 photos, evenly spaced over all that were found, each uint8 (256, 256, 3).
 
     Raises:
-        UserError: where there is none, or one can't be read.
+        UserError: there is no photo, or one can't be read.
     """
     left_out = LeftOut()
     found = search([given], left_out)
@@ -107,20 +107,20 @@ def photos(given: str) -> list[np.ndarray]:
 
 
 def run(options: Options) -> None:
-    """Export, and say what came out."""
+    """Export, and print the path and the measurements."""
     out = place(options)
     measured = None if options.photos is None else photos(options.photos)
-    look = Look(options.style, options.strength, options.stroke)
-    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, look)
+    controls = StyleControls(options.style, options.strength, options.stroke)
+    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, controls)
     make_folder(out.parent)
     with atomic(out) as temporary:
         temporary.write_bytes(exported.content)
     print(out)
-    print(told(options, exported))
+    print(summary(options, exported))
 
 
-def told(options: Options, exported: Exported) -> str:
-    """What was measured, in two lines."""
+def summary(options: Options, exported: Exported) -> str:
+    """Format, difference from torch and time of an exported file, in three lines."""
     kind = f"ONNX, opset {OPSET}" if options.format == "onnx" else "torch.export"
     shape = "uint8 (N, H, W, 3)" if options.pixels == "uint8" else "float (N, 3, H, W) in [0, 1]"
     sizes = ", ".join(f"{height} x {width}" for height, width in SIZES)
@@ -129,12 +129,12 @@ def told(options: Options, exported: Exported) -> str:
         f"  {kind}, {options.variant}, {len(exported.content) / 2**20:.2f} MB: {shape} in and out, of any size\n"
         f"  differs from torch by {exported.difference} of 255 levels, at {sizes}\n"
         f"  {exported.milliseconds:.0f} ms for {SIDE} x {SIDE} with {threads} thread{'s' * (threads > 1)}, "
-        f"{exported.rival} {exported.rival_milliseconds:.0f} ms"
+        f"{exported.baseline} {exported.baseline_milliseconds:.0f} ms"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments, EPILOGUE)
 
 

@@ -1,4 +1,4 @@
-"""A leading `~` in what train.py is given, on the command line and in configs: Hydra's grammar knows none."""
+"""Expand a leading `~` in the paths of train.py, on the command line and in configs; Hydra doesn't."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ PATHS = (
     *("style.image", "data.root", "data.val", "data.cache", "vgg.weights"),
     *("init", "teacher", "out", "resume"),
 )
-"""Options that are paths, or lists of them."""
+"""Options that are paths or lists of paths."""
 
 _WORDS = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?:^|(?<=[\[,]))(\s*)(~[^,\]]*)""")
 
 
 def home_in_override(argument: str) -> str:
-    """An argument of Hydra's, `key=value`, with the home folder in each path of its value.
+    """Expand a leading `~` in the paths of a Hydra override, `key=value` or `key=[value,value]`.
 
-    Hydra's grammar knows no `~` in a value, so what is expanded is put in quotes; what stands in quotes already stays.
+    Expanded paths are quoted for Hydra's grammar; values that are already quoted are not changed.
     """
     key, equals, value = argument.partition("=")
 
@@ -35,7 +35,7 @@ def home_in_override(argument: str) -> str:
 
 
 def with_home(config: dict[str, Any]) -> dict[str, Any]:
-    """A plain config with the home folder in place of a leading `~`, in every option that is a path, in place."""
+    """Expand a leading `~` in all PATHS of a plain config, in place; returns the config."""
     for option in PATHS:
         *groups, key = option.split(".")
         place: Any = config

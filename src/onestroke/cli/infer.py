@@ -20,19 +20,19 @@ from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
 from onestroke.imaging import images
 from onestroke.imaging.finding import LeftOut, search
-from onestroke.inference.controls import grey
+from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 
 USAGE = """\
 python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
 onestroke infer ... is the same, where OneStroke is installed"""
 
-_NAMED = 10  # files that are named of many
+_NAMED = 10  # files that a message names
 
 
 @dataclass
 class Photo:
-    """A photo that waits to be painted."""
+    """A decoded photo, its file, and the file for its painting."""
 
     path: Path
     place: Path
@@ -40,34 +40,37 @@ class Photo:
 
 
 def read(path: Path, place: Path, options: Options) -> Photo:
-    """Decode a photo, and shrink it where that is asked for.
+    """Decode a photo, and shrink it to max_side.
 
     Raises:
-        UserError: it can't be read, or what it would become is there already.
+        UserError: it can't be read, or (AlreadyPainted) its painting exists and overwrite=false.
     """
-    # a link that leads nowhere is there, too
+    # lexists, since a broken link counts as existing
     if os.path.lexists(place) and not options.overwrite:
-        raise Kept(f"{place} is there already: choose another output, or add overwrite=true")
-    # as a mask, alpha keeps what it hides as the photo has it
+        raise AlreadyPainted(f"{place} is there already: choose another output, or add overwrite=true")
+    # with mask=alpha, transparent pixels keep the colours of the file
     return Photo(path, place, images.read(path, max_side=options.max_side, alpha_hides=options.mask != "alpha"))
 
 
-class Kept(UserError):
-    """Nothing is wrong: the painting is there."""
+class AlreadyPainted(UserError):
+    """The painting exists and is kept; not counted as a failure."""
 
 
-class Easel:
-    """Paints photos one after the other, neighbours of one size together, and remembers what went wrong."""
+class BatchPainter:
+    """Paints photos in order, consecutive photos of one size as a batch, and collects errors.
+
+    problems: errors of photos that were not painted. animations: files with several frames or pages, and their number.
+    """
 
     def __init__(self, stylizer: Stylizer, options: Options) -> None:
         self.stylizer = stylizer
         self.options = options
         self.waiting: list[Photo] = []
         self.problems: list[UserError] = []
-        self.films: list[tuple[Path, int]] = []
+        self.animations: list[tuple[Path, int]] = []
 
     def add(self, path: Path, place: Path) -> None:
-        """Take a photo, and paint those before it when no more fit with them."""
+        """Add a photo; paints the waiting batch if it is full, or if the photo has another size."""
         try:
             photo = read(path, place, self.options)
         except UserError as error:
@@ -80,7 +83,7 @@ class Easel:
             self.finish()
 
     def finish(self) -> None:
-        """Paint all that wait."""
+        """Paint and write all waiting photos."""
         waiting, self.waiting = self.waiting, []
         try:
             painted = self._painted(waiting) if waiting else ()
@@ -88,7 +91,7 @@ class Easel:
             if len(waiting) == 1:
                 self.problems.append(error)
                 return
-            for photo in waiting:  # one by one, so that one does not spoil the others
+            for photo in waiting:  # one by one, so that only the photos that fail are skipped
                 self.waiting = [photo]
                 self.finish()
             return
@@ -100,14 +103,14 @@ class Easel:
 
     def _painted(self, photos: list[Photo]) -> Tensor:
         options, size = self.options, photos[0].picture.size
-        # before the pixels become floats, of which one photo may be more than is free
+        # before the conversion to float, which alone may exceed the free memory
         self.stylizer.check_memory(len(photos), *size, mapped=options.style_map is not None)
         alphas = [photo.picture.alpha for photo in photos]
         alpha = torch.cat([torch.ones(1, 1, *size) if own is None else own for own in alphas])
-        mask = alpha if options.mask == "alpha" else None if options.mask is None else grey(options.mask, *size)
+        mask = alpha if options.mask == "alpha" else None if options.mask is None else read_grey(options.mask, *size)
         return self.stylizer.paint(
             torch.cat([photo.picture.rgb for photo in photos]),
-            style_map=None if options.style_map is None else grey(options.style_map, *size),
+            style_map=None if options.style_map is None else read_grey(options.style_map, *size),
             color=options.color,
             mask=mask,
             feather=options.feather,
@@ -116,17 +119,17 @@ class Easel:
 
     def _write(self, photo: Photo, painting: Tensor) -> None:
         make_folder(photo.place.parent)
-        # as a mask, the alpha channel told what to paint, and is used up
+        # with mask=alpha, alpha was used as the mask and is not written
         alpha = None if self.options.mask == "alpha" else photo.picture.alpha
         images.write(photo.place, painting, alpha, self.options.quality, self.stylizer.name, photo.picture.exif)
         print(escaped(str(photo.place)))
         if photo.picture.frames > 1:
-            self.films.append((photo.path, photo.picture.frames))
+            self.animations.append((photo.path, photo.picture.frames))
 
 
 def run(options: Options) -> int:
-    """Paint all, and say what was left out; 2 where a photo could not be painted."""
-    warnings.simplefilter("ignore", images.FramesWarning)  # as `first_frames` tells of all in the end
+    """Paint all photos and report what was skipped; returns the exit code, 2 if a photo could not be painted."""
+    warnings.simplefilter("ignore", images.FramesWarning)  # `first_frames` reports them all at the end
     left_out = LeftOut()
     photos = search(options.input, left_out)
     stylizer = Stylizer(
@@ -140,40 +143,40 @@ def run(options: Options) -> int:
     )
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
-            images.read(str(extra), max_side=16)  # so that a file that can't be read is told once, and first
+            images.read(str(extra), max_side=16)  # so that a file that can't be read is reported once, before painting
     photos = without_paintings(photos, options.input, stylizer.name, left_out)
     places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal
-    easel = Easel(stylizer, options)
+    painter = BatchPainter(stylizer, options)
     for photo, place in track(places, "painting", console=console, transient=True, disable=hidden):
-        easel.add(photo, place)
-    easel.finish()
-    problems = easel.problems
+        painter.add(photo, place)
+    painter.finish()
+    problems = painter.problems
     alone = len(places) == 1 and bool(problems)
     if problems and not alone:
         print(f"painted {len(places) - len(problems)} of {len(places)} photos; skipped:", file=sys.stderr)
         for problem in problems:
             print(f"  {problem}", file=sys.stderr)
-    for line in (first_frames(easel.films), str(left_out)):
+    for line in (first_frames(painter.animations), str(left_out)):
         if line:
             print(line, file=sys.stderr)
     if alone:
         raise problems[0]
-    return 0 if all(isinstance(problem, Kept) for problem in problems) else 2
+    return 0 if all(isinstance(problem, AlreadyPainted) for problem in problems) else 2
 
 
-def first_frames(films: list[tuple[Path, int]]) -> str:
-    """Says of which files the first of several frames or pages was painted; empty where there are none."""
-    if not films:
+def first_frames(animations: list[tuple[Path, int]]) -> str:
+    """A message about files of which only the first frame or page was painted; empty if there are none."""
+    if not animations:
         return ""
-    named = ", ".join(f"{escaped(str(path))} ({count})" for path, count in films[:_NAMED])
-    more = f" and {len(films) - _NAMED} more" if len(films) > _NAMED else ""
+    named = ", ".join(f"{escaped(str(path))} ({count})" for path, count in animations[:_NAMED])
+    more = f" and {len(animations) - _NAMED} more" if len(animations) > _NAMED else ""
     return f"only the first of several frames or pages was painted: {named}{more}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments)
 
 

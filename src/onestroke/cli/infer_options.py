@@ -1,11 +1,11 @@
-"""The options of infer.py."""
+"""The options of `onestroke infer`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onestroke.cli.look import STRENGTH, STROKE, STYLE
 from onestroke.cli.options import CommandOptions, option
+from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.imaging import images
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS
@@ -15,10 +15,10 @@ FORMATS = tuple(suffix.removeprefix(".") for suffix in sorted(images.WRITABLE))
 
 @dataclass
 class Options(CommandOptions):
-    """What infer.py paints, with what, and how."""
+    """The options of `onestroke infer`."""
 
     ckpt: str = option(
-        "the style file, such as checkpoints/starry_night.safetensors, or what export.py made of it as ONNX",
+        "the style file, such as checkpoints/starry_night.safetensors, or an ONNX file that export.py wrote",
         path=True,
         placeholder="FILE",
         example="checkpoints/starry_night.safetensors",
@@ -28,7 +28,7 @@ class Options(CommandOptions):
         placeholder="PHOTO",
         example="photo.jpg",
         bare=True,
-    )  # where the files are looked for, a leading ~ is expanded: there may be a file of that name
+    )  # not path=True: `finding.search` expands ~, as a file may have a name that begins with it
     output: str | None = option(
         "a file, or a folder for many; default: beside each photo, as photo.starry_night.png",
         None, placeholder="PATH", path=True,
@@ -45,14 +45,14 @@ class Options(CommandOptions):
         None, placeholder="FILE", path=True,
     )  # fmt: skip
     color: str = option(
-        "style; photo, to take the painting's luminance alone; match, to give it the photo's palette",
+        "style; photo, for the photo's colours with the painting's luminance; match, for the photo's palette",
         "style", choices=COLOURS,
     )  # fmt: skip
     mask: str | None = option(
-        "a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's own",
+        "a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's alpha",
         None, placeholder="FILE", path=True,
     )  # fmt: skip
-    feather: int = option("softens the mask's edges by N pixels", 0, placeholder="N", low=1)
+    feather: int = option("soften the mask's edges by N pixels", 0, placeholder="N", low=1)
     max_side: int | None = option(
         "shrink photos whose longer side has more than N pixels; the painting then has that size",
         None, placeholder="N", low=1,
@@ -63,9 +63,9 @@ class Options(CommandOptions):
         None, placeholder="NAME", choices=backends.NAMES,
     )  # fmt: skip
     compile: bool = option(
-        "make code for this machine first: a minute or more, for many photos of one size; backend=torch", False
+        "use torch.compile: a minute or more at first, then faster, for many photos of one size; backend=torch", False
     )
     batch: int = option(
-        "paint up to N neighbours of one size together, for a GPU and small photos", 1, placeholder="N", low=1
+        "paint up to N consecutive photos of one size together, for a GPU and small photos", 1, placeholder="N", low=1
     )
     overwrite: bool = option("replace paintings that are there already; a photo is never replaced", False)

@@ -1,4 +1,4 @@
-"""Where each photo's painting goes."""
+"""Choose the path of each photo's painting."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from onestroke.imaging.finding import PAINTING, Found, LeftOut
 
 
 def without_paintings(photos: list[Found], given: list[str], style: str, left_out: LeftOut) -> list[Found]:
-    """Leave out what by its name was painted with this style, unless it is the one input that is named.
+    """Leave out files whose name is that of a painting in this style, unless it is the only input.
 
-    Paintings that say what they are in their metadata were left out before; these have lost it, or never had it.
+    Paintings with OneStroke's mark in their metadata have been left out before; these have lost their metadata.
 
     Raises:
-        UserError: where nothing is left.
+        UserError: no photo is left.
     """
     only = Path(home(given[0])) if len(given) == 1 else None
     endings = tuple(f".{style}{suffix}" for suffix in images.WRITABLE)
@@ -34,10 +34,13 @@ def without_paintings(photos: list[Found], given: list[str], style: str, left_ou
 
 
 def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, Path]]:
-    """Where each photo's painting goes; no two go to one place, and none onto a photo.
+    """Choose the path of each photo's painting; all are different, and none is a photo.
+
+    Returns:
+        (photo, painting) for each photo.
 
     Raises:
-        UserError: where `output`, `format` or `quality` can't be what it would have to be.
+        UserError: `output`, `format` and `quality` can't be combined, or a painting would replace a photo.
     """
     output, suffix = options.output, f".{options.format or 'png'}"
     if output is not None and _is_file_name(output, len(photos) == 1):
@@ -57,7 +60,7 @@ def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, 
 
 
 def _file(output: str, form: str | None, count: int) -> Path:
-    """`output` as the name of the one painting."""
+    """The path of the painting, if `output` is a file name; raises a UserError if there are several photos."""
     target = Path(output)
     if count > 1:
         raise UserError(f"output={output} names a file, but {count} photos need a folder")
@@ -73,13 +76,13 @@ def _file(output: str, form: str | None, count: int) -> Path:
 
 
 def _in_folders(photos: list[Found], output: str | None, style: str, suffix: str) -> list[tuple[Path, Path]]:
-    """Below `output` as the photos lie below what was named, or beside them."""
+    """Paths below `output` with the photos' relative folders, or beside the photos if `output` is None."""
     pairs, taken = [], set()
     for photo in photos:
         folder = photo.path.parent if output is None else Path(output) / photo.below
         stem = photo.path.stem
         place, count = folder / f"{stem}.{style}{suffix}", 2
-        # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg where disks don't tell case
+        # photo.jpg and photo.png, two folders' photo.jpg, or Photo.jpg on disks that ignore case
         while (key := str(place).casefold()) in taken:
             place, count = folder / f"{stem}-{count}.{style}{suffix}", count + 1
         taken.add(key)
@@ -91,12 +94,12 @@ def _is_file_name(output: str, single: bool) -> bool:
     if os.path.isdir(output) or output.endswith(("/", os.sep)):
         return False
     suffix = Path(output).suffix.lower()
-    # for one photo any suffix tells a file, so that painted.gif is refused and makes no folder of that name
+    # for a single photo any suffix means a file, so that painted.gif is refused, not created as a folder
     return suffix in images.WRITABLE or (single and suffix != "") or os.path.exists(output)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells that two names are one file, through links and on disks that don't tell case."""
+    """Device and inode, equal for two paths of the same file; None if it doesn't exist."""
     try:
         found = path.stat()
     except OSError:

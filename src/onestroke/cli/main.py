@@ -14,7 +14,7 @@ from onestroke.version import __version__
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand. It is imported when it is called, since torch takes seconds, which --help need not wait for."""
+    """A subcommand. Its module is imported only when it is called, since importing torch takes seconds."""
 
     module: str
     function: str
@@ -25,28 +25,30 @@ COMMANDS = {
     "train": Command("train", "main", "train a style: style=starry_night, or style.image=my.jpg"),
     "infer": Command("infer", "main", "paint photos with a style file"),
     "evaluate": Command("evaluate", "main", "measure style files, or finished pictures of any other tool"),
-    "export": Command("export", "main", "write a style as ONNX or torch.export, for programs without our code"),
+    "export": Command("export", "main", "write a style as ONNX or torch.export, for other programs"),
     "optimize": Command("optimize", "main", "paint one photo by direct optimisation, without training"),
     "styles make": Command("styles", "make", "measure a painting for a style card"),
-    "checkpoints show": Command("checkpoints", "show", "print what a style file says of itself"),
-    "checkpoints import": Command("checkpoints", "import_", "make a style file of a network that others trained"),
-    "checkpoints merge": Command("checkpoints", "merge", "join the styles of several files in one"),
+    "checkpoints show": Command("checkpoints", "show", "print what a style file contains"),
+    "checkpoints import": Command(
+        "checkpoints", "import_", "convert a network that was trained elsewhere to a style file"
+    ),
+    "checkpoints merge": Command("checkpoints", "merge", "merge the styles of several files into one"),
     "cache build": Command("cache", "build", "decode the photos of a training before it begins"),
-    "vgg pack": Command("vgg", "pack", "make the embedded weights of the VGG again"),
+    "vgg pack": Command("vgg", "pack", "rebuild the embedded weights of the VGG"),
 }
-"""Subcommand, of one word or two -> what it calls."""
+"""Subcommand of one or two words -> the function that it calls."""
 
 _HELP = ("-h", "--help", "help")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line.
+    """Run the command line.
 
     Args:
-        arguments: None for those of the process.
+        arguments: None takes those of the process.
 
     Returns:
-        The subcommand's exit code; 2 for one that doesn't exist, after a sentence on stderr.
+        The subcommand's exit code; 2 for an unknown subcommand, after a message on stderr.
     """
     return piped(lambda: _main(sys.argv[1:] if arguments is None else arguments))
 
@@ -69,16 +71,18 @@ def _main(arguments: list[str]) -> int:
     called = COMMANDS[name]
     function = getattr(importlib.import_module(f"onestroke.cli.{called.module}"), called.function)
     if name == "train":
-        sys.argv[1:] = rest  # which is where Hydra reads its arguments
+        sys.argv[1:] = rest  # Hydra reads its arguments from there
         return int(function())
     return int(function(rest))
 
 
 def resolve(arguments: list[str]) -> tuple[str, list[str]]:
-    """The subcommand and its arguments; or a first word such as `checkpoints` alone, and what asks for help there.
+    """Split arguments into the subcommand and its arguments.
+
+    For a first word such as `checkpoints` without a second, or followed by --help, the name is the first word alone.
 
     Raises:
-        UserError: there is no such subcommand.
+        UserError: the subcommand doesn't exist.
     """
     first, *rest = arguments
     words = list(dict.fromkeys(name.split()[0] for name in COMMANDS))
@@ -86,7 +90,7 @@ def resolve(arguments: list[str]) -> tuple[str, list[str]]:
         return first, rest
     if first not in words:
         if "LOCAL_RANK" in os.environ:
-            # Lightning starts the other processes of a training as this one, with what Hydra was given
+            # Lightning starts the other processes of a training with the arguments in sys.argv, without `train`
             return "train", arguments
         raise UserError(f"there is no command '{first}': {near(first, words)}")
     if not rest or rest[0] in _HELP:
@@ -99,11 +103,11 @@ def resolve(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def listing(first: str = "") -> str:
-    """A line for each subcommand, or for each that begins with that word."""
+    """The help text: a line for each subcommand, or for those that begin with the word `first`."""
     shown = {name: one.help for name, one in COMMANDS.items() if not first or name.startswith(f"{first} ")}
     lines = [f"usage: onestroke {first or 'COMMAND'} ...", ""]
     lines += [f"  {name:<20}{help}" for name, help in shown.items()]
-    return "\n".join([*lines, "", "onestroke COMMAND --help says what a command takes.", ""])
+    return "\n".join([*lines, "", "onestroke COMMAND --help lists the options of a command.", ""])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`onestroke optimize`: the classic, slow style transfer of one picture (Gatys et al., 2016)."""
+"""`onestroke optimize`: style transfer of one picture by direct optimisation, slow (Gatys et al., 2016)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from onestroke.optimization.descent import Optimizer, Start
 from onestroke.optimization.reference import Objectives, Trace, coarse_to_fine, sides
 
 USAGE = "onestroke optimize style=NAME input=PHOTO [options]"
-LEAST = 16  # pixels a side, of which two are left at relu4_3
-_SAID_EVERY = 10.0  # seconds between two lines where there is no terminal for a bar
+LEAST = 16  # minimum side in pixels, which is 2 at relu4_3
+_REPORT_EVERY = 10.0  # seconds between two lines of progress without a terminal
 
 
 @dataclass
 class Options(CommandOptions):
-    """What is painted like what, and how long."""
+    """The options of `onestroke optimize`."""
 
     input: str = option(
         "the photo; its name alone will do", placeholder="PHOTO", example="photo.jpg", path=True, bare=True
@@ -44,11 +44,13 @@ class Options(CommandOptions):
     size: int = option(
         "shorter side of what is painted, in pixels; a smaller photo keeps its size", 512, low=16, high=100_000
     )
-    style_size: int = option("shorter side at which the style is seen: the size of its strokes", 256, low=64, high=4096)
+    style_size: int = option(
+        "shorter side of the style picture in pixels: sets the size of its strokes", 256, low=64, high=4096
+    )
     strength: float = option("0 the photo, 1 the painting", 0.5, low=0, high=1)
     iterations: int = option("at each scale", 200, low=1, high=1_000_000)
     scales: int = option(
-        "small pictures first, each twice as large as the last; 1 paints at the full size only", 2, low=1, high=8
+        "coarse to fine: number of sizes, each twice as large as the last; 1 is the full size only", 2, low=1, high=8
     )
     optimizer: Optimizer = option("lbfgs or adam", "lbfgs")
     start: Start = option("content or noise", "content")
@@ -57,16 +59,16 @@ class Options(CommandOptions):
     overwrite: bool = option("replace a painting that is there already; the photo is never replaced", False)
 
     def check(self) -> None:
-        """Raise a UserError where it isn't clear what is to be imitated."""
+        """Raise a UserError unless exactly one of style and image is given."""
         if (self.style is None) == (self.image is None):
             raise UserError("one of style and image is needed: style=starry_night, or image=my_painting.jpg")
 
 
 def run(options: Options) -> None:
-    """Paint one photo, all that was given being checked first.
+    """Paint one photo, after checking all options.
 
     Raises:
-        UserError: where something can't be read, made or written.
+        UserError: a file can't be read or written, or an option can't be used.
     """
     place = target(options)
     device = choose_device(options.device)
@@ -79,11 +81,11 @@ def run(options: Options) -> None:
     picture = picture.fit(short_side=side)
     photo, alpha = picture.rgb, picture.alpha
     objectives = Objectives(options.style, options.image, options.style_size, options.strength, side, device)
-    objectives(side)  # so that a bad style is told now
+    objectives(side)  # so that an error in the style is raised before the optimisation
     make_folder(place.parent)
     begun = time.monotonic()
-    with shown(options.iterations, sides(side, options.scales)) as tell:
-        trace = paint(objectives, photo.to(device), options, tell)
+    with progress_shown(options.iterations, sides(side, options.scales)) as progress:
+        trace = paint(objectives, photo.to(device), options, progress)
     style = options.style or Path(options.image or "").stem
     images.write(place, trace.picture, alpha, painted_in=f"{style}, by direct optimisation", exif=picture.exif)
     print(place)
@@ -91,13 +93,16 @@ def run(options: Options) -> None:
 
 
 def paint(
-    objectives: Callable[[int], Objective], photo: Tensor, options: Options, tell: Callable[[int, int, float], object]
+    objectives: Callable[[int], Objective],
+    photo: Tensor,
+    options: Options,
+    progress: Callable[[int, int, float], object],
 ) -> Trace:
-    """From coarse to fine; a machine that is too small for it is told as such."""
+    """Optimise from coarse to fine; lack of memory becomes a UserError."""
     try:
         return coarse_to_fine(
             objectives, photo, scales=options.scales, iterations=options.iterations, optimizer=options.optimizer,
-            start=options.start, seed=options.seed, progress=tell,
+            start=options.start, seed=options.seed, progress=progress,
         )  # fmt: skip
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
@@ -106,10 +111,10 @@ def paint(
 
 
 def target(options: Options) -> Path:
-    """Where the painting goes.
+    """The path of the painting.
 
     Raises:
-        UserError: where it would replace the photo, or something else unasked, or its suffix tells of no kind.
+        UserError: it is an input or exists (unless overwrite=true), or its suffix is not that of a known format.
     """
     photo, name = Path(options.input), options.style or Path(options.image or "").stem
     default = f"{photo.stem}.reference.{name}.png"
@@ -121,15 +126,23 @@ def target(options: Options) -> Path:
         raise UserError(f"output={options.output}: a painting is written as {known}; a folder's name ends in /")
     for source in (options.input, options.image):
         if source is not None and os.path.exists(place) and os.path.exists(source) and place.samefile(source):
-            raise UserError(f"{place} is what is to be read, and is never overwritten: choose another output")
+            raise UserError(f"{place} is one of the inputs, and is never overwritten: choose another output")
     if os.path.lexists(place) and not options.overwrite:
         raise UserError(f"{place} is there already: choose another output, or add overwrite=true")
     return place
 
 
 @contextmanager
-def shown(iterations: int, scales: list[int]) -> Iterator[Callable[[int, int, float], None]]:
-    """A bar for each scale, with loss and time left; a line now and then where there is no terminal."""
+def progress_shown(iterations: int, scales: list[int]) -> Iterator[Callable[[int, int, float], None]]:
+    """Show progress: a bar for each scale with loss and remaining time, or lines without a terminal.
+
+    Args:
+        iterations: at each scale.
+        scales: shorter side in pixels at each scale.
+
+    Yields:
+        A function of (side, iteration, loss) that updates the progress.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"),
@@ -137,24 +150,24 @@ def shown(iterations: int, scales: list[int]) -> Iterator[Callable[[int, int, fl
     )  # fmt: skip
     tasks: dict[int, TaskID] = {}
     begun: dict[int, float] = {}
-    said = time.monotonic()
+    reported = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
-        def tell(side: int, iteration: int, loss: float) -> None:
-            nonlocal said
+        def progress(side: int, iteration: int, loss: float) -> None:
+            nonlocal reported
             now = time.monotonic()
             label = f"{side} px, scale {scales.index(side) + 1} of {len(scales)}"
             if side not in tasks:
                 tasks[side], begun[side] = bars.add_task(label, total=iterations, loss=loss), now
             bars.update(tasks[side], completed=iteration, loss=loss)
-            if not console.is_terminal and (now - said > _SAID_EVERY or iteration == iterations):
+            if not console.is_terminal and (now - reported > _REPORT_EVERY or iteration == iterations):
                 left = (now - begun[side]) / max(1, iteration) * (iterations - iteration)
                 print(f"{label}: {iteration} of {iterations}, loss {loss:.4f}, {left:.0f} s left", file=sys.stderr)
-                said = now
+                reported = now
 
-        yield tell
+        yield progress
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments)

@@ -1,10 +1,10 @@
-"""Command lines of `key=value` arguments, driven by dataclasses: each option is declared once.
+"""Command lines of `key=value` arguments, declared as dataclasses.
 
-A command's options are a dataclass whose fields are made by `option`. The annotation gives the type of a value, the
-field's metadata the rest: help, bounds, choices, whether it is a path. The parser, the help text and the message about
-each wrong value follow from that.
+The options of a command are a dataclass whose fields are created by `option`. The annotation gives the type of a value;
+the metadata of the field give help, bounds, choices and whether it is a path. Parser, help text and error messages are
+derived from these.
 
-Hydra's grammar is used for training alone, since it refuses file names such as `photo (1).jpg`.
+Hydra's grammar is used for training only, since it refuses file names such as `photo (1).jpg`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from onestroke.cli.pipes import piped
 from onestroke.errors import UserError, near
 from onestroke.files import home
 
-_WIDTH = 120  # of help texts, in characters
-_COLUMN = 19  # where the words about an option begin
-_LARGEST = 10**9 - 1  # whole numbers have nine digits at most
+_WIDTH = 120  # characters in a line of a help text
+_COLUMN = 19  # column at which the description of an option begins
+_LARGEST = 10**9 - 1  # default upper bound of integers: nine digits
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of one option besides its name, type and default.
+    """The metadata of an option: everything except its name, type and default.
 
     Args:
-        help: what it does, one line or more.
-        example: a value, for the message about an option that is missing.
-        placeholder: what stands for a value in the help text; default: the default, or the example.
-        low, high: the bounds of a number.
-        above: a lower bound that is not allowed itself.
-        choices: the values there are, in small letters; capitals are read as these. Those of a Literal need no mention.
-        path: a leading ~ is the home folder.
-        bare: arguments without a key belong to this option, as a shell's pattern gives them.
+        help: description, one line or more.
+        example: an example value, for the message about a missing option.
+        placeholder: the value shown in the help text; default: the default value, or the example.
+        low, high: inclusive bounds of a number.
+        above: exclusive lower bound of a number.
+        choices: the allowed values in lower case; case is ignored. Not needed if the type is a Literal.
+        path: whether a leading ~ is expanded.
+        bare: whether arguments without a key belong to this option, such as the files of a shell pattern.
     """
 
     help: str
@@ -60,21 +60,21 @@ class Option:
 
 @dataclass
 class CommandOptions:
-    """The options of a command: a base for dataclasses whose fields are made by `option`."""
+    """Base class for the options of a command: a dataclass whose fields are created by `option`."""
 
     def check(self) -> None:
-        """Raise a UserError for options that don't go together; called by `parse`."""
+        """Raise a UserError for options that can't be combined; called by `parse`."""
 
 
 Options = TypeVar("Options", bound=CommandOptions)
 
 
 def option(help: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
-    """A dataclass field for an option.
+    """Create a dataclass field for an option.
 
     Args:
-        help: what it does.
-        default: without one, the option must be given. A field that is a list may be given several times.
+        help: description.
+        default: of the option; without one, it is required. An option of type list may be given several times.
         more: the other arguments of `Option`.
     """
     metadata = {"option": Option(help, **more)}
@@ -85,13 +85,13 @@ def option(help: str, default: Any = dataclasses.MISSING, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Declared:
-    """An option with all that its field says. kind: the type of one value. several: it may be given several times."""
+    """An option of a dataclass. kind: the type of one value. several: whether it may be given several times."""
 
     name: str
     option: Option
     kind: Any
     several: bool
-    default: Any  # MISSING where it must be given
+    default: Any  # MISSING if the option is required
 
     @property
     def choices(self) -> Collection[str]:
@@ -99,6 +99,7 @@ class _Declared:
 
 
 def _declared(kind: type[CommandOptions]) -> dict[str, _Declared]:
+    """The options of a dataclass by name."""
     types = typing.get_type_hints(kind)
     found = {}
     for field in dataclasses.fields(kind):
@@ -110,7 +111,7 @@ def _declared(kind: type[CommandOptions]) -> dict[str, _Declared]:
 
 
 def _one(annotation: Any) -> Any:
-    """The type of one value: an annotation without None, or that of a list's items."""
+    """The type of one value: the annotation without None, or the item type of a list."""
     if typing.get_origin(annotation) is Literal:
         return annotation
     kinds = [kind for kind in typing.get_args(annotation) if kind is not NoneType]
@@ -118,11 +119,15 @@ def _one(annotation: Any) -> Any:
 
 
 def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
-    """Read `key=value` arguments; any file name may follow the first `=`.
+    """Parse `key=value` arguments; the value is everything after the first `=`.
+
+    Args:
+        kind: the dataclass of the options.
+        arguments: without the name of the command.
 
     Raises:
-        UserError: for options that are unknown, missing, empty or given twice, for values of another type or out of
-            bounds, and for options that don't go together.
+        UserError: an option is unknown, missing, empty or given twice, a value has the wrong type or is out of bounds,
+            or options can't be combined.
     """
     declared = _declared(kind)
     given = _given(arguments, declared)
@@ -139,7 +144,7 @@ def parse(kind: type[Options], arguments: Sequence[str]) -> Options:
 
 
 def _given(arguments: Sequence[str], declared: Mapping[str, _Declared]) -> dict[str, list[str]]:
-    """The values of each option that was given, as text."""
+    """The values of each given option, as text."""
     bare = next((name for name, one in declared.items() if one.option.bare), None)
     values: dict[str, list[str]] = {}
     for argument in arguments:
@@ -148,7 +153,7 @@ def _given(arguments: Sequence[str], declared: Mapping[str, _Declared]) -> dict[
             key, value = bare, argument
         elif key not in declared:
             raise UserError(f"there is no option '{key}': {near(key, declared)}")
-        # several names without a key, an empty one among them, are told together by what looks for the files
+        # an empty value of a bare list is passed on, and reported where the files are searched
         if not value and not (key == bare and equals and declared[key].several):
             raise UserError(f"{key} has no value: write {key}=...")
         if key in values and not declared[key].several:
@@ -159,6 +164,7 @@ def _given(arguments: Sequence[str], declared: Mapping[str, _Declared]) -> dict[
 
 
 def _value(declared: _Declared, text: str) -> Any:
+    """Convert the text of a value to the type of its option, and check it."""
     name, option, kind = declared.name, declared.option, declared.kind
     if kind is bool:
         if text.lower() not in ("true", "false"):
@@ -206,12 +212,12 @@ def _bounds(option: Option) -> str:
 
 
 def help_text(kind: type[CommandOptions], usage: str, epilogue: str = "") -> str:
-    """What --help prints.
+    """The text that --help prints.
 
     Args:
-        kind: the dataclass of the options, each of which has a line or more.
-        usage: how the command is typed; a line for each way.
-        epilogue: what stands below the options.
+        kind: the dataclass of the options.
+        usage: the usage lines.
+        epilogue: text below the options.
     """
     lines = [f"{'usage:' if i == 0 else '      '} {line}" for i, line in enumerate(usage.splitlines())] + [""]
     for one in _declared(kind).values():
@@ -230,7 +236,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _placeholder(declared: _Declared) -> tuple[str, str]:
-    """What stands behind the `=` in a help text, and the default in words where that is something else."""
+    """The value shown after `=` in a help text, and a clause with the default if that value is not the default."""
     default, option = declared.default, declared.option
     if declared.kind is bool:
         return "true", "; true is the default" if default is True else ""
@@ -246,28 +252,28 @@ def command(
     arguments: list[str] | None,
     epilogue: str = "",
 ) -> int:
-    """Run a command whose options are a dataclass: print its help text, or read its options and do its job.
+    """Run a command whose options are a dataclass: print its help text, or parse the options and run `job`.
 
     Args:
-        kind: the dataclass.
-        usage: how it is typed, for the help text.
-        job: takes the options; what it returns is the exit code, and None is 0.
-        arguments: None for those of the process.
-        epilogue: what stands below the options in the help text.
+        kind: the dataclass of the options.
+        usage: the usage lines of the help text.
+        job: takes the options and returns the exit code; None is 0.
+        arguments: None takes those of the process.
+        epilogue: text below the options in the help text.
 
     Returns:
-        The exit code: 2, after one sentence on stderr, for a user's mistake.
+        The exit code: that of `job`, 2 after printing a UserError, 130 after Ctrl-C.
     """
     return guarded(help_text(kind, usage, epilogue), lambda given: job(parse(kind, given)), arguments)
 
 
 def guarded(help: str, job: Callable[[list[str]], int | None], arguments: list[str] | None) -> int:
-    """As `command`, for a command that reads its arguments itself.
+    """As `command`, for a command that parses its arguments itself.
 
     Args:
-        help: what is printed for --help, and, with the exit code 2, where there are no arguments.
-        job: takes the arguments.
-        arguments: None for those of the process.
+        help: printed for --help; also without arguments, with exit code 2.
+        job: takes the arguments and returns the exit code; None is 0.
+        arguments: None takes those of the process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     return piped(lambda: _guarded(help, job, arguments))
@@ -278,7 +284,7 @@ def _guarded(help: str, job: Callable[[list[str]], int | None], arguments: list[
         print(help, end="")
         return 0 if arguments else 2
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a file name may hold bytes that are no text, and printing it must not fail
+        # a file name may contain bytes that are not valid text; printing it must not fail
         sys.stdout.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show
@@ -293,5 +299,5 @@ def _guarded(help: str, job: Callable[[list[str]], int | None], arguments: list[
 
 
 def _show(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as a sentence, without the line of code that gave it."""
+    """Print a warning without the source line that raised it."""
     print(f"onestroke: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A reader of the output who leaves early, such as head: the command ends without a word, as other tools do."""
+"""End quietly if the reader of stdout closes the pipe early, as `head` does."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import select
 import sys
 from collections.abc import Callable
 
-LEFT = 141  # what a shell says of a program that SIGPIPE ended
+LEFT = 141  # exit code of a program that was ended by SIGPIPE, 128 + 13
 
 
 def piped(job: Callable[[], int]) -> int:
     """Run a command.
 
     Args:
-        job: gives the exit code.
+        job: the command; returns the exit code.
 
     Returns:
-        The exit code; 141 where nobody reads what was printed any more.
+        The exit code; 141 if the reader of stdout has closed the pipe.
 
     Raises:
-        BrokenPipeError: of another pipe than that of the output.
+        BrokenPipeError: for any other pipe than stdout.
     """
     try:
         code = job()
@@ -32,24 +32,24 @@ def piped(job: Callable[[], int]) -> int:
 
 
 def _rest_fails() -> bool:
-    """Whether what is still to be printed can't be; it is then forgotten, or it would fail again when Python ends."""
+    """Whether flushing stdout fails; if so, stdout is redirected to /dev/null, or it would fail again at exit."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
-    except (AttributeError, ValueError):  # there is no output, or it is closed
+    except (AttributeError, ValueError):  # there is no stdout, or it is closed
         pass
     return False
 
 
 def _nobody_reads() -> bool:
-    """Whether the output is a pipe without a reader; an unbuffered one keeps nothing that could tell."""
-    if sys.platform == "win32":  # which has no poll
+    """Whether stdout is a pipe without a reader; needed for an unbuffered stdout, which has nothing to flush."""
+    if sys.platform == "win32":  # no select.poll there
         return False
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), select.POLLOUT)
         return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
-    except (AttributeError, ValueError):  # there is no output, or it is no file
+    except (AttributeError, ValueError):  # there is no stdout, or it is not a file
         return False

@@ -1,4 +1,4 @@
-"""`onestroke styles make`: measure a painting, or several, for a style card."""
+"""`onestroke styles make`: compute the style card of one or several paintings."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ USAGE = 'onestroke styles make image=FILE [image=FILE ...] out=FILE [title="..."
 
 @dataclass
 class Options(CommandOptions):
-    """Which pictures, where their card goes, and what is known of them."""
+    """The options of `onestroke styles make`."""
 
     image: list[str] = option(
         "a picture of the style; as often as you like", placeholder="FILE", example="painting.jpg", path=True
     )
     out: str = option("the card", placeholder="FILE", example="painting.safetensors", path=True)
     name: str | None = option("what the style is called; default: as the card's file", None, placeholder="NAME")
-    title: str = option("the painting's", "", placeholder="TEXT")
+    title: str = option("title of the painting", "", placeholder="TEXT")
     artist: str = option("who painted it", "", placeholder="TEXT")
     year: str = option("when it was painted", "", placeholder="TEXT")
-    licence: str = option("under which the picture may be used", "", placeholder="TEXT")
+    licence: str = option("licence under which the picture may be used", "", placeholder="TEXT")
     source: str = option("where the picture is from", "", placeholder="TEXT")
 
 
@@ -37,5 +37,5 @@ def run(options: Options) -> None:
 
 
 def make(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments)

@@ -1,4 +1,4 @@
-"""Sweeps, Hydra's runs of many trials: where a trial writes, by what it is judged, and what goes wrong between them."""
+"""Sweeps (Hydra's multirun): the output path and the objective of a trial, and errors between trials."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ PLUGINS = {
     "hydra/sweeper": {"optuna": "sweep"},
     "hydra/sweeper/sampler": dict.fromkeys(("grid", "random", "tpe", "cmaes", "motpe", "nsgaii"), "sweep"),
 }
-"""Config group of Hydra -> its choices that are packages of their own -> the extra that installs them."""
+"""Config group of Hydra -> choice that needs another package -> the extra that installs it."""
 
-# what these raise outside of a trial is a mistake in their options
+# an exception raised in these packages outside of a trial is a mistake in their options
 _PACKAGES = ("hydra._internal.", "hydra_plugins.", "optuna.", "submitit.")
 
 
 def is_sweep() -> bool:
-    """Whether the run that Hydra has started is a trial of a sweep."""
+    """Whether the current run is a trial of a sweep."""
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def is_plain() -> bool:
-    """Whether a sweep is Hydra's own: one trial after the other in this process, and nobody asks for its value."""
+    """Whether launcher and sweeper are Hydra's basic ones, which run trials in this process and ignore their values."""
     choices = HydraConfig.get().runtime.choices
     return bool(choices["hydra/launcher"] == choices["hydra/sweeper"] == "basic")
 
 
 def place(style: object, run_dir: Path) -> str:
-    """A trial's style file: in its own run folder, as trials may end at the same moment.
+    """The path of a trial's style file, in its own run folder, since several trials may run at once.
 
     Args:
-        style: the style's name; what can't be one is told by whoever reads the settings.
+        style: the style's name; not checked here.
         run_dir: the trial's folder.
     """
-    with suppress(ValueError):  # short, as it stands in the style file, too
+    with suppress(ValueError):  # a relative path if possible, as it is recorded in the style file
         run_dir = run_dir.relative_to(Path.cwd())
     return (run_dir / (re.sub(r"[^\w.-]+", "_", str(style)) + ".safetensors")).as_posix()
 
 
 def objective(path: Path) -> float:
-    """The held-out total that a trial's style file says.
+    """The objective of a trial: the held-out total loss in its style file.
 
     Raises:
-        UserError: it says none, as that of a run whose losses were not finite.
+        UserError: the style file has none, since the losses of the run were not finite.
     """
     from onestroke.style_file import read_document  # imports torch
 
@@ -65,12 +65,12 @@ def objective(path: Path) -> float:
 
 
 def check_out(arguments: Sequence[str]) -> None:
-    """Raise a UserError where several trials would write one style file.
+    """Raise a UserError if several trials would write the same style file.
 
     Args:
-        arguments: the command line.
+        arguments: of the command line.
     """
-    with suppress(HydraException):  # which Hydra tells itself
+    with suppress(HydraException):  # reported by Hydra
         overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
         values = {override.key_or_group: override for override in overrides}
         search = values.get("hparams_search")
@@ -86,22 +86,22 @@ def check_out(arguments: Sequence[str]) -> None:
 
 
 def missing(config: str) -> str | None:
-    """What to install for a config that Hydra did not find, such as hydra/launcher/joblib; None for any other."""
+    """The message for a config that needs another package, such as hydra/launcher/joblib; None for any other config."""
     group, _, name = config.rpartition("/")
     extra = PLUGINS.get(group, {}).get(name)
     return extra and f"{group}={name} needs a package that is not installed: pip install 'onestroke[{extra}]'"
 
 
 def explained(error: Exception) -> str | None:
-    """One sentence for what Hydra and its plugins say of their own options; None for what else goes wrong.
+    """The message of an exception of Hydra or its plugins about their options; None for any other exception.
 
     Args:
-        error: was raised between the trials.
+        error: raised between the trials.
     """
     raised = [f"{frame.f_globals.get('__name__')}." for frame, _ in traceback.walk_tb(error.__traceback__)]
     return " ".join(str(error).split()) if raised and raised[-1].startswith(_PACKAGES) else None
 
 
 def with_place(config: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
-    """A trial's config, with its own style file where `out` names none."""
+    """A trial's config with `out` set to its own style file, if it is not set."""
     return {**config, "out": place(config["style"]["name"], run_dir) if config["out"] is None else config["out"]}

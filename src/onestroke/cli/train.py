@@ -1,4 +1,4 @@
-"""`python train.py`: Hydra's command line around one run."""
+"""`onestroke train`, `python train.py`: the command line of training, by Hydra."""
 
 from __future__ import annotations
 
@@ -33,34 +33,39 @@ log = logging.getLogger(__name__)
 
 
 def config_folder() -> Path:
-    """configs/: inside the package where it was installed from a wheel, else beside src/."""
+    """The folder configs/: inside the package if it was installed from a wheel, else beside src/."""
     package = Path(onestroke.__file__).parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parents[1] / "configs"
 
 
 def run_folder(resume: str | None, style: str, now: str) -> str:
-    """A run's folder: runs/<style>/<time>, or the one that is resumed.
+    """The folder of a run: runs/<style>/<time>, or that of the run that is resumed.
 
-    Of several processes the first alone has that folder; the others, whose clocks may differ, have a temporary one.
+    Only the process with rank 0 uses this folder; the others, whose clocks may differ, get a temporary one.
 
-    It is made here, since two trainings of a style that start in the same second would else write over each other's
-    files: the second one's is <time>_2. Called again in the same process, it is the same.
+    The folder is created here, so that two trainings of a style that start in the same second don't share one: the
+    second gets <time>_2. Later calls in the same process return the same folder.
+
+    Args:
+        resume: the resume file or its folder, or None.
+        style: the name of the style.
+        now: the time as text.
     """
     if resume:
         path = Path(home(resume))
         folder = path if path.is_dir() else path.parent
         for log_file in folder.glob("*.log"):
             if log_file.is_symlink():
-                log_file.unlink(missing_ok=True)  # Hydra appends to what it leads to, which is not this run's
+                log_file.unlink(missing_ok=True)  # Hydra would append to its target, which is not a file of this run
         return str(folder)
     usual = Path("runs") / re.sub(r"[^\w.-]+", "_", str(style)) / now
     return str(_made(usual) if ranks.is_first() else _aside())
 
 
-@functools.cache  # Hydra asks more than once
+@functools.cache  # Hydra calls it more than once
 def _made(usual: Path) -> Path:
-    """A new folder of that name, or with the first number behind it that is free; where none can be made, its name."""
+    """Create the folder, or one with the first free suffix _2, _3, ...; if that fails, return `usual`."""
     folder, number = usual, 1
     while True:
         try:
@@ -70,24 +75,24 @@ def _made(usual: Path) -> Path:
             number += 1
             folder = usual.with_name(f"{usual.name}_{number}")
         except OSError:
-            return usual  # which Hydra then can't make either, and says why
+            return usual  # Hydra will fail to create it, and report why
 
 
 @functools.cache
 def _aside() -> str:
-    """A folder for what Hydra wants to write in a process that is not the first; it is removed when that ends."""
+    """A temporary run folder for a process with another rank than 0; removed at its exit."""
     folder = tempfile.mkdtemp(prefix="onestroke-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def main() -> int:
-    """Train; 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return piped(_main)
 
 
 def _main() -> int:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us, and not the terminal
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises exceptions instead of printing them
     sys.argv[1:] = [added(home_in_override(argument)) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
@@ -113,10 +118,10 @@ def _main() -> int:
         sweeps.check_out(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(folder), config_name="train")(job)()
     except Exception as error:
-        told = _told(error, folder, in_job)
-        if told is None:
+        message = _message(error, folder, in_job)
+        if message is None:
             raise
-        mistakes.append(told)
+        mistakes.append(message)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -126,18 +131,18 @@ def _main() -> int:
 
 
 def added(argument: str) -> str:
-    """An override of a group that takes more than its yaml names, as Hydra wants it: with a + of its own.
+    """Prefix an override of trainer, logger or callbacks with `++`, since these take keys that are not in their yaml.
 
-    What of it is no option is told by whoever takes it.
+    Unknown keys are reported where the object is built.
     """
     return f"++{argument}" if re.match(r"(trainer|logger|callbacks)\.[^=]+=", argument) else argument
 
 
 def _job(config: DictConfig) -> float | None:
-    """One run; in a sweep, it returns the value that the trial is judged by, and less is better."""
-    # which comes along with Lightning, and would tell in the run's log that it looked for fonts
+    """Run one training; in a sweep, return the objective of the trial, which is minimised."""
+    # imported by Lightning; it would log its search for fonts
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    # torch and Lightning take seconds to import, which --help and a typing error need not wait for
+    # imported here, since torch and Lightning take seconds, and --help doesn't need them
     from onestroke.training.logs import survive_log_failures
     from onestroke.training.resuming import resumed
     from onestroke.training.run import train
@@ -161,8 +166,9 @@ def _job(config: DictConfig) -> float | None:
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as a plain dict; raises a UserError for a missing value."""
     try:
-        # Hydra leaves groups out that nothing is chosen of
+        # Hydra leaves out groups without a choice
         return with_home({"logger": {}, "callbacks": {}, **_container(config, resolve=True)})
     except MissingMandatoryValue as error:
         key = str(error.full_key or error)
@@ -176,7 +182,7 @@ def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:
 
 
 def _remove_if_bare(run_dir: Path) -> None:
-    """Leave no folder behind for a run that never began."""
+    """Remove the folder of a run that didn't start: one with nothing but empty logs."""
     with suppress(OSError):
         left = list(run_dir.iterdir()) if run_dir.is_dir() else []
         if all(path.suffix == ".log" and path.stat().st_size == 0 for path in left):
@@ -185,8 +191,8 @@ def _remove_if_bare(run_dir: Path) -> None:
             run_dir.rmdir()
 
 
-def _told(error: Exception, folder: Path, in_job: bool) -> str | None:
-    """One sentence for a user's mistake; None for a bug, which keeps its traceback."""
+def _message(error: Exception, folder: Path, in_job: bool) -> str | None:
+    """The message for a user's mistake; None for a bug, which keeps its traceback."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException):
@@ -198,14 +204,16 @@ def _told(error: Exception, folder: Path, in_job: bool) -> str | None:
         return _explain(error, folder)
     if in_job or isinstance(error, BrokenPipeError):
         return None
-    cause = error.__cause__ if isinstance(error, ValueError) else error  # that of a log that can't be opened
+    cause = (
+        error.__cause__ if isinstance(error, ValueError) else error
+    )  # logging raises a ValueError for a log that can't be opened
     if isinstance(cause, OSError):
         return f"the run's folder can't be used: {cause}; run it where you may write"
     return sweeps.explained(error)
 
 
 def _explain(error: Exception, folder: Path) -> str:
-    """One sentence out of Hydra's several lines."""
+    """Reduce an error of Hydra, which has several lines, to one sentence."""
     text = " ".join(str(error).split())
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
@@ -219,12 +227,12 @@ def _explain(error: Exception, folder: Path) -> str:
 
 
 def _choices(group: Path) -> list[str]:
-    """What a config group offers."""
+    """The choices of a config group."""
     return [path.stem for path in group.glob("*.yaml")]
 
 
 def _options(folder: Path) -> list[str]:
-    """Every option of the default config, in dots."""
+    """The dotted names of all options in the default config."""
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(folder), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""`onestroke vgg pack`: make the embedded weights of the VGG again, from the network or from a local file."""
+"""`onestroke vgg pack`: rebuild the embedded weights of the VGG, from a download or a local file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ USAGE = "onestroke vgg pack out=FILE [weights=FILE]"
 
 @dataclass
 class Options(CommandOptions):
-    """Where the weights go, and where they are from."""
+    """The options of `onestroke vgg pack`."""
 
     out: str = option(
         "the file to write, src/onestroke/assets/vgg16.safetensors in a checkout",
@@ -24,10 +24,10 @@ class Options(CommandOptions):
 
 
 def run(options: Options) -> None:
-    """Write the file, whose numbers are those that OneStroke was built on."""
+    """Write the file; its values are checked against a known checksum."""
     print(f"wrote {options.out}: sha256 of its numbers {write_embedded(options.out, options.weights)}, as it should be")
 
 
 def pack(arguments: list[str] | None = None) -> int:
-    """The command line: 2 and one sentence for a user's mistake, else 0."""
+    """Run the command line; returns the exit code: 0, or 2 after printing the user's mistake in one sentence."""
     return command(Options, USAGE, run, arguments)

@@ -1,4 +1,4 @@
-"""From a style file to a file that others can open: built, checked against torch, and measured."""
+"""Export a style file to ONNX or torch.export: build the file, compare it with torch, and time it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ from onestroke.export import torch_program
 from onestroke.export.fold_norms import freeze
 from onestroke.export.quantize import quantise
 from onestroke.graphs import onnx_graph
-from onestroke.graphs.onnx_file import as_read
+from onestroke.graphs.onnx_file import check_exported
 from onestroke.graphs.onnx_operators import Model
 from onestroke.graphs.tracing import Core, trace
 from onestroke.inference.backends import Onnx, Torch, first_channels
-from onestroke.inference.controls import AS_IT_IS, Look, open_style
+from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style
 from onestroke.style_document import FORMAT
 from onestroke.version import __version__
 
 Photo = np.ndarray
 Paint = Callable[[Tensor], Tensor]
 
-SIZES = ((97, 131), (203, 77), (255, 254))  # height, width: none a multiple of what a network halves
-SIDE = 512  # of the picture whose painting is timed
-_TINY = ((1, 1), (2, 5))
-_ROUNDS = 5
-_MADE_UP, _MADE_UP_SIDE = 8, 256
+SIZES = (
+    (97, 131),
+    (203, 77),
+    (255, 254),
+)  # height, width of the compared pictures; no multiples of powers of 2
+SIDE = 512  # side in pixels of the picture that is timed
+_TINY = ((1, 1), (2, 5))  # sizes at which only the shape of the painting is checked
+_ROUNDS = 5  # timed runs
+_SCENES, _SCENE_SIDE = 8, 256  # number and side of the scenes for calibration
 
 
 @dataclass(frozen=True)
 class Difference:
-    """From what torch paints, in levels of 255 and beyond the rounding to whole ones: the largest, and the mean."""
+    """The largest and the mean absolute difference from torch's painting, in levels of 255, beyond rounding."""
 
     largest: float
     mean: float
@@ -55,41 +59,48 @@ LIMITS: Mapping[str, Difference] = {
     "frozen": Difference(256.0, 32.0),
     "int8": Difference(256.0, 8.0),
 }
-"""Variant -> what its difference stays below, or it is not written."""
+"""Variant -> upper limits of its differences; a file that reaches them is not written."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is to be written, and what was measured of it.
+    """An exported file and its measurements.
 
-    milliseconds: to paint SIDE x SIDE. rival, rival_milliseconds: the same for what it is compared with.
+    content: of the file. difference: from torch. milliseconds: to paint a picture of SIDE x SIDE. baseline,
+    baseline_milliseconds: name and time of what it is compared with.
     """
 
     content: bytes
     difference: Difference
     milliseconds: float
-    rival: str
-    rival_milliseconds: float
+    baseline: str
+    baseline_milliseconds: float
 
 
 def export(
-    path: Path, kind: str, variant: str, pixels: str, photos: Sequence[Photo] | None = None, look: Look = AS_IT_IS
+    path: Path,
+    kind: str,
+    variant: str,
+    pixels: str,
+    photos: Sequence[Photo] | None = None,
+    controls: StyleControls = DEFAULT_CONTROLS,
 ) -> Exported:
-    """Build, check and measure what a style file becomes.
+    """Export a style file, compare it with torch, and time it.
 
     Args:
         path: a style file.
         kind: "onnx", or "torch" for torch.export, which has the variant fp32 alone.
-        variant: of LIMITS.
+        variant: a key of LIMITS.
         pixels: "uint8" or "float", as in onnx_graph.build.
-        photos: what frozen statistics and 8 bits are measured on, uint8 (H, W, 3) of one size; None for made-up scenes.
-        look: what is chosen of what the file offers.
+        photos: to measure the statistics of frozen and the ranges of int8, each uint8 (H, W, 3), all of one size;
+            None takes scenes.
+        controls: the style, strength and stroke to export.
 
     Raises:
-        UserError: for a style file that can't be read, a network that can't be exported, a package that is missing, and
-            for what differs from what torch paints by more than LIMITS.
+        UserError: the style file can't be read, the network can't be exported, a package is missing, or the paintings
+            differ from torch's by LIMITS or more.
     """
-    network, metadata = open_style(path, look)
+    network, metadata = open_style(path, controls)
     document = json.dumps({"version": FORMAT, **asdict(metadata)}, allow_nan=False)
     core = trace(network)
     if kind == "torch":
@@ -98,9 +109,9 @@ def export(
         difference = _checked(path, paint, network, pixels, variant)
     else:
         if photos is None and variant in ("frozen", "int8"):
-            photos = Scenes(validation=_MADE_UP).held_out(_MADE_UP_SIDE)
+            photos = Scenes(validation=_SCENES).held_out(_SCENE_SIDE)
         model = _model(core, document, variant, pixels, photos or [])
-        paint = Onnx(as_read(model)).paint
+        paint = Onnx(check_exported(model)).paint
         difference = _checked(path, paint, network, pixels, variant)
         onnx_graph.note(
             model,
@@ -111,14 +122,15 @@ def export(
         )  # fmt: skip
         content = model.SerializeToString()
     if variant == "fp32":
-        rival, other = "torch", Torch(network, torch.device("cpu")).paint
+        baseline, other = "torch", Torch(network, torch.device("cpu")).paint
     else:
-        rival, other = "fp32", Onnx(as_read(onnx_graph.build(core, document, pixels))).paint
+        baseline, other = "fp32", Onnx(check_exported(onnx_graph.build(core, document, pixels))).paint
     own, others = milliseconds([paint, other], SIDE)
-    return Exported(content, difference, own, rival, others)
+    return Exported(content, difference, own, baseline, others)
 
 
 def _model(core: Core, document: str, variant: str, pixels: str, photos: Sequence[Photo]) -> Model:
+    """Build the ONNX model of a variant; `photos` are for frozen and int8."""
     if variant == "frozen":
         batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 255
         core = freeze(core, batch)
@@ -132,7 +144,7 @@ def _model(core: Core, document: str, variant: str, pixels: str, photos: Sequenc
 
 
 def _paint(content: bytes, pixels: str) -> Paint:
-    """What a torch.export program paints, as a backend does."""
+    """A function that paints with a torch.export program: float (N, 3, H, W) in [0, 1] -> the same."""
     module = torch.export.load(io.BytesIO(content)).module()
 
     def paint(image: Tensor) -> Tensor:
@@ -146,8 +158,9 @@ def _paint(content: bytes, pixels: str) -> Paint:
 
 
 def _checked(path: Path, paint: Paint, network: nn.Module, pixels: str, variant: str) -> Difference:
+    """The difference from torch; raises a UserError if it is not below the limits of the variant."""
     difference, limit = compare(paint, network, pixels), LIMITS[variant]
-    # not >=, which is false for what is not a number
+    # not >=, which is false for NaN
     if not (difference.largest < limit.largest and difference.mean < limit.mean):
         raise UserError(
             f"{path} as {variant} would differ from what torch paints by {difference} of 255 levels, and must by less "
@@ -157,14 +170,14 @@ def _checked(path: Path, paint: Paint, network: nn.Module, pixels: str, variant:
 
 
 def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:
-    """Paint pictures of three odd sizes, and two at once, as torch does and otherwise.
+    """Compare an exported file with torch on pictures of three odd sizes, and on a batch of two.
 
-    Of tiny ones the size alone is looked at: a norm makes much of the rounding in what is all of one colour.
+    For tiny pictures only the shape is checked, since norms amplify rounding errors in pictures of nearly one colour.
 
     Args:
-        paint: the other way; takes and gives float (N, 3, H, W) in [0, 1].
-        network: torch's way.
-        pixels: "uint8" where the other way rounds to whole levels.
+        paint: the exported file; float (N, 3, H, W) in [0, 1] -> the same.
+        network: the network in torch.
+        pixels: "uint8" if `paint` rounds to levels of 255, else "float".
     """
     scenes = torch.from_numpy(np.stack(Scenes(validation=2).held_out(256))).permute(0, 3, 1, 2).float() / 255
     images = [scenes[:1, :, :height, :width] for height, width in SIZES]
@@ -186,14 +199,14 @@ def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:
     return Difference(largest, mean)
 
 
-def milliseconds(ways: Sequence[Paint], side: int) -> list[float]:
-    """The median time of each way to paint one picture, taking turns."""
+def milliseconds(paints: Sequence[Paint], side: int) -> list[float]:
+    """The median time in milliseconds of each function to paint a picture of side x side; they take turns."""
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    times: list[list[float]] = [[] for _ in ways]
+    times: list[list[float]] = [[] for _ in paints]
     for turn in range(_ROUNDS + 1):
-        for way, taken in zip(ways, times, strict=True):
+        for paint, taken in zip(paints, times, strict=True):
             start = time.perf_counter()
-            way(image)
-            if turn:  # the first warms up
+            paint(image)
+            if turn:  # the first turn is a warm-up
                 taken.append(1000 * (time.perf_counter() - start))
     return [statistics.median(taken) for taken in times]

@@ -1,8 +1,8 @@
-"""Norms with fixed statistics, folded into the convolutions before them.
+"""Replace instance norms by fixed statistics, and fold them into the convolutions before them.
 
-An instance norm has to see all of a picture before it can paint any of it. With the statistics of a few photos in place
-of the picture's own it is a scale and a shift, which the convolution before it takes over. So all parts of a picture
-are painted alike, whatever the rest is, and tiles join. An approximation: other photos get other contrasts.
+The statistics of an instance norm depend on the whole picture. With fixed statistics, measured on a few photos, the
+norm is a scale and a shift, which are folded into the convolution before it. So each part of a picture is painted
+independently of the rest, and tiles fit together. This is an approximation: the contrast of other photos changes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from onestroke.graphs.tracing import NORM, Core
 
 
 def freeze(core: Core, photos: Tensor) -> Core:
-    """A core without norms.
+    """A copy of a core with its norms folded.
 
     Args:
-        core: what a network does.
-        photos: float (N, 3, H, W) in [0, 1]; the statistics are those of all of them together.
+        core: a traced network.
+        photos: float (N, 3, H, W) in [0, 1]; the statistics are taken over the whole batch.
     """
     core = copy.deepcopy(core)
     right, bottom = core.missing(photos.shape[-1]), core.missing(photos.shape[-2])
@@ -36,9 +36,9 @@ def freeze(core: Core, photos: Tensor) -> Core:
 
 
 class _Measure(fx.Interpreter):
-    """Runs a core with the statistics of the whole batch, and keeps each norm's scale and shift.
+    """Runs a core with statistics over the whole batch, and records each norm's scale and shift.
 
-    So every norm is measured behind norms that are frozen already, as they will be when it paints.
+    So the input of each norm comes from norms with fixed statistics, as in the folded core.
     """
 
     def __init__(self, core: Core) -> None:
@@ -56,7 +56,7 @@ class _Measure(fx.Interpreter):
 
 
 def _fold(core: Core, node: fx.Node, scale: Tensor, shift: Tensor) -> None:
-    """Put a scale and a shift into the convolution before, or where there is none, in place of the norm."""
+    """Fold scale and shift into the preceding convolution; without one, replace the norm by `x * scale + shift`."""
     before = node.args[0]
     assert isinstance(before, fx.Node)
     weight, bias = _weights(core, before)
@@ -77,7 +77,7 @@ def _fold(core: Core, node: fx.Node, scale: Tensor, shift: Tensor) -> None:
 
 
 def _weights(core: Core, node: fx.Node) -> tuple[Tensor | None, Tensor | None]:
-    """Weight and bias of a convolution, None for what there is not."""
+    """Weight and bias of a convolution; (None, None) for any other node, and None for a missing bias."""
 
     def value(index: int) -> Tensor | None:
         part = node.args[index] if len(node.args) > index else None

@@ -1,4 +1,4 @@
-"""A graph with convolutions of 8 bits."""
+"""Quantize the convolutions of an ONNX model to 8 bits."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ from onestroke.packages import require
 
 
 class _Reader:
-    """Hands out photos one by one, as the calibration wants them."""
+    """Calibration data reader of onnxruntime: one photo at a time."""
 
     def __init__(self, photos: Sequence[np.ndarray]) -> None:
         self.left = iter(photos)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """What the model takes, None at the end."""
+        """The model's inputs for the next photo; None at the end."""
         photo = next(self.left, None)
         return None if photo is None else {INPUT: photo}
 
 
 def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
-    """Round weights and activations to 8 bits, in ranges that are measured on photos.
+    """Quantize weights and activations of convolutions to 8 bits, with ranges calibrated on photos.
 
-    The convolutions that see the photo or make the painting stay in fp32: they would show every step. The norms stay
-    too, since with them an activation's range is nearly the same for every photo.
+    The first and the last convolution stay in fp32, since their rounding would be visible. The norms stay in fp32 too;
+    they make the ranges of activations nearly the same for all photos.
 
     Args:
-        model: as graph.build makes it.
-        photos: each what the model takes as input.
+        model: from `onnx_graph.build`.
+        photos: inputs of the model, each a batch of one.
+
+    Returns:
+        The quantized model.
     """
     quantization = require("onnxruntime.quantization", "onnx")
     onnx = require("onnx", "onnx")
@@ -45,13 +48,13 @@ def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
     dims = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     outermost = [node.name for node in model.graph.node if node.op_type == "Conv" and 3 in dims[node.input[1]][:2]]
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        # of onnx to onnxruntime, of which no one here can mend anything
+        # warnings of onnx about its use by onnxruntime
         warnings.simplefilter("ignore", DeprecationWarning)
-        # by a file, as onnxruntime 1.18 can't go on with a model in memory
+        # with a file, as onnxruntime 1.18 can't quantize a model in memory
         plain, path = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
         onnx.save_model(model, str(plain))
         level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)  # it asks for optimisations that this graph has no use for
+        logging.getLogger().setLevel(logging.ERROR)  # it suggests optimisations that don't apply to this graph
         try:
             quantization.quantize_static(
                 plain,
@@ -63,7 +66,7 @@ def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                # a few values are far out, and all others pay for them in coarser steps
+                # not the full range, since a few outliers would make the steps coarser
                 calibrate_method=quantization.CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": 99.9},
             )

@@ -1,1 +1,1 @@
-"""Networks as graphs of operations: traced, written as ONNX, and ONNX files from anyone checked."""
+"""Trace networks to graphs of operations, write them as ONNX, and check untrusted ONNX files."""

@@ -1,4 +1,4 @@
-"""An ONNX file that may come from anyone, read without a runtime: what it says of itself, and what its graph does."""
+"""Read and check an untrusted ONNX file without a runtime: its metadata and its graph."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ from onestroke.graphs.rules.arguments import Node, Unsound, Value
 from onestroke.packages import require
 from onestroke.style_document import Metadata, parse_document
 
-MAX_BYTES = 128 * 2**20  # a style is a megabyte or two
-_SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # that a graph has to paint on paper
-# for each pixel of the last of these; the widest painter that there could be takes half of it
-_MOST = Cost(64 * 2**10, 20_000_000)
+MAX_BYTES = 128 * 2**20  # a style has one or two megabytes
+_SIZES = ((1, 1, 1), (2, 5, 7), (1, 97, 131), (1, 64, 64))  # number, height, width of the pictures in the check
+# maximum cost per pixel; the widest network that OneStroke allows takes half of it
+_MAX_COST = Cost(64 * 2**10, 20_000_000)
 _KINDS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}  # of onnx.proto
-_NUMBERS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}  # where an attribute of each kind is
-_KNOWN = 2**16  # numbers of a constant that the rules are told
-_NAME, _NODES = 1000, 10_000
+_ATTRIBUTE_FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}  # type of an attribute -> the field with its value
+_MAX_KNOWN = 2**16  # maximum elements of a constant whose values are passed to the rules
+_MAX_NAME, _MAX_NODES = 1000, 10_000
 
 
 @dataclass(frozen=True)
-class Painting:
-    """What can be painted with.
+class PaintingGraph:
+    """A checked graph that paints.
 
-    content: the graph alone, for a runtime. whole: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
+    content: the serialised model, for a runtime. plan: for the memory that it takes.
+    uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
     """
 
     content: bytes
     plan: Plan
-    whole: bool
+    uint8_pixels: bool
 
 
-def read(path: Path) -> tuple[Painting, Metadata]:
-    """Read an ONNX file that export.py wrote, and refuse any other.
+def read(path: Path) -> tuple[PaintingGraph, Metadata]:
+    """Read an ONNX file that export.py wrote.
 
     Raises:
-        UserError: for a file that is missing, too large, damaged, or holds anything that export.py doesn't write.
+        UserError: the file is missing, too large, damaged, or holds anything that export.py doesn't write.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}; make it with  python export.py ckpt=...")
@@ -56,66 +57,66 @@ def read(path: Path) -> tuple[Painting, Metadata]:
         content = path.read_bytes()
         onnx_wire.check(content)
         model = onnx.load_model_from_string(content)
-        metadata, pixels = _said(model)
+        metadata, pixels = _read_metadata(model)
         painting = checked(model)
-        if pixels != onnx_graph.PIXELS[0 if painting.whole else 1]:
-            raise Unsound("its pixels are not those that it speaks of")
-    except Exception as error:  # protobuf's have nothing in common
-        raise not_ours(path, error) from error
+        if pixels != onnx_graph.PIXELS[0 if painting.uint8_pixels else 1]:
+            raise Unsound("its pixels are not of the kind that its metadata say")
+    except Exception as error:  # protobuf's exceptions have no common class
+        raise unreadable(path, error) from error
     return painting, metadata
 
 
-def not_ours(path: Path, error: Exception) -> UserError:
-    """What to say of a file that can't be read, or that no runtime takes."""
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The UserError for a file that can't be read, or that a runtime refuses."""
     return UserError(
         f"{path} is no ONNX file that export.py wrote, or is damaged ({first_line(error)}): export it again"
     )
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, fit for a sentence."""
+    """The first line of an error's message, or its class name, escaped for a message."""
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def _said(model: Model) -> tuple[Metadata, object]:
-    """What the metadata say: the style, and its kind of pixels."""
+def _read_metadata(model: Model) -> tuple[Metadata, object]:
+    """Read the metadata: the style's document, and the kind of pixels."""
     found = {entry.key: entry.value for entry in model.metadata_props}
     if not {onnx_graph.DOCUMENT, onnx_graph.EXPORT} <= found.keys():
-        raise Unsound("it says nothing of a style")
+        raise Unsound("its metadata have no style")
     facts = json.loads(found[onnx_graph.EXPORT])
     if not isinstance(facts, dict):
-        raise Unsound("it doesn't say how it was exported")
+        raise Unsound("its metadata don't say how it was exported")
     return parse_document(found[onnx_graph.DOCUMENT]), facts.get("pixels")
 
 
-def checked(model: Model) -> Painting:
-    """See that a model is one that export.py could have written, whatever it says of itself.
+def checked(model: Model) -> PaintingGraph:
+    """Check that a model could have been written by export.py; its metadata are not used.
 
     Raises:
-        Unsound: it is not.
+        Unsound: it could not.
     """
     if [(entry.domain, entry.version) for entry in model.opset_import] != [("", onnx_graph.OPSET)]:
         raise Unsound(f"it is not of opset {onnx_graph.OPSET}")
     if not onnx_graph.IR <= model.ir_version <= onnx_graph.NEWEST_IR:
         raise Unsound("it is of another version of ONNX")
-    nodes = [_node(node) for node in model.graph.node[: _NODES + 1]]
-    if not 0 < len(nodes) <= _NODES:
-        raise Unsound(f"it has no node, or more than {_NODES}")
-    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _whole(model))
+    nodes = [_node(node) for node in model.graph.node[: _MAX_NODES + 1]]
+    if not 0 < len(nodes) <= _MAX_NODES:
+        raise Unsound(f"it has no node, or more than {_MAX_NODES}")
+    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _has_uint8_pixels(model))
     for size in _SIZES:
         cost, pixels = plan.cost(*size), math.prod(size)
     weights = sum(value.bytes for value in plan.constants.values())
-    if cost.bytes - weights > _MOST.bytes * pixels or cost.work > _MOST.work * pixels:
+    if cost.bytes - weights > _MAX_COST.bytes * pixels or cost.work > _MAX_COST.work * pixels:
         raise Unsound("it takes more memory or time than any painter")
-    del model.graph.value_info[:]  # which a runtime would believe
-    return Painting(model.SerializeToString(), plan, plan.whole)
+    del model.graph.value_info[:]  # shapes that a runtime would use unchecked
+    return PaintingGraph(model.SerializeToString(), plan, plan.uint8_pixels)
 
 
-def as_read(model: Model) -> Painting:
-    """`checked`, for what was exported just now.
+def check_exported(model: Model) -> PaintingGraph:
+    """`checked`, for a model that was just built.
 
     Raises:
-        UserError: for a network whose file could not be read again.
+        UserError: a file of this model could not be read again.
     """
     try:
         return checked(model)
@@ -123,8 +124,8 @@ def as_read(model: Model) -> Painting:
         raise UserError(f"this network can't be painted with as ONNX: {error}") from error
 
 
-def _whole(model: Model) -> bool:
-    """Whether its pixels are uint8, where all that goes in and out is the picture."""
+def _has_uint8_pixels(model: Model) -> bool:
+    """Check that picture and painting are the only input and output, and return whether their pixels are uint8."""
     kinds = set()
     for values, name in ((model.graph.input, onnx_graph.INPUT), (model.graph.output, onnx_graph.OUTPUT)):
         if [value.name for value in values] != [name]:
@@ -142,13 +143,13 @@ def _whole(model: Model) -> bool:
 
 
 def _node(node: Any) -> Node:
-    if node.domain or len(node.output) != 1 or len(node.op_type) > _NAME:
+    if node.domain or len(node.output) != 1 or len(node.op_type) > _MAX_NAME:
         raise Unsound("it has a node that export.py doesn't write")
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
-        if attribute.type not in _NUMBERS or attribute.name in attributes:
+        if attribute.type not in _ATTRIBUTE_FIELDS or attribute.name in attributes:
             raise Unsound("it has a node with attributes that export.py doesn't write")
-        value = getattr(attribute, _NUMBERS[attribute.type])
+        value = getattr(attribute, _ATTRIBUTE_FIELDS[attribute.type])
         if isinstance(value, bytes):
             value = value.decode("ascii", "replace")
         attributes[attribute.name] = value if isinstance(value, int | float | str) else list(value)
@@ -170,5 +171,5 @@ def _constants(model: Model) -> Mapping[str, Value]:
         array = np.asarray(helper.to_array(tensor))
         if array.dtype != kind or array.shape != shape or (array.dtype.kind == "f" and not np.isfinite(array).all()):
             raise Unsound("it has a constant that is not finite, or of another kind")
-        found[tensor.name] = Value(shape, kind, array if count <= _KNOWN else None, True)
+        found[tensor.name] = Value(shape, kind, array if count <= _MAX_KNOWN else None, True)
     return found

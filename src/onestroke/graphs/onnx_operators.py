@@ -1,8 +1,8 @@
-"""Torch's operations written as ONNX's: what a network may be built of to be exported.
+"""Translate torch operations to ONNX nodes; a network that is exported may use these operations.
 
-A table by hand and not torch.onnx.export: that takes another package and eight seconds, holds on to a batch of one, and
-writes our norms as BatchNormalization (torch 2.14). Here the graph is ours, node by node, in milliseconds. An operation
-that is missing is named, and is one function and one line in OPERATORS, and a rule in rules.py for ONNX's own.
+torch.onnx.export is not used: it needs another package, takes eight seconds, fixes the batch size to 1, and writes our
+norms as BatchNormalization (torch 2.14). This table takes milliseconds. To support another operation, add a function
+and a line in OPERATORS, and a rule in graphs/rules/ for each new ONNX operation.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from onestroke.graphs.rules.table import RULES
 from onestroke.graphs.tracing import Core
 from onestroke.packages import require
 
-Model = Any  # onnx.ModelProto, and its parts; the package is optional, so its types are not named
+Model = Any  # onnx.ModelProto; the package is optional, so its types can't be used
 
 
 class Name(str):
-    """The name of a value that depends on the picture; all else is known beforehand."""
+    """The name of a value that depends on the picture; other values are constants."""
 
 
 class Nodes:
-    """An ONNX graph in the making.
+    """The nodes and constants of an ONNX graph that is being built.
 
     Args:
-        half: whether constants, and so the arithmetic, are fp16.
+        half: whether constants, and so all computation, are fp16 instead of fp32.
     """
 
     def __init__(self, half: bool = False) -> None:
@@ -39,18 +39,24 @@ class Nodes:
         self.float: Any = np.float16 if half else np.float32
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
-        self.shape: tuple[int, ...] = ()  # of the first operand of what is written now, at the traced size
+        self.shape: tuple[int, ...] = ()  # of the first operand of the current operation, at the size of the trace
 
     @property
     def float_type(self) -> int:
-        """ONNX's number for the type that is computed in."""
+        """ONNX's number of the floating point type."""
         return int(self.onnx.TensorProto.FLOAT16 if self.float is np.float16 else self.onnx.TensorProto.FLOAT)
 
     def add(self, operation: str, *inputs: object, outputs: Sequence[str] = (), **attributes: Any) -> Name:
-        """Append a node; inputs are names, "" for none, or constants. Gives the name of its first result.
+        """Append a node and return the name of its first output.
+
+        Args:
+            operation: ONNX operation.
+            inputs: names, "" for one that is left out, or constants.
+            outputs: names of the outputs; default: one new name.
+            attributes: of the node.
 
         Raises:
-            KeyError: for an operation without a rule, which could be written and not be read again.
+            KeyError: the operation has no rule, so the file could not be read again.
         """
         if operation not in RULES:
             raise KeyError(f"{operation} has no rule in onestroke/graphs/rules/")
@@ -61,7 +67,7 @@ class Nodes:
         return Name(results[0])
 
     def constant(self, value: Any, kind: Any = None) -> Name:
-        """Store a number, a list or a tensor: whole numbers in lists as int64, all else as `kind`, or as self.float."""
+        """Add a constant: a list as int64, a number or tensor as self.float, unless `kind` gives another dtype."""
         if isinstance(value, Tensor):
             value = value.detach().cpu().numpy()
         elif kind is None and isinstance(value, list):
@@ -73,10 +79,10 @@ class Nodes:
 
 
 def write(core: Core, nodes: Nodes, image: Name) -> Name:
-    """Append what a core does to `image`; gives the name of the result.
+    """Append the operations of a core on `image`, and return the name of the result.
 
     Raises:
-        UserError: for an operation that OPERATORS doesn't have, or not in that form.
+        UserError: an operation, or the form in which it is called, is not in OPERATORS.
     """
     values: dict[fx.Node, Any] = {}
     for node in core.graph.nodes:
@@ -85,7 +91,7 @@ def write(core: Core, nodes: Nodes, image: Name) -> Name:
         elif node.op == "get_attr":
             values[node] = getattr(core, node.target)
         elif node.op == "output":
-            return nodes.add("Identity", values[node.args[0]])  # also where the network did nothing at all
+            return nodes.add("Identity", values[node.args[0]])  # also needed for a network without operations
         else:
             name = node.meta["operation"]
             operator = OPERATORS.get(name) or OPERATORS.get(name.removesuffix("_"))
@@ -93,7 +99,7 @@ def write(core: Core, nodes: Nodes, image: Name) -> Name:
             nodes.shape = node.all_input_nodes[0].meta.get("shape", ())
             try:
                 values[node] = operator(nodes, *args, **kwargs) if operator else None
-            except TypeError:  # other arguments than those that the operator has
+            except TypeError:  # arguments that the operator doesn't support
                 values[node] = None
             if values[node] is None:
                 raise UserError(
@@ -103,11 +109,11 @@ def write(core: Core, nodes: Nodes, image: Name) -> Name:
     raise AssertionError("a graph without a result")
 
 
-_NARROW = 4  # channels
+_NARROW = 4  # channels up to which a 1 x 1 convolution is written as a matrix product
 
 
 def _two(value: Any) -> list[int]:
-    """What torch takes for both sides, or for each."""
+    """Expand an argument of torch that is one number for both sides, or one for each."""
     values = [value] if isinstance(value, int) else list(value)
     return [int(v) for v in (values * 2 if len(values) == 1 else values)]
 
@@ -133,7 +139,7 @@ def _conv(
 
 
 def _change_of_channels(nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None) -> Name:
-    """A convolution of single pixels as a matrix product: ONNX Runtime would fill three channels up to sixteen."""
+    """A 1 x 1 convolution as a matrix product, since ONNX Runtime would pad three channels to sixteen."""
     outputs, inputs = weight.shape[:2]
     size = nodes.add("Shape", x)
     changed = nodes.add("MatMul", weight.view(outputs, inputs), nodes.add("Reshape", x, [0, inputs, -1]))
@@ -160,7 +166,7 @@ def _instance_norm(
     nodes: Nodes, x: Name, mean: None, variance: None, weight: Tensor, bias: Tensor, own: bool, momentum: float,
     eps: float,
 ) -> Name:  # fmt: skip
-    # Sums over a picture leave fp16's range, so the norm is kept in fp32.
+    # Sums over a picture exceed the range of fp16, so the norm is computed in fp32.
     half = nodes.float is np.float16
     scale, shift = (nodes.constant(part, np.float32) for part in (weight, bias))
     if half:
@@ -170,8 +176,8 @@ def _instance_norm(
 
 
 def _pad(nodes: Nodes, x: Name, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Name:
-    """Torch names the last side first, and both ends of it; ONNX all beginnings, then all ends."""
-    # for every side, though opset 18 could leave some out: ONNX Runtime turns sides round and mixes those up
+    """Torch lists (before, after) of each axis, from the last axis on; ONNX lists all before, then all after."""
+    # for all axes, although opset 18 allows a subset: ONNX Runtime mixes up subsets when it changes the layout
     rest = [0] * (4 - len(pad) // 2)
     pads = rest + list(pad[0::2])[::-1] + rest + list(pad[1::2])[::-1]
     fill = [float(value or 0)] if mode == "constant" else []
@@ -206,7 +212,7 @@ def _interpolate(
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Name | None:  # fmt: skip
     if size is not None or mode not in ("nearest", "bilinear") or antialias:
-        return None  # a size would be that of the recording
+        return None  # a size would be that of the trace
     ways = {"nearest": "asymmetric", "bilinear": "align_corners" if align_corners else "half_pixel"}
     scales = list(scale_factor) if isinstance(scale_factor, list | tuple) else [scale_factor] * 2
     factors = nodes.constant([1.0, 1.0, *map(float, scales)], np.float32)
@@ -221,7 +227,7 @@ def _pixel_shuffle(nodes: Nodes, x: Name, upscale_factor: int) -> Name:
 
 
 def _pixel_unshuffle(nodes: Nodes, x: Name, downscale_factor: int) -> Name:
-    """ONNX counts a block's channels first and its pixels then, torch the other way round."""
+    """ONNX orders the output channels by pixel of the block first, torch by input channel first."""
     channels, block = nodes.shape[1], downscale_factor**2
     order = [pixel * channels + channel for channel in range(channels) for pixel in range(block)]
     return nodes.add("Gather", nodes.add("SpaceToDepth", x, blocksize=downscale_factor), order, axis=1)
@@ -264,4 +270,4 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "sub": _binary("Sub"),
     "tanh": _plain("Tanh"),
 }
-"""By the name of torch's function; the operation in place, such as add_, is the same. None: not in this form."""
+"""Name of torch's function -> operator; in-place operations such as add_ use the same. None: form not supported."""

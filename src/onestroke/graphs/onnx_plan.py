@@ -1,7 +1,7 @@
-"""What an ONNX graph does to a picture's size, node by node, before a runtime is let near it.
+"""Infer the shapes in an ONNX graph, and the memory and work of painting, without a runtime.
 
-A file may come from anyone. A graph with anything that `rules` doesn't know is refused, so it is known beforehand what
-a painting of any size takes, and that it has the photo's size.
+The graph may come from an untrusted file. A graph with any operation that `rules` doesn't know is refused. So the cost
+of painting a picture of any size is known in advance, and the painting is known to have the photo's size.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from dataclasses import dataclass
 from onestroke.graphs.rules.arguments import AXES, Arguments, Node, Unsound, Value
 from onestroke.graphs.rules.table import RULES
 
-_OF_CONSTANTS = ("DequantizeLinear", "Mul", "Shape")  # the others are worked out before they are written
+_OF_CONSTANTS = ("DequantizeLinear", "Mul", "Shape")  # may have constant inputs only; the export evaluates all others
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of painting: bytes held at most at a time, and multiply-adds."""
+    """Cost of painting. bytes: peak memory. work: multiply-adds."""
 
     bytes: int
     work: int
 
 
 class Plan:
-    """A graph whose every node is known.
+    """A graph in which every operation has a rule.
 
     Args:
-        nodes: in the order in which they are run.
-        constants: by name.
-        image, painting: the names of what goes in and out.
-        whole: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
+        nodes: in the order of execution.
+        constants: name -> value.
+        image, painting: the names of input and output.
+        uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
     """
 
     def __init__(
-        self, nodes: Sequence[Node], constants: Mapping[str, Value], image: str, painting: str, whole: bool
+        self, nodes: Sequence[Node], constants: Mapping[str, Value], image: str, painting: str, uint8_pixels: bool
     ) -> None:
         self.nodes, self.constants = nodes, constants
-        self.image, self.painting, self.whole = image, painting, whole
+        self.image, self.painting, self.uint8_pixels = image, painting, uint8_pixels
         self.last = {name: place for place, node in enumerate(nodes) for name in node.inputs}
         self.last[painting] = len(nodes)
 
     def cost(self, count: int, height: int, width: int) -> Cost:
-        """Of painting so many pictures of one size at once.
+        """The cost of painting `count` pictures of one size at once.
 
         Raises:
-            Unsound: the graph can't paint that.
+            Unsound: the graph can't paint that size.
         """
         picture = Value(
-            (count, height, width, 3) if self.whole else (count, 3, height, width),
-            "uint8" if self.whole else "float32",
+            (count, height, width, 3) if self.uint8_pixels else (count, 3, height, width),
+            "uint8" if self.uint8_pixels else "float32",
         )
         values = {**self.constants, self.image: picture}
         held = most = work = 0
@@ -77,6 +77,7 @@ class Plan:
 
 
 def _result(node: Node, given: Sequence[Value | None]) -> Value:
+    """The output of a node, by its rule."""
     rule = RULES.get(node.operation)
     if rule is None:
         raise Unsound(f"export.py doesn't write {node.operation}")
@@ -92,7 +93,7 @@ def _result(node: Node, given: Sequence[Value | None]) -> Value:
 
 
 def _work(node: Node, given: Sequence[Value | None], result: Value) -> int:
-    """Multiply-adds, and one for each number of what is only copied."""
+    """Multiply-adds of a node; for other operations than convolutions and products, the size of the output."""
     weight = given[1] if len(given) > 1 else None
     if node.operation == "MatMul" and given[0] is not None:
         return math.prod(result.shape) * given[0].shape[1]

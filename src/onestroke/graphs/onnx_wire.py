@@ -1,8 +1,8 @@
-"""What an ONNX file is made of, seen before a parser makes objects of it.
+"""Check the protobuf wire format of an untrusted ONNX file before it is parsed.
 
-Two bytes of protobuf can become a hundred in memory, and what is read may hold files beside it, functions, loops and
-training steps. So the bytes are walked first, by a table of the fields that export.py writes: what is not in it is
-refused, and so is a file of more parts than any painter has.
+Two bytes of protobuf can become a hundred bytes of objects, and a model may refer to other files and contain functions,
+loops and training steps. So the bytes are scanned first: any field that export.py doesn't write is refused, and so is a
+file with more fields than any exported style has.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ _GRAPH: Fields = {1: _NODE, 2: None, 5: _TENSOR, 10: None, 11: _VALUE, 12: _VALU
 MODEL: Fields = {
     1: None, 2: None, 3: None, 4: None, 5: None, 6: None, 7: _GRAPH, 8: _PAIR, 14: _PAIR,
 }  # fmt: skip
-"""By field number of onnx.proto, what may be in a file; None is a number, a text or bytes. Left out are subgraphs,
-tensors as attributes, sparse tensors, data in other files, functions, training, and what a newer ONNX has brought."""
+"""The allowed fields by their numbers in onnx.proto; None is a number, a string or bytes. Not allowed are subgraphs,
+tensors as attributes, sparse tensors, data in other files, functions, training, and fields of newer ONNX versions."""
 
-_MOST = 300_000  # fields; a style has some thousand
-_PACKED = 4 * 2**20  # bytes of numbers that are not stored as they lie in memory, all together
-_MOST_DOCUMENT = 4 * 2**20  # bytes of metadata
+_MOST = 300_000  # fields; a style has a few thousand
+_PACKED = 4 * 2**20  # bytes of all packed numbers, which grow when they are parsed
+_MOST_DOCUMENT = 4 * 2**20  # bytes of all strings, which are mostly metadata
 
 
 class Refused(Exception):
-    """These bytes are no such message, or hold what they may not; the message says what."""
+    """The bytes are not a valid ONNX message, or hold a field that is not allowed; the message says what is wrong."""
 
 
 def check(content: bytes) -> None:
-    """See that a file holds nothing but what export.py writes.
+    """Check that a file holds only fields that export.py writes.
 
     Raises:
-        Refused: it holds something else, or too much, or is no ONNX file at all.
+        Refused: it holds other fields, is too large, or is not an ONNX file.
     """
     left = [_MOST, _PACKED, _MOST_DOCUMENT]
     _walk(memoryview(content), 0, len(content), MODEL, left)
 
 
 def _walk(content: memoryview, at: int, end: int, fields: Fields, left: list[int]) -> None:
+    """Check the message in content[at:end]; `left` are the remaining budgets of fields, packed and string bytes."""
     while at < end:
         tag, at = _varint(content, at, end)
         number, kind = tag >> 3, tag & 7
@@ -73,6 +74,7 @@ def _walk(content: memoryview, at: int, end: int, fields: Fields, left: list[int
 
 
 def _spend(fields: Fields, number: int, length: int, left: list[int]) -> None:
+    """Subtract the bytes of a field from its budget; raises Refused if that is used up."""
     if (fields is _TENSOR and number in (4, 5, 7)) or (fields is _ATTRIBUTE and number in (7, 8)):
         left[1] -= length
     elif not (fields is _TENSOR and number == 9) and fields[number] is None:
@@ -82,6 +84,7 @@ def _spend(fields: Fields, number: int, length: int, left: list[int]) -> None:
 
 
 def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
+    """Read a varint at `at`; returns its value and the position after it."""
     value = shift = 0
     while at < end and shift < 64:
         byte = content[at]

@@ -1,11 +1,11 @@
-"""A network as a list of operations that hold no size: what is exported.
+"""Trace a network to a graph of operations that is independent of the picture's size, for export.
 
-A network is written in Python for the picture it is given: it asks for its size, pads, loops, and cuts. Here it is run
-once, at a size at which it has nothing to pad, and what it does with the picture is recorded. So whatever is built of
-ordinary operations can be exported, and no network has to be described a second time.
+The forward pass of a network uses the size of its picture to pad, loop and crop. Here it is run once, with a picture
+that needs no padding, and its operations on the picture are recorded. So any network of ordinary operations can be
+exported without further code.
 
-It is ours because torch.fx's own tracer stops where a network asks for a size, and torch.export and torch.onnx carry
-the arithmetic of sizes into what they write, or the one size of their example.
+Other tracers don't fit: torch.fx fails where a network uses a size, and torch.export and torch.onnx write either the
+arithmetic of sizes or the fixed size of their example.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from torch.overrides import TorchFunctionMode
 
 NORM = "instance_norm"
 _TRACED = 48  # the side at which a network is run, unless its smallest is larger
-_LARGEST = 128  # no network is known that pads to a larger multiple or a larger smallest side
+_LARGEST = 128  # largest multiple and smallest side that `padding` tries; no known network needs more
+# functions that are not recorded if their result has the shape and dtype of their input
 _UNCHANGED = ("clone", "contiguous", "detach", "dropout", "float", "split", "chunk", "cat", "concat", "to")
 
 
 class Core(nn.Module):
-    """What a network does to a picture that needs no padding: float (N, 3, H, W) -> the same shape.
+    """A traced network for pictures that need no padding: float (N, 3, H, W) -> the same shape.
 
     Args:
-        graph: placeholder, constants, calls of torch's functions, output; meta["operation"] is the name of each call.
-            Instance norms are calls of `F.instance_norm` as `norm` makes them.
-        multiple, smallest: what H and W must be multiples of, and at least.
+        graph: placeholder, constants, calls of torch functions, output; meta["operation"] is the name of each function.
+            Instance norms are calls of `F.instance_norm` as created by `norm`.
+        multiple, smallest: H and W must be multiples of `multiple`, and at least `smallest`.
     """
 
     def __init__(self, graph: fx.Graph, multiple: int, smallest: int) -> None:
@@ -41,32 +42,32 @@ class Core(nn.Module):
         self.multiple, self.smallest = multiple, smallest
 
     def forward(self, image: Tensor) -> Tensor:
-        """Any N, and H and W as said above."""
+        """Run the graph on float (N, 3, H, W); H and W as in the class docstring."""
         result: Tensor = fx.Interpreter(self, graph=self.graph).run(image)
         return result
 
     def missing(self, side: int) -> int:
-        """How many pixels lack to the next side that can be painted."""
+        """Number of pixels to pad to the next valid side length."""
         return max(self.smallest, -(-side // self.multiple) * self.multiple) - side
 
     def constant(self, name: str, value: Tensor) -> fx.Node:
-        """A node, where the graph inserts, that is this tensor."""
+        """Insert a constant node for a tensor at the graph's insertion point."""
         name = name.replace(".", "_")
         self.register_buffer(name, value.detach().contiguous())
         return self.graph.create_node("get_attr", name)
 
     def call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
-        """A node, where the graph inserts, that calls a function."""
+        """Insert a node that calls a function at the graph's insertion point."""
         node = self.graph.call_function(function, args, kwargs)
         node.meta["operation"] = name
         return node
 
 
 def trace(network: nn.Module) -> Core:
-    """Record what a network does.
+    """Trace a network.
 
     Args:
-        network: on the CPU, in fp32, image in, image out.
+        network: on the CPU, in fp32; takes and returns float (N, 3, H, W).
     """
     multiple, smallest = padding(network)
     core = Core(fx.Graph(), multiple, smallest)
@@ -81,13 +82,13 @@ def trace(network: nn.Module) -> Core:
 
 
 def padding(network: nn.Module) -> tuple[int, int]:
-    """The multiple and the smallest side that a network pads its picture to, at the bottom and on the right.
+    """The multiple and the smallest side to which a network pads its picture, at the bottom and on the right.
 
-    Found by trying, so that no network has to tell: where a picture that was padded beforehand is painted as it is,
-    the network would have padded it to that size, or further. Other padding than by replication counts as none, and
-    the check of what was exported then says so.
+    Found by experiment, so that networks need not declare it: if padding a picture in advance doesn't change the
+    painting, the network itself pads to that size or further. Only padding by replication is detected; for a network
+    with another padding, the check of the exported file fails.
     """
-    exact = copy.deepcopy(network).double()  # so that what is the same differs by rounding alone
+    exact = copy.deepcopy(network).double()  # in double precision, so that equal results differ by rounding only
 
     def paints(height: int, width: int) -> Callable[[int, int], bool]:
         image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).double()
@@ -111,9 +112,9 @@ def padding(network: nn.Module) -> tuple[int, int]:
 
 
 class _Recorder(TorchFunctionMode):
-    """Writes down each call that depends on the picture; all else comes out as constants.
+    """Records each call that depends on the picture; all other tensors become constants.
 
-    What leaves everything as it is at the size of the recording is left out: slices up to the height, loops over one.
+    Calls that change nothing at the size of the trace, such as slices up to the height, are not recorded.
     """
 
     def __init__(self, core: Core, image: Tensor, names: dict[int, str]) -> None:
@@ -122,7 +123,7 @@ class _Recorder(TorchFunctionMode):
         self.names = names
         self.nodes: dict[int, fx.Node] = {id(image): core.graph.placeholder("image")}
         self.constants: dict[int, fx.Node] = {}
-        self.kept = [image]  # an id is another tensor's once the first is gone
+        self.kept = [image]  # references, so that the id of a recorded tensor is not reused
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -146,7 +147,7 @@ class _Recorder(TorchFunctionMode):
         return result
 
     def node(self, tensor: Tensor) -> fx.Node:
-        """The node that a tensor comes from, or that it is a constant of."""
+        """The node that computes a tensor, or a constant node for it."""
         if id(tensor) in self.nodes:
             return self.nodes[id(tensor)]
         if id(tensor) not in self.constants:
@@ -172,7 +173,7 @@ class _Recorder(TorchFunctionMode):
         return self.core.call(function.__name__, function, *args, **kwargs)
 
     def _unchanged(self, function: Any, args: Any, given: list[Tensor], results: Any) -> bool:
-        """Whether the one result is the one tensor that was given."""
+        """Whether a call returns its only tensor argument unchanged."""
         if len(results) != 1 or len(given) != 1:
             return False
         if function.__name__ == "__getitem__":
@@ -185,12 +186,15 @@ class _Recorder(TorchFunctionMode):
 
 
 def norm(core: Core, image: fx.Node, weight: fx.Node, bias: fx.Node, eps: float) -> fx.Node:
-    """An instance norm as a core has it."""
+    """Insert an instance norm in the form that a core uses."""
     return core.call(NORM, F.instance_norm, image, None, None, weight, bias, True, 0.1, eps)
 
 
 def _as_norm(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any, float] | None:
-    """Image, weight, bias and eps of a norm by the picture's own statistics; a batch of one has no others."""
+    """Input, weight, bias and eps of a norm with the picture's own statistics; None for any other call.
+
+    A batch norm in training mode counts too, since the trace has a batch of one.
+    """
     if function is F.batch_norm:
         names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         measured = "training", False

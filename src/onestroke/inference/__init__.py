@@ -1,1 +1,1 @@
-"""From a style file and a photo to a painted picture."""
+"""Paint photos with a style file."""

@@ -1,4 +1,4 @@
-"""What a style is painted with: PyTorch, ONNX Runtime or OpenVINO."""
+"""Run a style's network with PyTorch, ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
 from onestroke.graphs import onnx_graph
-from onestroke.graphs.onnx_file import Painting, as_read, first_line, not_ours, read
+from onestroke.graphs.onnx_file import PaintingGraph, check_exported, first_line, read, unreadable
 from onestroke.graphs.rules.arguments import Unsound
 from onestroke.graphs.tracing import trace
-from onestroke.inference.controls import AS_IT_IS, Look, open_style
-from onestroke.inference.memory import held_by
+from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style
+from onestroke.inference.memory import peak_memory
 from onestroke.packages import installed, require
 from onestroke.style_document import Metadata
 
@@ -29,29 +29,29 @@ NAMES = ("torch", "onnx", "openvino", "auto")
 
 
 class Backend(ABC):
-    """A network, ready to paint.
+    """A network that is ready to paint.
 
-    device: where it paints.
+    device: the device that it runs on.
     """
 
     device = torch.device("cpu")
 
     @abstractmethod
     def memory(self, count: int, height: int, width: int) -> float:
-        """About how many bytes it takes, there where it paints, to paint so many pictures of one size at once.
+        """Estimate the peak memory in bytes, on the device, of painting `count` pictures of one size at once.
 
-        Calibrated on what pictures of 0.3 to 3 megapixels took beyond what the process held before: 0.9 to 1.5 of it.
+        The estimate is 0.9 to 1.5 times the memory measured for pictures of 0.3 to 3 megapixels.
 
         Raises:
-            UserError: it can't paint that size.
+            UserError: the network can't paint that size.
         """
 
     @abstractmethod
     def paint(self, image: Tensor) -> Tensor:
-        """Float (N, 3, H, W) in [0, 1], on any device -> the same shape, fp32, in [0, 1], on the CPU.
+        """Paint: float (N, 3, H, W) in [0, 1], on any device -> the same shape, fp32, in [0, 1], on the CPU.
 
         Raises:
-            MemoryError, RuntimeError: what happened inside; not for users.
+            MemoryError, RuntimeError: from the runtime; callers turn those about memory into UserErrors.
         """
 
 
@@ -60,8 +60,8 @@ class Torch(Backend):
 
     Args:
         network: in fp32; moved to the device.
-        device: where it paints.
-        compiled: whether torch.compile makes code for it when it first paints: a minute or more, and faster then.
+        device: the device to run on.
+        compiled: whether to use torch.compile: the first picture takes a minute or more, later ones are faster.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, compiled: bool = False) -> None:
@@ -71,7 +71,7 @@ class Torch(Backend):
         self._held: dict[int, Callable[[int, int, int], float]] = {}
 
     def memory(self, count: int, height: int, width: int, styles: int = 0) -> float:
-        """See Backend; `styles`, for `paint_over`: of how many there is a share in each place."""
+        """See Backend; for `paint_mapped`, `styles` is the number of styles."""
         if styles not in self._held:
             mix = [torch.full((1, styles, 1, 1), 1 / styles, device=self.device)] if styles else []
 
@@ -81,14 +81,14 @@ class Torch(Backend):
                 painted: Tensor = self.network(ready, *shares).clamp(0, 1)
                 return painted
 
-            self._held[styles] = held_by(paint)
+            self._held[styles] = peak_memory(paint)
         return 1.1 * self._held[styles](count, height, width) + 12 * count * height * width
 
-    def paint_over(self, image: Tensor, mix: Tensor) -> Tensor:
-        """As `paint`, with a network of several styles and the share of each in each place, (N, styles, H, W)."""
+    def paint_mapped(self, image: Tensor, shares: Tensor) -> Tensor:
+        """As `paint`, for a network of several styles, with the share of each style per pixel, (N, styles, H, W)."""
         with torch.inference_mode():
             ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
-            result: Tensor = self.network(ready, mix.to(self.device)).clamp(0, 1).cpu()
+            result: Tensor = self.network(ready, shares.to(self.device)).clamp(0, 1).cpu()
         return result
 
     def paint(self, image: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Torch(Backend):
             try:
                 painted = self._run(ready)
             except Exception as error:
-                # the compiler's own errors have no class in common from version to version, but all come from there
+                # the compiler's exceptions have no common class in all versions, but all are defined in torch._*
                 if self._run is self.network or not type(error).__module__.startswith("torch._"):
                     raise
                 warnings.warn(f"compiling failed, so painting goes on without: {first_line(error)}", stacklevel=2)
@@ -109,13 +109,13 @@ class Torch(Backend):
 
 
 class _Exported(Backend):
-    """An ONNX graph as onnx_graph.py writes it, after onnx_file.py has looked at it."""
+    """A runtime for an ONNX graph of graphs/onnx_graph.py that graphs/onnx_file.py has checked."""
 
-    def __init__(self, painting: Painting) -> None:
-        self.plan, self.whole = painting.plan, painting.whole
+    def __init__(self, painting: PaintingGraph) -> None:
+        self.plan, self.uint8_pixels = painting.plan, painting.uint8_pixels
 
     def memory(self, count: int, height: int, width: int) -> float:
-        """See Backend; runtimes hold half as much again, for layouts of their own."""
+        """See Backend; runtimes take half as much again as the plan says, for their own tensor layouts."""
         try:
             held = self.plan.cost(count, height, width).bytes
         except Unsound as error:
@@ -124,17 +124,18 @@ class _Exported(Backend):
 
     @abstractmethod
     def run(self, array: np.ndarray) -> np.ndarray:
-        """The graph itself: pixels of the graph's kind to the same."""
+        """Run the graph: uint8 (N, H, W, 3) or float32 (N, 3, H, W) in [0, 1] -> the same."""
 
     def paint(self, image: Tensor) -> Tensor:
         """See Backend."""
         image = image.to("cpu", torch.float32)
-        if not self.whole:
-            return torch.from_numpy(self._alike(image.contiguous().numpy()))
+        if not self.uint8_pixels:
+            return torch.from_numpy(self._run_checked(image.contiguous().numpy()))
         levels = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-        return torch.from_numpy(self._alike(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(self._run_checked(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
 
-    def _alike(self, array: np.ndarray) -> np.ndarray:
+    def _run_checked(self, array: np.ndarray) -> np.ndarray:
+        """`run`, checking that shape and dtype stay the same."""
         painted = self.run(array)
         if (painted.shape, painted.dtype) != (array.shape, array.dtype):
             raise UserError(f"this ONNX file paints {painted.shape} where the photo is {array.shape}: export it again")
@@ -142,31 +143,31 @@ class _Exported(Backend):
 
 
 class Onnx(_Exported):
-    """ONNX Runtime on the CPU, with as many threads as torch has.
+    """ONNX Runtime on the CPU, with as many threads as torch.
 
     Args:
-        painting: as `onnx_file.checked` found it.
+        painting: a graph from `onnx_file.read` or `onnx_file.check_exported`.
     """
 
-    def __init__(self, painting: Painting) -> None:
+    def __init__(self, painting: PaintingGraph) -> None:
         super().__init__(painting)
         runtime = require("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what it raises is told by whoever asked, and not on stderr too
-        # or its threads would go on spinning behind a picture, and take the cores from whatever comes next
+        options.log_severity_level = 4  # errors are raised; they need not be printed on stderr too
+        # otherwise its threads spin after each run and take CPU time from other code
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = runtime.InferenceSession(painting.content, options, providers=["CPUExecutionProvider"])
         self.options = runtime.RunOptions()
         self.options.log_severity_level = 4
-        # or it would keep what the largest picture took, where the next one looks for free memory
+        # otherwise it keeps the memory of the largest picture, and less is free for the next one
         self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, array: np.ndarray) -> np.ndarray:
         """See _Exported."""
         try:
             (painted,) = self.session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: array}, self.options)
-        except Exception as error:  # its errors are bare Exceptions
+        except Exception as error:  # ONNX Runtime raises plain Exceptions
             if "alloc" in str(error):
                 raise MemoryError(str(error)) from error
             raise UserError(f"ONNX Runtime can't paint this: {first_line(error)}") from error
@@ -176,11 +177,11 @@ class Onnx(_Exported):
 class OpenVino(_Exported):
     """OpenVINO on the CPU; arguments as for Onnx."""
 
-    def __init__(self, painting: Painting) -> None:
+    def __init__(self, painting: PaintingGraph) -> None:
         super().__init__(painting)
         openvino = require("openvino", "openvino")
         core = openvino.Core()
-        # in fp32 also where the processor has bf16, which shows in a painting
+        # fp32 also on CPUs with bf16, whose rounding is visible in a painting
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self.compiled = core.compile_model(core.read_model(painting.content), "CPU", settings)
 
@@ -195,23 +196,23 @@ class OpenVino(_Exported):
 
 
 def load(
-    path: Path, device: str, backend: str | None, compiled: bool = False, look: Look = AS_IT_IS
+    path: Path, device: str, backend: str | None, compiled: bool = False, controls: StyleControls = DEFAULT_CONTROLS
 ) -> tuple[Backend, Metadata]:
-    """Open a style file, or the ONNX file that export.py made of one.
+    """Open a style file, or an ONNX file that export.py wrote.
 
     Args:
         path: a .safetensors or .onnx file.
-        device: auto, cpu, cuda (or cuda:1, ...) or mps; onnx and openvino paint on the CPU.
-        backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx where painting is
-            on the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
-        compiled: as for Torch, which auto then is.
-        look: what is chosen of what the file offers.
+        device: auto, cpu, cuda (or cuda:1, ...) or mps; onnx and openvino run on the CPU only.
+        backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx if the device is
+            the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
+        compiled: whether to use torch.compile; needs torch or auto, which is torch then.
+        controls: the style, strength and stroke to paint with; not for ONNX files.
 
     Returns:
-        The backend, and what the file says of itself.
+        The backend, and the document of the file, narrowed to the chosen styles.
 
     Raises:
-        UserError: for a file, a device, a backend or a combination of them that can't be used.
+        UserError: the file, the device, the backend or a combination of them can't be used.
     """
     if backend not in (None, *NAMES):
         raise UserError(f"there is no backend '{backend}': {near(backend, NAMES)}")
@@ -222,14 +223,14 @@ def load(
     if path.suffix.lower() == ".onnx":
         if backend == "torch" or compiled or device not in ("auto", "cpu"):
             raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
-        if look != AS_IT_IS:
+        if controls != DEFAULT_CONTROLS:
             raise UserError(
                 f"{path} is an ONNX file, whose style and controls were chosen when it was exported: leave out style, "
                 "strength and stroke"
             )
         return _open(path, OpenVino if backend == "openvino" else Onnx)
     chosen = choose_device(device)
-    network, metadata = open_style(path, look)
+    network, metadata = open_style(path, controls)
     if backend in ("onnx", "openvino"):
         return _export(network, backend), metadata
     if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):
@@ -239,13 +240,13 @@ def load(
 
 
 def _export(network: nn.Module, backend: str) -> Backend:
-    """Make an ONNX graph of a network, in memory, and see that it paints the same.
+    """Export a network to ONNX in memory, and check that it paints the same within a level of 255.
 
     Raises:
-        UserError: where it can't be made, or doesn't.
+        UserError: it can't be exported, or paints something else.
     """
     kind = OpenVino if backend == "openvino" else Onnx
-    exported = kind(as_read(onnx_graph.build(trace(network), "", "float")))
+    exported = kind(check_exported(onnx_graph.build(trace(network), "", "float")))
     image = torch.rand(1, 3, 67, 94, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         difference = (exported.paint(image) - network(image).clamp(0, 1)).abs().max()
@@ -255,20 +256,20 @@ def _export(network: nn.Module, backend: str) -> Backend:
 
 
 def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Metadata]:
-    """Read a file that export.py wrote."""
+    """Open an ONNX file that export.py wrote."""
     painting, metadata = read(path)
     try:
         return kind(painting), metadata
     except UserError:
         raise
-    except Exception as error:  # ONNX Runtime's and OpenVINO's have nothing in common
-        raise not_ours(path, error) from error
+    except Exception as error:  # the exceptions of ONNX Runtime and OpenVINO have no common class
+        raise unreadable(path, error) from error
 
 
 def first_channels(network: nn.Module) -> int:
-    """The channels of the convolution that takes the picture, as many as come to a pixel of it.
+    """The number of channels per pixel of the picture in the first convolution's output, at least 3.
 
-    It works at full size, or at less with so many more channels, and no later one has more.
+    With a stride, the channels are divided by the reduction in pixels. No later layer has more channels per pixel.
     """
     first = next((m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
     return 3 if first is None else max(3, -(-first.out_channels // math.prod(first.stride)))

@@ -1,4 +1,4 @@
-"""What is done to a painting beside its photo: the photo's colours, and parts that stay as they were."""
+"""Combine a painting with its photo: colour preservation and masks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from onestroke.imaging.images import luminance
 Colour = Literal["style", "photo", "match"]
 COLOURS: tuple[str, ...] = get_args(Colour)
 
-_LEAST = 1e-6  # added to variances, so that a picture of one colour has some: a quarter of a level of 255
+_LEAST = 1e-6  # added to variances, which may be 0; as a standard deviation, a quarter of a level of 255
 
 
 def recoloured(painting: Tensor, photo: Tensor, colour: str, alpha: Tensor | None = None) -> Tensor:
-    """A painting in its own colours or in its photo's (Gatys et al., "Preserving color", 2016).
+    """Apply a colour mode to a painting (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016).
 
     Args:
         painting, photo: (N, 3, H, W) in [0, 1].
-        colour: `style` leaves it alone; `photo` keeps the photo's hue in each place, and takes luminance alone from the
-            painting; `match` gives the painting the photo's palette: mean and covariance of its colours.
-        alpha: (N, 1, H, W), by which `match` weighs colours, or None where all is opaque.
+        colour: `style` changes nothing; `photo` takes the luminance of the painting and the chrominance of the photo;
+            `match` transforms the painting's colours to the mean and covariance of the photo's.
+        alpha: (N, 1, H, W) in [0, 1], the weights of pixels for `match`; None weights all alike.
 
     Returns:
-        The same shape, in [0, 1].
+        (N, 3, H, W) in [0, 1].
 
     Raises:
-        UserError: for any other colour.
+        UserError: `colour` is not one of COLOURS.
     """
     if colour == "style":
         return painting
@@ -44,7 +44,7 @@ def recoloured(painting: Tensor, photo: Tensor, colour: str, alpha: Tensor | Non
 
 
 def _matched(painting: Tensor, photo: Tensor, alpha: Tensor | None) -> Tensor:
-    """One painting with the photo's mean and covariance of colours, by their Cholesky factors."""
+    """Transform a painting (1, 3, H, W) to the photo's mean and covariance of colours, by their Cholesky factors."""
     means, factors = [], []
     weight = None if alpha is None or bool((alpha == 1).all()) else alpha[0].flatten(1).double()
     if weight is not None:
@@ -66,19 +66,22 @@ def _matched(painting: Tensor, photo: Tensor, alpha: Tensor | None) -> Tensor:
 
 
 def masked(painting: Tensor, photo: Tensor, mask: Tensor, feather: float = 0.0) -> Tensor:
-    """Paint in part: white paints, black keeps the photo, grey mixes.
+    """Blend painting and photo by a mask: white is the painting, black the photo.
 
     Args:
         painting, photo: (N, 3, H, W) in [0, 1].
         mask: (1 or N, 1, H, W) in [0, 1].
-        feather: by how many pixels its edges are softened: the standard deviation of a Gaussian.
+        feather: the standard deviation in pixels of a Gaussian blur of the mask; 0 for none.
+
+    Returns:
+        (N, 3, H, W) in [0, 1].
     """
     share = feathered(mask, feather).clamp(0, 1)
     return photo + share * (painting - photo)
 
 
 def feathered(mask: Tensor, feather: float) -> Tensor:
-    """(N, 1, H, W) under a Gaussian of this standard deviation in pixels; beyond the border goes on as it ends."""
+    """Blur a mask (N, 1, H, W) with a Gaussian of standard deviation `feather` in pixels, padded by replication."""
     if feather <= 0:
         return mask
     return gaussian_blur(mask, feather, border="replicate")

@@ -1,4 +1,4 @@
-"""Which of its styles a network paints in: one, several at once, or another in each part of the picture."""
+"""Choose style, strength and stroke of a style file: one style, a mix, or different styles across the picture."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
     """Read `starry_night`, `starry_night,great_wave` or `starry_night:0.6,great_wave:0.4`.
 
     Returns:
-        The share of each style that is named, in that order; they sum to 1.
+        Name -> share of each style, in the given order; the shares sum to 1.
 
     Raises:
-        UserError: for styles that the file doesn't have, and weights that are negative, no numbers or all zero.
+        UserError: a style is not in `names` or named twice, or a weight is negative or not a number, or all are 0.
     """
     found: dict[str, float] = {}
     for part in chosen.split(","):
@@ -47,11 +47,10 @@ def shares(chosen: str, names: Sequence[str]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is chosen of what a style file offers.
+class StyleControls:
+    """The style, strength and stroke to paint with; None takes the file's default.
 
-    mix: of several styles the one to paint in, or a mix, as `shares` reads it. strength, stroke: the controls, 0 to 1.
-    None: as the file says.
+    mix: a style of the file, or a mix of styles in the syntax of `shares`. strength, stroke: from 0 to 1.
     """
 
     mix: str | None = None
@@ -59,48 +58,51 @@ class Look:
     stroke: float | None = None
 
 
-AS_IT_IS = Look()
+DEFAULT_CONTROLS = StyleControls()
 
 
-def open_controls(path: Path, look: Look) -> tuple[nn.Module, Metadata]:
-    """The network of a style file in all its styles, with its controls fixed, if it has any.
+def open_controls(path: Path, controls: StyleControls) -> tuple[nn.Module, Metadata]:
+    """Load a style file with all its styles, and fix strength and stroke if the network has these controls.
+
+    Returns:
+        The network, and the document of the file with the fixed controls.
 
     Raises:
-        UserError: as `style_file.load`, and for controls that it doesn't have, or that don't go so far.
+        UserError: as `style_file.load`, and for a control that the network doesn't have, or outside of 0 to 1.
     """
     network, metadata = style_file.load(path)
-    controls = conditioning_of(network).controls
+    available = conditioning_of(network).controls
     settings: dict[str, float | None] = {}
-    for control, value in (("strength", look.strength), ("stroke", look.stroke)):
-        if value is not None and control not in controls:
+    for control, value in (("strength", controls.strength), ("stroke", controls.stroke)):
+        if value is not None and control not in available:
             raise UserError(
                 f"{path} has no control for {control}: leave {control} out, or train it again with "
                 f"network.controls=[{control}]"
             )
         if value is not None and not 0 <= value <= 1:
             raise UserError(f"{control} must be a number from 0 to 1, not {value!r}")
-        if control in controls:
+        if control in available:
             stored = metadata.style.get(control)
             known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[control]
             settings[control] = float(known if value is None else value)
-    if isinstance(network, TransformNetwork) and controls:
+    if isinstance(network, TransformNetwork) and available:
         network = network.fixed(**settings)
         metadata.network["args"] = {**metadata.network["args"], "controls": []}
         metadata.style = {**metadata.style, **settings}
     return network, metadata
 
 
-def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Metadata]:
-    """The network of a style file as it was chosen to paint: of one style, without controls, as fast as any.
+def open_style(path: Path, controls: StyleControls = DEFAULT_CONTROLS) -> tuple[nn.Module, Metadata]:
+    """Load a style file as a network for one fixed style (or mix), strength and stroke.
 
     Returns:
-        The network, and what the file says of itself, narrowed to what was chosen.
+        The network, image in, image out; and the document of the file, narrowed to the chosen styles.
 
     Raises:
-        UserError: as `open_controls` and `shares`, and where the file has several styles and none was chosen.
+        UserError: as `open_controls` and `shares`, or if the file has several styles and none is chosen.
     """
-    network, metadata = open_controls(path, look)
-    names, chosen = metadata.styles, look.mix
+    network, metadata = open_controls(path, controls)
+    names, chosen = metadata.styles, controls.mix
     if chosen is None:
         if len(names) > 1:
             raise UserError(
@@ -118,37 +120,40 @@ def open_style(path: Path, look: Look = AS_IT_IS) -> tuple[nn.Module, Metadata]:
     return network, metadata
 
 
-def over_the_picture(chosen: str, names: Sequence[str], guide: Tensor) -> Tensor:
-    """Another style in each part of the picture: black is the first that is named, white the last, grey between.
+def shares_of_map(chosen: str, names: Sequence[str], style_map: Tensor) -> Tensor:
+    """Shares of styles per pixel from a grey map: black is the first chosen style, white the last.
 
-    Of three styles the second is at middle grey, and so on; between two of them they mix.
+    The chosen styles are evenly spaced over the grey levels, and linearly mixed between them.
 
     Args:
-        chosen: as `shares` reads it; weights don't count.
-        names: the file's styles.
-        guide: grey (N, 1, H, W) in [0, 1], of the picture's size.
+        chosen: two styles or more, in the syntax of `shares`; weights are ignored.
+        names: the styles of the file.
+        style_map: grey (N, 1, H, W) in [0, 1], of the picture's size.
 
     Returns:
-        The share of each style, (N, styles, H, W).
+        The share of each style of the file in each pixel, (N, styles, H, W), in [0, 1] and summing to 1.
 
     Raises:
-        UserError: as `shares`, and where fewer than two are named.
+        UserError: as `shares`, or if fewer than two styles are chosen.
     """
     named = list(shares(chosen, names))
     if len(named) < 2:
         raise UserError("style_map needs two styles or more: style=starry_night,great_wave")
-    place = guide.clamp(0, 1) * (len(named) - 1)
-    found = torch.zeros(len(guide), len(names), *guide.shape[-2:])
+    position = style_map.clamp(0, 1) * (len(named) - 1)
+    found = torch.zeros(len(style_map), len(names), *style_map.shape[-2:])
     for i, name in enumerate(named):
-        found[:, names.index(name)] = (1 - (place[:, 0] - i).abs()).clamp_min(0)
+        found[:, names.index(name)] = (1 - (position[:, 0] - i).abs()).clamp_min(0)
     return found
 
 
-def grey(path: str, height: int, width: int) -> Tensor:
-    """A picture's luminance (Rec. 601) times its alpha, at the size of a photo: (1, 1, H, W) in [0, 1].
+def read_grey(path: str, height: int, width: int) -> Tensor:
+    """Read a mask or style map: luminance (Rec. 601) times alpha, resized to the photo's height and width.
+
+    Returns:
+        (1, 1, height, width) in [0, 1].
 
     Raises:
-        UserError: as `images.read`, and where its aspect is another one than that of the photo.
+        UserError: as `images.read`, or if its aspect differs from the photo's.
     """
     picture = images.read(path, max_side=max(height, width))
     if not same_aspect((picture.height, picture.width), (height, width)):
@@ -162,7 +167,7 @@ def grey(path: str, height: int, width: int) -> Tensor:
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes have one aspect, but for 1 % or for a pixel that rounding takes or gives."""
+    """Whether two sizes (height, width) have the same aspect, within 1 % or a pixel of rounding."""
     (height, width), (h, w) = one, other
     apart = abs(height * w - width * h)
     return apart <= 0.01 * height * w or apart <= max(height, width, h, w)

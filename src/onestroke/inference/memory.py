@@ -1,4 +1,4 @@
-"""How much memory a network takes to paint, and whether it is free: found by painting a small picture and counting."""
+"""Measure how much memory a network takes to paint, by painting small pictures, and check that it is free."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.utils._pytree import tree_leaves
 from onestroke.devices import NO_MEMORY, free_memory
 from onestroke.errors import UserError
 
-_SMALL, _LARGE = 64, 128  # sides of the pictures; no network is known that pads to more than the second
-_FASTER = 1.2  # what is held for a pixel grows by more than this where it goes by the picture's size
+_SMALL, _LARGE = 64, 128  # sides of the pictures in pixels; no known network pads to more than the second
+_FASTER = 1.2  # memory per pixel that grows by more than this ratio depends on the size of the picture
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations give and that are not yet let go."""
+    """Counts the bytes of all live tensors that were returned by operations; `most` is the peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -47,15 +47,15 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def held_by(paint: Callable[[Tensor], object]) -> Callable[[int, int, int], float]:
-    """What painting holds at most at a time, but for the weights.
+def peak_memory(paint: Callable[[Tensor], object]) -> Callable[[int, int, int], float]:
+    """A function that estimates the peak memory of painting, not counting the weights.
 
-    Measured at two small sizes: for convolutions it goes by the number of pixels; what compares each place with each
-    other goes by its square, and shows. Within a tenth of what a CPU was seen to take (0.83 to 1.02 of it), for
-    networks that are widest at full, half or quarter size.
+    Measured at two small sizes: the memory of convolutions is proportional to the number of pixels, that of attention
+    to its square. The estimate is 0.83 to 1.02 times the memory measured on a CPU, for networks that are widest at
+    full, half or quarter size.
 
     Args:
-        paint: takes a picture (1, 3, H, W) to where it paints, and paints it.
+        paint: moves a picture (1, 3, H, W) to the device of the network, and paints it.
 
     Returns:
         (number of pictures, height, width) -> bytes.
@@ -76,7 +76,7 @@ def held_by(paint: Callable[[Tensor], object]) -> Callable[[int, int, int], floa
 
 
 def free_on(device: torch.device) -> int:
-    """Bytes that may still be taken there: of main memory, or of a CUDA device, with what this process keeps of it."""
+    """Bytes that can still be allocated: on a CUDA device, including torch's cache, else in main memory."""
     if device.type != "cuda":
         return free_memory()
     free, _ = torch.cuda.mem_get_info(device)
@@ -84,23 +84,23 @@ def free_on(device: torch.device) -> int:
 
 
 def check_free(needed: Callable[[int, int], float], device: torch.device, height: int, width: int) -> None:
-    """Refuse what the system would have to kill us for, before anything is taken.
+    """Check before painting that enough memory is free.
 
     Args:
-        needed: bytes that painting takes, by height and width.
-        device: where.
-        height, width: of what is to be painted.
+        needed: (height, width) -> bytes that painting takes.
+        device: the device to paint on.
+        height, width: of the picture, in pixels.
 
     Raises:
-        UserError: that is more than is free.
+        UserError: painting takes more memory than is free; the message suggests a smaller max_side.
     """
-    with shortage_told(height, width):
+    with memory_errors_for_users(height, width):
         most, free = needed(height, width), free_on(device)
         if most <= free:
             return
         longer = max(height, width)
         side = max(1, int((free / most) ** 0.5 * longer))
-        # networks pad, so that what is shrunk may take a little more than its share
+        # networks pad, so a smaller picture may take a little more than its share of pixels
         while side > 1 and needed(-(-height * side // longer), -(-width * side // longer)) > free:
             side = side * 49 // 50
     raise UserError(
@@ -110,16 +110,16 @@ def check_free(needed: Callable[[int, int], float], device: torch.device, height
 
 
 @contextmanager
-def shortage_told(height: int, width: int) -> Iterator[None]:
-    """Memory that is short is told in one sentence.
+def memory_errors_for_users(height: int, width: int) -> Iterator[None]:
+    """Context manager: turn exceptions for lack of memory into a UserError about a picture of this size.
 
     Raises:
-        UserError: in place of what a runtime raises then.
+        UserError: in place of such a RuntimeError or MemoryError.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # Only CUDA has an error of its own for this; the CPU and MPS say it in words.
+        # Only CUDA has an exception class for this; for the CPU and MPS the message is searched.
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
             raise
         raise UserError(f"{width} x {height} is too large for the memory; use a smaller max_side") from error

@@ -1,4 +1,4 @@
-"""Pictures of any kind as batches that can be painted, and back: PIL images, arrays and tensors."""
+"""Convert PIL images, arrays and tensors to batches for painting, and back."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from onestroke.imaging import images
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
-_OVERSHOOT = 0.01  # how far beyond [0, 1] the rounding of earlier steps may have led
+_OVERSHOOT = 0.01  # tolerated distance from [0, 1], for the rounding of earlier steps
 
 
 class Paints(Protocol):
-    """What paints batches; see Stylizer."""
+    """Protocol of an object that paints batches; see Stylizer."""
 
     def paint(self, image: Tensor, *args: Any, **finish: Any) -> Tensor:
-        """Float (N, 3, H, W) in [0, 1] to the same shape, fp32, on the CPU."""
+        """Paint float (N, 3, H, W) in [0, 1]; returns the same shape, fp32, on the CPU."""
         ...
 
     def check_memory(self, count: int, height: int, width: int) -> None:
-        """Raise a UserError where so many pictures of a size take more memory than is free."""
+        """Raise a UserError if painting `count` pictures of this size takes more memory than is free."""
         ...
 
 
 def paint_picture(picture: Picture, stylizer: Paints, finish: Mapping[str, Any]) -> Picture:
-    """Paint a picture; what comes back is of the same kind and size.
+    """Paint a picture, and return it in the same type and size.
 
     Args:
         picture: see `Stylizer.__call__`.
-        stylizer: paints it.
-        finish: options of its `paint`.
+        stylizer: paints the batch.
+        finish: keyword arguments for its `paint`.
 
     Raises:
-        UserError: for a picture of another shape, kind or range, or too large for the memory.
+        UserError: the type, shape or range of the picture is wrong, or it is too large for the memory.
     """
     if isinstance(picture, Image.Image):
         stylizer.check_memory(1, picture.height, picture.width)
@@ -74,7 +74,7 @@ def _array(array: np.ndarray, stylizer: Paints, finish: Mapping[str, Any]) -> np
     colours = np.repeat(array[:, :, None], 3, axis=2) if grey else array
     stylizer.check_memory(len(array) if array.ndim == 4 else 1, *colours.shape[-3:-1])
     batch = colours[None] if colours.ndim == 3 else colours
-    # astype copies, since torch takes no foreign byte orders or negative strides, and no read-only arrays
+    # astype copies, since torch can't use other byte orders, negative strides or read-only arrays
     planes = torch.from_numpy(batch.astype(np.uint8 if whole else np.float32, order="C")).permute(0, 3, 1, 2)
     image = planes[:, :3]
     if batch.shape[-1] == 4:
@@ -90,20 +90,20 @@ def _array(array: np.ndarray, stylizer: Paints, finish: Mapping[str, Any]) -> np
 
 
 def check_batch(image: Tensor, greys: Mapping[str, Tensor | None]) -> None:
-    """Refuse what is no batch of pictures to paint.
+    """Check the arguments of `Stylizer.paint`.
 
     Args:
-        image: (N, 3, H, W).
-        greys: by name, what goes with it, (N or 1, 1, H, W).
+        image: (N, 3, H, W), which must be in [0, 1] and not empty.
+        greys: name -> map that must be (N or 1, 1, H, W), or None.
 
     Raises:
-        UserError: for values that are out of range, and for shapes that don't fit.
+        UserError: a value is out of range, or a shape doesn't fit.
     """
     height, width = image.shape[-2:]
     if 0 in image.shape:
         raise UserError(f"there is nothing to paint in a picture of {width} x {height}")
     low, high = float(image.min()), float(image.max())
-    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true where NaN is
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):  # also true for NaN
         raise UserError(f"a picture to paint has values from 0 to 1, not from {low:g} to {high:g}")
     for name, grey in greys.items():
         if grey is not None and (grey.ndim != 4 or grey.shape[1] != 1 or grey.shape[-2:] != image.shape[-2:]):

@@ -1,4 +1,4 @@
-"""Load a style once, paint many pictures."""
+"""Load a style once and paint many pictures: the Python interface."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
-from onestroke.inference.controls import Look
+from onestroke.inference.controls import StyleControls
 from onestroke.inference.mapped_styles import MappedStyles
-from onestroke.inference.memory import check_free, shortage_told
+from onestroke.inference.memory import check_free, memory_errors_for_users
 from onestroke.inference.pictures import Picture, check_batch, paint_picture
 
-_DARK = 0.25  # a photo that has no brighter value may rightly be painted all black
+_DARK = 0.25  # if a photo has no value above this, an all black painting may be correct
 
 
 class Stylizer:
@@ -28,18 +28,19 @@ class Stylizer:
         stylizer(Image.open("photo.jpg")).save("painted.png")
 
     Args:
-        style: path of a style file, or of an ONNX file that export.py made of one.
+        style: path of a style file, or of an ONNX file that export.py wrote.
         device: auto, cpu, cuda (or cuda:1, ...) or mps.
-        backend: torch, onnx, openvino or auto, see `backends.load`; None is what fits the file. Within a level of 255
-            they paint the same.
-        compiled: whether torch.compile makes code for the network: a minute or more at the first picture of a size,
-            and faster then.
-        mix: of a file with several styles, the one to paint in, or a mix: "starry_night:0.6,great_wave:0.4".
-        strength: 0 (the photo) to 1 (the painting, little of the photo); None: as it was trained, mostly 0.5.
-        stroke: 0 (strokes of the size trained for) to 1 (twice that); None: 0.
+        backend: torch, onnx, openvino or auto, see `backends.load`; None is onnx for an ONNX file, else torch. All
+            backends paint the same within a level of 255.
+        compiled: whether to use torch.compile: the first picture of a size takes a minute or more, later ones are
+            faster.
+        mix: for a file with several styles: one of them, or a mix such as "starry_night:0.6,great_wave:0.4".
+        strength: from 0 (the photo) to 1 (the painting, with little of the photo); None is the file's default, mostly
+            0.5.
+        stroke: from 0 (strokes of the trained size) to 1 (twice that size); None is 0.
 
     Raises:
-        UserError: for a style file, a device, a backend, a mix or a control that can't be used.
+        UserError: the style file, the device, the backend, the mix or a control can't be used.
     """
 
     def __init__(
@@ -53,37 +54,37 @@ class Stylizer:
         stroke: float | None = None,
     ) -> None:
         self.path = Path(style)
-        self.look = Look(mix, strength, stroke)
-        self.backend, self.metadata = backends.load(self.path, device, backend, compiled, self.look)
+        self.controls = StyleControls(mix, strength, stroke)
+        self.backend, self.metadata = backends.load(self.path, device, backend, compiled, self.controls)
         self.device = self.backend.device
 
     @cached_property
     def _mapped(self) -> MappedStyles:
-        return MappedStyles(self.path, self.look, self.device)
+        return MappedStyles(self.path, self.controls, self.device)
 
     @property
     def name(self) -> str:
-        """What the style is called, fit for a file name."""
+        """The name of the style, safe for use in a file name."""
         name = self.metadata.style.get("name")
-        # A style file may come from anyone, and its name must not lead paintings out of their folder.
+        # The style file is untrusted: its name must not move paintings to another folder.
         sound = isinstance(name, str) and name.isprintable() and name.strip(". ")
         return str(name) if sound and not any(c in str(name) for c in '/\\:*?"<>|') else self.path.stem
 
     def __call__(self, picture: Picture, **finish: Any) -> Picture:
-        """Paint a picture; what comes back is of the same kind and size.
+        """Paint a picture, and return it in the same type and size.
 
         Args:
-            picture: a PIL image of any mode (orientation, profile and alpha are heeded); an array (H, W), (H, W, 3),
+            picture: a PIL image of any mode (orientation, profile and alpha are applied); an array (H, W), (H, W, 3),
                 (H, W, 4) with alpha, or a stack (N, H, W, 3 or 4), uint8 or float in [0, 1]; a float tensor
                 (3, H, W) or (N, 3, H, W) in [0, 1].
-            finish: style_map, color, mask and feather of `paint`.
+            finish: style_map, color, mask and feather, see `paint`.
 
         Returns:
-            A PIL image in RGB, or RGBA where there was an alpha channel; an array of the same dtype and shape, or
-            (H, W, 3) for (H, W), its alpha as it was; a tensor of the same shape, dtype and device.
+            A PIL image in RGB, or RGBA if the picture had alpha; an array of the same dtype and shape, or (H, W, 3) for
+            (H, W), with unchanged alpha; a tensor of the same shape, dtype and device.
 
         Raises:
-            UserError: for a picture of another shape, kind or range, or too large for the memory.
+            UserError: the type, shape or range of the picture is wrong, or it is too large for the memory.
         """
         return paint_picture(picture, self, finish)
 
@@ -101,18 +102,18 @@ class Stylizer:
         Args:
             image: float (N, 3, H, W) in [0, 1].
             style_map: grey (N or 1, 1, H, W) in [0, 1]: black paints in the first style of the mix, white in the last.
-            color: style; photo, for luminance of the painting alone; match, for the photo's palette.
+            color: style, photo or match, see `compositing.recoloured`.
             mask: grey (N or 1, 1, H, W) in [0, 1]: white paints, black keeps the photo.
-            feather: softens the mask by so many pixels.
-            alpha: (N, 1, H, W) in [0, 1], by which color=match weighs colours; the colours of what can't be seen must
-                be those of what is visible beside it already, as `images.read` has them.
+            feather: standard deviation in pixels of a Gaussian blur of the mask.
+            alpha: (N, 1, H, W) in [0, 1], the weights of pixels for color=match. Transparent pixels of `image` must
+                already have the colour of visible neighbours, as after `images.read`.
 
         Returns:
-            The same shape, fp32, in [0, 1], on the CPU.
+            (N, 3, H, W), fp32, in [0, 1], on the CPU.
 
         Raises:
-            UserError: where values are out of range, the memory does not suffice, or what was painted is no
-                picture.
+            UserError: an argument is out of range, the memory does not suffice, or the painting is not finite or all
+                black.
         """
         image = image.detach()
         check_batch(image, {"style_map": style_map, "mask": mask, "alpha": alpha})
@@ -120,27 +121,27 @@ class Stylizer:
             raise UserError(f"color={color}: {near(color, COLOURS)}")
         height, width = image.shape[-2:]
         self.check_memory(len(image), height, width, style_map is not None)
-        with shortage_told(height, width):
+        with memory_errors_for_users(height, width):
             painted = self.backend.paint(image) if style_map is None else self._mapped.paint(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
             raise UserError(
                 f"{self.path} paints no picture (numbers that are not finite, or all black); train it again"
             )
-        # A copy outside of inference_mode is an ordinary tensor, which a caller may train with.
+        # A copy made outside of inference_mode is an ordinary tensor, which a caller can use in autograd.
         result: Tensor = painted.clone(memory_format=torch.contiguous_format)
         original = image.cpu().float().clamp(0, 1)
         result = recoloured(result, original, color, None if alpha is None else alpha.cpu().float())
         return result if mask is None else masked(result, original, mask.cpu().float(), feather)
 
     def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
-        """Refuse what takes more memory than is free, before anything is taken.
+        """Check before painting that enough memory is free.
 
         Args:
-            count: how many pictures at once.
-            height: of each, in pixels.
-            width: of each, in pixels.
-            mapped: whether a style_map goes with them.
+            count: number of pictures at once.
+            height: of each picture, in pixels.
+            width: of each picture, in pixels.
+            mapped: whether they are painted with a style_map.
 
         Raises:
             UserError: painting them takes more memory than is free.

@@ -1,1 +1,1 @@
-"""Networks that others trained: files of pytorch/examples' fast_neural_style and its forks, as a ResidualNetwork."""
+"""Import networks that were trained elsewhere: weights of pytorch/examples' fast_neural_style and its forks."""

@@ -1,4 +1,4 @@
-"""A network that others trained becomes a style file that paints the same."""
+"""Convert the weights of a network that was trained elsewhere to a style file, and check that it paints the same."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from onestroke.version import __version__
 
 
 def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", overwrite: bool = False) -> None:
-    """Make a style file of a network that others trained, and tell what was found.
+    """Convert weights to a style file, and print what was detected. Nothing is written on an error.
 
     Args:
-        path: weights that `torch.save` wrote; no code in them is run.
+        path: a file of `torch.save`; no code in it is run.
         out: the style file to write.
-        name: what the style is called; default: as `path`.
-        range: 255, 1 or imagenet, the values that the network takes and gives; auto finds out by painting.
-        overwrite: whether an older `out` is replaced.
+        name: of the style; default: the name of `path` without its suffix.
+        range: the value range of the network's input and output: 255, 1 or imagenet; auto detects it by painting.
+        overwrite: whether an existing `out` is replaced.
 
     Raises:
-        UserError: for networks that OneStroke can't paint with, and where `out` is there or can't be written; nothing
-            is written then, nor where what was written wouldn't paint as the original does.
+        UserError: the network is not supported, the style file would paint another picture than the original, or `out`
+            exists or can't be written.
     """
     style_file.check_name(out)
     if os.path.lexists(out) and not overwrite:

@@ -1,4 +1,4 @@
-"""A network of pytorch/examples' layout as a ResidualNetwork that paints the same, its range folded into its ends."""
+"""Convert a network of pytorch/examples to a ResidualNetwork, with its value range folded into the outer layers."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.vgg import ARCHS
 
 AUTO = "auto"
-TOLERANCE = 1 / 255  # how far a painting may be from the original's
+TOLERANCE = 1 / 255  # maximum difference between a painting and the original's
 
-# The values of a picture deviate by about 60 in the range 255, by 1 in ImageNet's and by 0.25 in the range 1; these
-# lie between, half way as ratios go.
+# Thresholds on the standard deviation of pixel values, which is about 60 in the range 255, 1 in ImageNet's and 0.25 in
+# the range 1; these are near the geometric means.
 _LEVELS, _NORMALISED = 8.0, 0.5
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a network takes and gives: image * scale + shift, by channel, for an image in [0, 1]."""
+    """The range of a network's pixel values: image * scale + shift per channel, for an image in [0, 1]."""
 
     scale: tuple[float, ...] = (1.0, 1.0, 1.0)
     shift: tuple[float, ...] = (0.0, 0.0, 0.0)
 
     def of(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] -> in this range."""
+        """(N, 3, H, W) in [0, 1] -> (N, 3, H, W) in this range."""
         return image * self._column(image, self.scale) + self._column(image, self.shift)
 
     def back(self, values: Tensor) -> Tensor:
-        """(N, 3, H, W) in this range -> in [0, 1]."""
+        """(N, 3, H, W) in this range -> (N, 3, H, W) in [0, 1]."""
         return (values - self._column(values, self.shift)) / self._column(values, self.scale)
 
     @staticmethod
@@ -46,7 +46,7 @@ class Range:
 
 
 def _imagenet() -> Range:
-    mean, std = ARCHS["vgg16_torchvision"].mean, ARCHS["vgg16_torchvision"].std  # of 0..255
+    mean, std = ARCHS["vgg16_torchvision"].mean, ARCHS["vgg16_torchvision"].std  # in levels of 255
     return Range(tuple(255 / s for s in std), tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 
@@ -55,10 +55,11 @@ RANGES = {"255": Range((255.0, 255.0, 255.0)), "1": Range(), "imagenet": _imagen
 
 @dataclass(frozen=True)
 class Converted:
-    """A network that paints as the original does.
+    """A converted network that paints as the original does.
 
-    arguments: its constructor's. range: key of RANGES. spread: how far the original's values deviate on test pictures,
-    by which the range is told. dtype: what its weights are kept in, fp32 where fp16 would cost half a level of 255.
+    arguments: of its constructor. range: key of RANGES. spread: standard deviation of the original's output on test
+    pictures, by which the range is detected. dtype: of the saved weights; fp32 if fp16 would change a painting by half
+    a level of 255 or more.
     """
 
     network: ResidualNetwork
@@ -68,25 +69,25 @@ class Converted:
     dtype: torch.dtype
 
     def describe(self) -> str:
-        """Lines for whoever imports it."""
+        """What was detected, in two lines for the user."""
         return (
-            f"range {self.range} (what it gives for made-up photos deviates by {self.spread:.3g}); where colours are "
-            f"wrong, name another: {', '.join(RANGES)}\n"
-            "weights don't tell of paddings, activations and a last tanh: these are taken as in pytorch/examples"
+            f"range {self.range} (the standard deviation of its output for test pictures is {self.spread:.3g}); if "
+            f"colours are wrong, name another: {', '.join(RANGES)}\n"
+            "the weights don't define paddings, activations and a final tanh: they are taken from pytorch/examples"
         )
 
 
 def convert(layout: Layout, chosen: str = AUTO) -> Converted:
-    """Make the network.
+    """Convert a network.
 
     Args:
         layout: the original.
-        chosen: key of RANGES, or auto. What goes in leaves no trace behind the first norm, so the range is told from
-            what comes out for made-up photos: values that deviate by more than 8 are 255's, those by more than 0.5, or
-            with a mean outside of [0, 1], ImageNet's, and others 1's.
+        chosen: key of RANGES, or auto. The first norm removes the scale of the input, so auto detects the range from
+            the output for test pictures: a standard deviation above 8 means 255; one above 0.5, or a mean outside of
+            [0, 1], means imagenet; else 1.
 
     Raises:
-        UserError: for unknown ranges, for networks that paint nothing, and where ours doesn't paint the same.
+        UserError: the range is unknown, the network paints a single colour, or the conversion paints another picture.
     """
     if chosen not in (AUTO, *RANGES):
         raise UserError(f"range can't be '{chosen}': {near(chosen, (AUTO, *RANGES))}")
@@ -98,27 +99,27 @@ def convert(layout: Layout, chosen: str = AUTO) -> Converted:
     if not float(painted.std((2, 3)).max()) > TOLERANCE:
         raise UserError(
             f"{layout.path} paints one flat colour if its range is {chosen}: name another ({', '.join(RANGES)}); or it "
-            "has layers that its weights don't tell of"
+            "has layers without weights that are not those of pytorch/examples"
         )
     arguments: dict[str, Any] = {"channels": layout.channels, "blocks": layout.blocks, "ends": layout.ends}
     arguments |= {"adds_photo": False, "upsampling": "nearest"}
     network = _folded(layout, RANGES[chosen], ResidualNetwork(**arguments))
     for dtype in (torch.float16, torch.float32):
-        # half of what is allowed, as other pictures may differ by more than these
+        # half of the tolerance, since other pictures may differ by more than the test pictures
         if difference(layout, chosen, copy.deepcopy(network).to(dtype).float()) < TOLERANCE / 2:
             return Converted(network, arguments, chosen, spread, dtype)
     raise UserError(f"{layout.path} would paint another picture in OneStroke: its weights are too large, or too small")
 
 
 def pictures() -> Tensor:
-    """What is painted to see what a network does: made-up photos, (2, 3, 96, 128) in [0, 1], always the same."""
+    """The test pictures: fixed scenes, (2, 3, 96, 128) in [0, 1]."""
     scenes = np.stack(Scenes(validation=2).held_out(128))[:, :96]
     return torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 255
 
 
 @torch.no_grad()
 def difference(layout: Layout, range_name: str, network: nn.Module) -> float:
-    """How far a network's paintings of `pictures` are from the original's, at most, in [0, 1] and clamped to it."""
+    """The largest absolute difference between a network's and the original's paintings of `pictures`, from 0 to 1."""
     values = RANGES[range_name]
     original = values.back(layout.paint(values.of(pictures())))
     return float((network(pictures()).clamp(0, 1) - original.clamp(0, 1)).abs().max())
@@ -126,7 +127,7 @@ def difference(layout: Layout, range_name: str, network: nn.Module) -> float:
 
 @torch.no_grad()
 def _folded(layout: Layout, values: Range, network: ResidualNetwork) -> ResidualNetwork:
-    """Fill a network that takes (image - 0.5) * 2 and gives its picture less 0.5."""
+    """Copy the weights to a ResidualNetwork, whose layers take (image - 0.5) * 2 and return painting - 0.5."""
     in_order = nn.ModuleList([network.encoder, network.middle, network.decoder, network.paint])
     convolutions = [module for module in in_order.modules() if isinstance(module, nn.Conv2d)]
     for target, (weight, bias) in zip(convolutions, layout.convolutions, strict=True):
@@ -139,8 +140,9 @@ def _folded(layout: Layout, values: Range, network: ResidualNetwork) -> Residual
         norm.bias.copy_(shift[None])
     first, last = convolutions[0], convolutions[-1]
     assert first.bias is not None and last.bias is not None
-    # The features keep their size, and so does what the norm's eps does to them. A bias is the same all over, as the
-    # padding reflects, and the norm takes it away: in the range 255 it would be large, and cost digits.
+    # The features keep their scale, so the norm's eps has the same effect. The bias of the first layer is constant over
+    # the picture, as the padding reflects, so the norm removes it; in the range 255 it would be large and cost
+    # precision.
     first.weight.mul_(first.weight.new_tensor(values.scale).view(1, 3, 1, 1) / 2)
     first.bias.zero_()
     scale, shift = (last.bias.new_tensor(numbers) for numbers in (values.scale, values.shift))

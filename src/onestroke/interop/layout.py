@@ -1,9 +1,9 @@
-"""The layout of pytorch/examples' fast_neural_style: its tensors sorted into layers, and its forward pass.
+"""Read weights with the architecture of pytorch/examples' fast_neural_style, and run its forward pass.
 
-Johnson's network with instance norms, reflection padding, nearest-neighbour upsampling and a linear end. Forks have
-other widths, other numbers of blocks and other names: where the names are not pytorch/examples', the layers are taken
-in the order of the file and known by their shapes. Weights tell nothing of paddings, activations and the order of the
-colours; those are taken to be as in that layout.
+It is Johnson's network with instance norms, reflection padding, nearest-neighbour upsampling and no activation after
+the last layer. Forks have other widths, numbers of blocks and names: if the names are not those of pytorch/examples,
+the layers are taken in the order of the file and checked by their shapes. Paddings, activations and the order of colour
+channels can't be read from weights and are assumed to be as in pytorch/examples.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from onestroke import torch_files
 from onestroke.errors import UserError, printable
 from onestroke.networks.base import LARGEST
 
-_MAX_BYTES = 512 * 2**20  # such a file has 7 MB; one with what its optimiser needs, 20
+_MAX_BYTES = 512 * 2**20  # such a file has 7 MB, or 20 with the state of its optimiser
 _LAYOUT = "pytorch/examples' fast_neural_style"
 
-Modules = dict[str, dict[str, Tensor]]  # a module's name -> its tensors, by the last part of their names
+Modules = dict[str, dict[str, Tensor]]  # name of a module -> last part of a tensor's name -> tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The layers of such a network, in the order of its forward pass.
+    """The layers of a network, in the order of the forward pass.
 
-    path: of the file. convolutions: (weight, bias), fp32. norms: (scale, shift) of all convolutions but the last.
-    published: whether they go by pytorch/examples' names.
+    path: of the file. convolutions: (weight, bias), fp32. norms: (scale, shift), one for each convolution but the last.
+    published: whether the modules have the names of pytorch/examples.
     """
 
     path: Path
@@ -42,33 +42,33 @@ class Layout:
 
     @property
     def channels(self) -> list[int]:
-        """At full, half and quarter size."""
+        """Numbers of channels at full, half and quarter size."""
         return [len(weight) for weight, _ in self.convolutions[:3]]
 
     @property
     def blocks(self) -> int:
-        """Residual blocks."""
+        """Number of residual blocks."""
         return (len(self.convolutions) - 6) // 2
 
     @property
     def ends(self) -> int:
-        """Kernel of the first and the last convolution."""
+        """Kernel size of the first and the last convolution."""
         return self.convolutions[0][0].shape[-1]
 
     def describe(self) -> str:
-        """One line for whoever imports it."""
+        """The architecture, in one line for the user."""
         names = "pytorch/examples' names" if self.published else "names of its own, so its layers in the file's order"
         return f"{self.path}: {'-'.join(map(str, self.channels))} channels, {self.blocks} residual blocks, {names}"
 
     @torch.no_grad()
     def paint(self, values: Tensor) -> Tensor:
-        """The original's forward pass.
+        """The forward pass of the original network.
 
         Args:
-            values: (N, 3, H, W) in the range that it was trained with, H and W multiples of 4.
+            values: (N, 3, H, W) in the range of its training data; H and W are multiples of 4.
 
         Returns:
-            The same shape, in its own range, not clamped.
+            The same shape, in the range of its output, not clamped.
         """
         layers = iter(zip(self.convolutions, [*self.norms, None], strict=True))
 
@@ -88,10 +88,10 @@ class Layout:
 
 
 def read(path: Path) -> Layout:
-    """The network in a file of `torch.save`: a state dict, or whatever dict holds one. No code of the file is run.
+    """Read a network from a file of `torch.save` that holds a state dict, possibly nested. No code of the file is run.
 
     Raises:
-        UserError: for files that are missing or hold more than plain tensors, and for networks of another layout.
+        UserError: the file is missing or holds more than plain tensors, or the network has another architecture.
     """
     if not path.is_file():
         raise UserError(f"path: there is no file {path}")
@@ -111,14 +111,14 @@ def read(path: Path) -> Layout:
             return _layout(path, _checked(tensors, size))
         except UserError as error:
             problems.append((len(tensors), str(error)))
-    # of the largest: there may be an optimiser's beside the network's
+    # report the problem of the largest dict, since the file may also hold an optimiser's
     raise UserError(f"{path} {max(problems)[1] if problems else 'holds no network: there are no convolutions in it'}")
 
 
 def _state_dicts(loaded: object) -> Iterator[dict[str, Tensor]]:
-    """The dicts of tensors in what was saved, bare or wrapped, such as {"state_dict": ..., "epoch": 2}."""
+    """Yield all dicts with 4-dimensional tensors, also nested ones as in {"state_dict": ..., "epoch": 2}."""
     waiting, seen = [loaded], set()
-    for value in waiting:  # grows meanwhile; a dict may hold itself
+    for value in waiting:  # the list grows in the loop; a dict may contain itself
         if not isinstance(value, Mapping) or id(value) in seen:
             continue
         seen.add(id(value))
@@ -130,14 +130,14 @@ def _state_dicts(loaded: object) -> Iterator[dict[str, Tensor]]:
 
 
 def _checked(tensors: dict[str, Tensor], size: int) -> dict[str, Tensor]:
-    """The same in fp32.
+    """Check tensors and convert them to fp32.
 
     Raises:
-        UserError: (here and below) what they hold or lack, a sentence without its subject.
+        UserError: (here and below) the message is a predicate, to which the path is the subject.
     """
     if any(t.is_meta or t.is_quantized or t.is_complex() or t.layout != torch.strided for t in tensors.values()):
         raise UserError("holds tensors that are not plain numbers: save the network's state_dict() as it was trained")
-    # a stride of 0 repeats one number as often as it likes
+    # with a stride of 0, a tensor can be larger than the file
     if sum(t.numel() * t.element_size() for t in tensors.values()) > size:
         raise UserError("claims more weights than it holds: get it again")
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
@@ -148,6 +148,7 @@ def _checked(tensors: dict[str, Tensor], size: int) -> dict[str, Tensor]:
 
 
 def _layout(path: Path, tensors: dict[str, Tensor]) -> Layout:
+    """Sort tensors into the layers of the architecture."""
     convolutions, norms = _modules(tensors)
     count = len(convolutions)
     if count < 8 or count % 2 or len(norms) != count - 1:
@@ -169,7 +170,7 @@ def _layout(path: Path, tensors: dict[str, Tensor]) -> Layout:
 
 
 def _modules(tensors: Mapping[str, Tensor]) -> tuple[Modules, Modules]:
-    """The convolutions and the norms, by name, in the order of the file."""
+    """The convolutions and the norms by module name, in the order of the file."""
     modules: Modules = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
@@ -180,10 +181,10 @@ def _modules(tensors: Mapping[str, Tensor]) -> tuple[Modules, Modules]:
         if rank == 4 and parts.keys() <= {"weight", "bias"}:
             convolutions[name] = parts
         elif rank == 1 and "bias" in parts:
-            # The instance norms of torch 0.3 kept statistics that they made no use of, and no count of batches. What
-            # has a count, or is called a batch norm, paints by its statistics.
-            called = "running_mean" in parts and re.search(r"(^|[._])bn|batch", name, re.IGNORECASE)
-            if called or "num_batches_tracked" in parts:
+            # Instance norms of torch 0.3 saved running statistics that they didn't use, but no count of batches.
+            # Norms with a count, or named as batch norms, use their statistics.
+            named_batch = "running_mean" in parts and re.search(r"(^|[._])bn|batch", name, re.IGNORECASE)
+            if named_batch or "num_batches_tracked" in parts:
                 raise UserError(
                     f"has batch norms, or others with fixed statistics ({printable(name)}), and OneStroke's networks "
                     "have instance norms: train the style again"
@@ -199,7 +200,7 @@ def _modules(tensors: Mapping[str, Tensor]) -> tuple[Modules, Modules]:
 
 
 def _published_names(blocks: int) -> tuple[list[str], list[str]]:
-    """Those of pytorch/examples, of convolutions and norms, in the order of its forward pass."""
+    """The names of convolutions and of norms in pytorch/examples, in the order of the forward pass."""
     middle = [(block, half) for block in range(1, blocks + 1) for half in (1, 2)]
     convolutions = ["conv1", "conv2", "conv3", *(f"res{b}.conv{h}" for b, h in middle)]
     convolutions += ["deconv1", "deconv2", "deconv3"]
@@ -208,7 +209,7 @@ def _published_names(blocks: int) -> tuple[list[str], list[str]]:
 
 
 def _named(found: Modules, names: list[str]) -> Modules | None:
-    """`found` in the order of `names`, where it goes by these, behind `module.` or another prefix; else None."""
+    """`found` in the order of `names`, if it has these names after a common prefix such as `module.`; else None."""
     for name in found:
         prefix = name.removesuffix(names[0])
         if found.keys() == {prefix + known for known in names}:
@@ -217,6 +218,7 @@ def _named(found: Modules, names: list[str]) -> Modules | None:
 
 
 def _check_shapes(convolutions: Modules, norms: Modules) -> None:
+    """Raise a UserError unless all shapes are those of the architecture."""
     weights = [parts["weight"] for parts in convolutions.values()]
     full, half, quarter = (len(weight) for weight in weights[:3])
     ends = weights[0].shape[-1]
@@ -226,7 +228,7 @@ def _check_shapes(convolutions: Modules, norms: Modules) -> None:
     expected = [*down, *middle, (half, quarter, 3), (full, half, 3), (3, full, ends)]
     for (name, parts), (outputs, inputs, kernel) in zip(convolutions.items(), expected, strict=True):
         shape, bias = tuple(parts["weight"].shape), parts.get("bias")
-        transposed = bias is not None and len(bias) == shape[1] != shape[0]  # they are laid out the other way round
+        transposed = bias is not None and len(bias) == shape[1] != shape[0]  # their weights are (inputs, outputs, ...)
         if transposed or "transpose" in name.lower():
             raise UserError(
                 f"upsamples by transposed convolutions ({printable(name)}), which no OneStroke network has: train "

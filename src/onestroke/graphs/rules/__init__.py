@@ -1,1 +1,1 @@
-"""What each operation of an ONNX graph makes of its input, a family of operations a file."""
+"""Shape and type inference for the operations of an ONNX graph: one file for each family of operations."""

@@ -1,4 +1,4 @@
-"""Changes between numbers and the levels of 8 bits that stand for them (quantization)."""
+"""Quantization and dequantization."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from onestroke.graphs.rules.arguments import Arguments, Value
 
 
-def _levels(of: Arguments, kinds: Sequence[str]) -> Value:
-    """Input of a change from or to whole numbers, whose scales are one, or one for each of an axis."""
-    x, scale, zero = of.inputs(2, 3)
+def _levels(args: Arguments, kinds: Sequence[str]) -> Value:
+    """The input of (de)quantization, with one constant scale or one for each index of an axis."""
+    x, scale, zero = args.inputs(2, 3)
     assert x is not None and scale is not None
-    axis = of.whole("axis", 0, max(0, len(x.shape) - 1), min(1, max(0, len(x.shape) - 1)))
-    of.done()
-    of.need(x.kind in kinds and scale.fixed and scale.kind == "float32", "other numbers")
-    of.need(scale.shape == () or scale.shape == (x.shape[axis],), "other scales")
-    of.need(zero is None or (zero.fixed and zero.shape == scale.shape), "other zeros")
+    axis = args.integer("axis", 0, max(0, len(x.shape) - 1), min(1, max(0, len(x.shape) - 1)))
+    args.done()
+    args.require(x.kind in kinds and scale.fixed and scale.kind == "float32", "other numbers")
+    args.require(scale.shape == () or scale.shape == (x.shape[axis],), "other scales")
+    args.require(zero is None or (zero.fixed and zero.shape == scale.shape), "other zeros")
     return x
 
 
-def quantise(of: Arguments) -> Value:
-    """Numbers to levels."""
-    x = _levels(of, ["float32"])
-    zero = of.given[2] if len(of.given) == 3 else None
+def quantise(args: Arguments) -> Value:
+    """QuantizeLinear."""
+    x = _levels(args, ["float32"])
+    zero = args.given[2] if len(args.given) == 3 else None
     kind = "uint8" if zero is None else zero.kind
-    of.need(kind in ("uint8", "int8"), "other levels")
+    args.require(kind in ("uint8", "int8"), "other levels")
     return Value(x.shape, kind)
 
 
-def dequantise(of: Arguments) -> Value:
-    """Levels to numbers."""
-    x = _levels(of, ["uint8", "int8", "int32"])
+def dequantise(args: Arguments) -> Value:
+    """DequantizeLinear."""
+    x = _levels(args, ["uint8", "int8", "int32"])
     return Value(x.shape, "float32", None, x.fixed)

@@ -1,4 +1,4 @@
-"""The rule of each operation that export.py writes."""
+"""The rule for each operation that export.py writes."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ RULES: Mapping[str, Rule] = {
     "Tanh": elementwise.same(),
     "Transpose": arrangement.transpose,
 }
-"""Every operation that may be in a file; `onnx_operators.Nodes` writes no other: what is exported can be read again."""
+"""Operation -> rule. `onnx_operators.Nodes` writes only these operations, so every exported file can be read again."""

@@ -1,11 +1,11 @@
-"""The options by which infer and export choose what a style file paints: its style, strength and stroke."""
+"""The options style, strength and stroke, which infer and export share."""
 
 from __future__ import annotations
 
 from typing import Any
 
 STYLE: dict[str, Any] = {
-    "help": "of a file with several styles: one, or a mix such as starry_night:0.6,great_wave:0.4",
+    "help": "for a file with several styles: one of them, or a mix such as starry_night:0.6,great_wave:0.4",
     "default": None,
     "placeholder": "NAMES",
 }
