@@ -240,8 +240,8 @@ def _painted(path: Path, rng: Random) -> None:
     stylizer = Stylizer(path, "cpu", backend, mix=mix, strength=strength, stroke=stroke)
     if not stylizer.name.isprintable() or "/" in stylizer.name:
         raise AssertionError(f"the style is called {stylizer.name!r}")
-    # as many multiplications as are done in a second or so; networks that are wide and shallow stay among them
-    light = weights(path) < 300_000
+    # at most as many multiplications as take about a second, since painting may take as long as it takes
+    light = weights(path) * LARGE[0] * LARGE[1] < 2e10
     for height, width in (*SIDES, LARGE) if rng.random() < 0.01 and light else SIDES:
         photo = _photo(height, width)
         painted = stylizer(photo)
@@ -253,7 +253,7 @@ def _painted(path: Path, rng: Random) -> None:
             style_map=torch.rand(1, 1, *SIDES[1]),
             color=rng.choice(("photo", "match")),
         )
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 and backend is None:
         trace(stylizer.backend.network)  # type: ignore[attr-defined]
 
 
