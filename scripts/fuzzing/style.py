@@ -253,7 +253,7 @@ def _painted(path: Path, rng: Random) -> None:
             style_map=torch.rand(1, 1, *SIDES[1]),
             color=rng.choice(("photo", "match")),
         )
-    if rng.random() < 0.05 and backend is None:
+    if rng.random() < 0.05 and backend is None and weights(path) < 50_000:  # it runs the network many times
         trace(stylizer.backend.network)  # type: ignore[attr-defined]
 
 
