@@ -236,7 +236,8 @@ def _painted(path: Path, rng: Random) -> None:
     controls = given if isinstance(given, list | tuple) else ()
     strength = rng.choice((None, 0.0, 0.3, 1.0)) if "strength" in controls else None
     stroke = rng.choice((None, 0.0, 0.5, 1.0)) if "stroke" in controls else None
-    backend = "onnx" if rng.random() < 0.02 else None
+    traced = weights(path) < 50_000  # which runs the network many times
+    backend = "onnx" if rng.random() < 0.02 and traced else None
     stylizer = Stylizer(path, "cpu", backend, mix=mix, strength=strength, stroke=stroke)
     if not stylizer.name.isprintable() or "/" in stylizer.name:
         raise AssertionError(f"the style is called {stylizer.name!r}")
@@ -253,7 +254,7 @@ def _painted(path: Path, rng: Random) -> None:
             style_map=torch.rand(1, 1, *SIDES[1]),
             color=rng.choice(("photo", "match")),
         )
-    if rng.random() < 0.05 and backend is None and weights(path) < 50_000:  # it runs the network many times
+    if rng.random() < 0.05 and backend is None and traced:
         trace(stylizer.backend.network)  # type: ignore[attr-defined]
 
 
