@@ -391,7 +391,7 @@ BAD = {
     "device=abacus": "device=abacus can't be used here",
     "style_size=300": r"style_size=300: the card of starry_night was measured at .* name a picture: image=\.\.\.",
     "output=out.gif": "output=out.gif: a painting is written as",
-    "output=photo.png": "photo.png is what is to be read, and is never overwritten",
+    "output=photo.png": "photo.png is one of the inputs, and is never overwritten",
     "output=painting.jpg": r"painting.jpg is there already: choose another output, or add overwrite=true",
     "output=photo.png/out.png": "can't make the folder photo.png",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from onestroke.cli import sweeps, train
@@ -150,6 +151,7 @@ def test_what_is_not_installed_says_its_extra() -> None:
 
 
 def test_a_trial_without_a_held_out_total_has_no_value(tmp_path: Path) -> None:
-    write(tmp_path / "a.safetensors", {}, Metadata({"name": "Residual", "args": {}}, metrics={"step": 1.0}))
+    weights = {"a": torch.zeros(1)}
+    write(tmp_path / "a.safetensors", weights, Metadata({"name": "Residual", "args": {}}, metrics={"step": 1.0}))
     with pytest.raises(UserError, match="no held-out total"):
         sweeps.objective(tmp_path / "a.safetensors")

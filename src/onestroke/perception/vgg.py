@@ -122,9 +122,10 @@ class VGG(nn.Module):
         Raises:
             ValueError: for a layer that was not given to the constructor.
         """
-        wanted = set(self.layers if layers is None else layers)
+        wanted = self.layers if layers is None else layers
         features = {"image": image} if "image" in wanted else {}
-        left = wanted - {"image"}
+        # in a list, as torch.compile of PyTorch 2.6 can't make a set here
+        left = [name for name in dict.fromkeys(wanted) if name != "image"]
         x = ((image.float() * 255 - self.mean) / self.std).to(self.compute_dtype)
         with torch.autocast(image.device.type, enabled=False):  # the compute dtype is chosen here, not by the caller
             block = "1"
@@ -136,7 +137,7 @@ class VGG(nn.Module):
                 x = F.relu(convolution(x), inplace=True)
                 if name in left:
                     features[name] = x
-                    left.discard(name)
+                    left.remove(name)
         if left:
             raise ValueError(f"layers {sorted(left)} were not asked for when this VGG was made")
         return features
