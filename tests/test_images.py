@@ -465,7 +465,7 @@ def test_the_limit_is_ours_and_not_that_of_pillow(tmp_path: Path, monkeypatch: p
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert images.read(path).rgb.min() == 1
-        with pytest.raises(UserError, match="800 x 800 is 640000 pixels and 99 are allowed"):
+        with pytest.raises(UserError, match="800 x 800 is 640,000 pixels and 99 are allowed"):
             images.read(path, max_pixels=99)
 
 
