@@ -17,7 +17,8 @@ from onestroke.perception.vgg import VGG
 from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
 from onestroke.training.distillation import UNTIL, Teacher
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
+from onestroke.training.recipe import Recipe
 from onestroke.training.run import train
 from onestroke.training.schedule import Schedule
 from tests.test_controls import controlled, saved

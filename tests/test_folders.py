@@ -20,7 +20,8 @@ from onestroke.data import listing
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError
 from onestroke.imaging import finding, images, kinds
-from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.finding import search
+from onestroke.imaging.left_out import LeftOut
 from tests.test_infer import Said, files, photo, said, tiny
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -22,7 +22,8 @@ from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
+from onestroke.training.recipe import Recipe
 from onestroke.training.run import train
 from onestroke.training.schedule import Schedule
 from onestroke.training.settings import StyleSettings

@@ -16,7 +16,8 @@ from onestroke.losses.term import Term, Views
 from onestroke.perception.style_card import from_card
 from onestroke.training.callbacks.held_out import HeldOut
 from onestroke.training.callbacks.plateau import FINISH, Plateau, flat
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
+from onestroke.training.recipe import Recipe
 from onestroke.training.schedule import Schedule, learning_rate
 from tests.test_training import LAYERS, MACHINE, Noise, objective, tiny
 

@@ -23,7 +23,8 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 from onestroke.training.callbacks.last_checkpoint import LastCheckpoint
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
+from onestroke.training.recipe import Recipe
 from onestroke.training.resuming import resumed
 from onestroke.training.schedule import Schedule
 from tests.running import CONFIGS, composed, run, shallow

@@ -33,7 +33,8 @@ from onestroke.style_file import load
 from onestroke.training.averaging import ema_decay
 from onestroke.training.finite_guard import PATIENCE, RECOVERED, ROLLBACKS
 from onestroke.training.machine import Machine
-from onestroke.training.module import Recipe, StyleTransfer
+from onestroke.training.module import StyleTransfer
+from onestroke.training.recipe import Recipe
 from onestroke.training.run import train
 from onestroke.training.schedule import Schedule, learning_rate
 from onestroke.training.times import duration

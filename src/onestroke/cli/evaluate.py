@@ -27,7 +27,8 @@ from onestroke.evaluation.report import Entry, Row, table, write_html, write_jso
 from onestroke.evaluation.stability import stability
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.finding import search
+from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.stylizer import Stylizer
 from onestroke.optimization.reference import Trace, cached, default_folder, iterations_to
 from onestroke.perception.style_card import CARD_LAYERS

@@ -14,7 +14,8 @@ from onestroke.data.datamodule import to_image
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError
 from onestroke.imaging import images
-from onestroke.imaging.finding import Found, LeftOut, search
+from onestroke.imaging.finding import Found, search
+from onestroke.imaging.left_out import LeftOut
 
 Pictures = dict[str, Tensor]
 """Name of a photo -> picture (1, 3, H, W) in [0, 1]."""

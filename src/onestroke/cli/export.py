@@ -17,7 +17,8 @@ from onestroke.errors import UserError
 from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.files import atomic, make_folder
 from onestroke.graphs.onnx_graph import OPSET, PIXELS
-from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.finding import search
+from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.controls import StyleControls
 
 USAGE = """\

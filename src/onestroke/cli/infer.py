@@ -19,7 +19,8 @@ from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.finding import search
+from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 

@@ -9,7 +9,8 @@ from onestroke.cli.infer_options import Options
 from onestroke.errors import UserError
 from onestroke.files import home
 from onestroke.imaging import images
-from onestroke.imaging.finding import PAINTING, Found, LeftOut
+from onestroke.imaging.finding import Found
+from onestroke.imaging.left_out import PAINTING, LeftOut
 
 
 def without_paintings(photos: list[Found], given: list[str], style: str, left_out: LeftOut) -> list[Found]:

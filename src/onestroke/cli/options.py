@@ -1,10 +1,7 @@
 """Command lines of `key=value` arguments, declared as dataclasses.
 
-The options of a command are a dataclass whose fields are created by `option`. The annotation gives the type of a value;
-the metadata of the field give help, bounds, choices and whether it is a path. Parser, help text and error messages are
-derived from these.
-
-Hydra's grammar is used for training only, since it refuses file names such as `photo (1).jpg`.
+The options of a command are a dataclass whose fields are created by `option`: annotations give types, metadata give
+help, bounds and choices. Hydra's grammar, for training only, refuses file names such as `photo (1).jpg`.
 """
 
 from __future__ import annotations

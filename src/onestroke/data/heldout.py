@@ -10,7 +10,7 @@ from PIL import Image
 from onestroke.data.listing import check_folder, walk
 from onestroke.data.resized import Crop, decoded, header_size, inspect
 from onestroke.errors import UserError, printable
-from onestroke.imaging.finding import LeftOut
+from onestroke.imaging.left_out import LeftOut
 
 VAL_EXAMPLE = "/path/to/other/photos"
 _MOST_HELD_OUT = 10_000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from onestroke.errors import UserError
 from onestroke.imaging import finding
-from onestroke.imaging.finding import LeftOut
 from onestroke.imaging.kinds import EXTENSIONS
+from onestroke.imaging.left_out import LeftOut
 
 log = logging.getLogger(__name__)
 

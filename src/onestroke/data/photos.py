@@ -15,8 +15,8 @@ from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, inspect, read_r
 from onestroke.data.store import Store
 from onestroke.errors import UserError
 from onestroke.files import home
-from onestroke.imaging.finding import LeftOut
 from onestroke.imaging.kinds import KNOWN
+from onestroke.imaging.left_out import LeftOut
 
 MIN_PHOTOS = 5
 COCO = "train2017"

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import MAX_PIXELS, opened
-from onestroke.imaging.finding import PAINTING, is_painting
+from onestroke.imaging.finding import is_painting
 from onestroke.imaging.images import read_training
+from onestroke.imaging.left_out import PAINTING
 
 Crop = npt.NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onestroke.data.heldout import centre, check_count, validation_photos
 from onestroke.data.listing import log_left_out
 from onestroke.files import home
-from onestroke.imaging.finding import LeftOut
+from onestroke.imaging.left_out import LeftOut
 from onestroke.scenes.compositions import compose, render
 
 _MIN_SIZE = 64

@@ -5,17 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from onestroke.errors import UserError
 from onestroke.imaging import metadata
 from onestroke.imaging.kinds import EXTENSIONS, HEAD, KNOWN, kind_of, unreadable
+from onestroke.imaging.left_out import PAINTING, LeftOut
 
-PAINTING = "painting of OneStroke"
 _VIDEO, _RAW, _OTHER, _NONE = "a video", "a camera's raw file", "a kind of picture that isn't read", "no picture"
 _JUNK = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini"))
 _SUFFIXES = {
@@ -25,63 +24,6 @@ _SUFFIXES = {
 }
 _BY_SUFFIX = {suffix: what for what, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11")
-_NAMED = 3  # folders that a message names; the others are counted
-_GROUPS = 12  # kinds of files that a message lists
-
-
-@dataclass
-class LeftOut:
-    """The files and folders that a search left out, summarised in one line by `str`.
-
-    files: (suffix, reason) -> count.
-    """
-
-    files: Counter[tuple[str, str]] = field(default_factory=Counter)
-    folders: dict[str, str] = field(default_factory=dict)
-    """Path of each folder that was not searched -> the reason."""
-
-    def add(self, path: str | os.PathLike[str], reason: str) -> None:
-        """Record a file that is left out."""
-        suffix = os.path.splitext(path)[1].lower()
-        shown = suffix if suffix.isprintable() and len(suffix) <= 12 else ""
-        self.files["" if reason == PAINTING else shown, reason] += 1
-
-    def update(self, other: LeftOut) -> None:
-        """Add all records of another LeftOut."""
-        self.files.update(other.files)
-        self.folders.update(other.folders)
-
-    @property
-    def count(self) -> int:
-        """The number of files and folders left out."""
-        return self.files.total() + len(self.folders)
-
-    @property
-    def paintings(self) -> int:
-        """The number of paintings of OneStroke left out."""
-        return self.files["", PAINTING]
-
-    def __str__(self) -> str:
-        """Such as `4 left out: 1 .mp4 (a video), 3 paintings of OneStroke`; empty where nothing was left out."""
-        groups = sorted(self.files.items(), key=lambda item: (-item[1], item[0]))
-        parts = [_group(suffix, reason, count) for (suffix, reason), count in groups[:_GROUPS]]
-        if more := sum(count for _, count in groups[_GROUPS:]):
-            parts.append(f"{more} of other kinds")
-        folders = list(self.folders.items())
-        parts += [f"the folder '{_printable(path)}' ({why})" for path, why in folders[:_NAMED]]
-        if len(folders) > _NAMED:
-            parts.append(f"{len(folders) - _NAMED} more folders")
-        return f"{self.count} left out: {', '.join(parts)}" if parts else ""
-
-
-def _group(suffix: str, reason: str, count: int) -> str:
-    if reason == PAINTING:
-        return f"{count} {PAINTING}" if count == 1 else f"{count} {PAINTING.replace('painting', 'paintings')}"
-    return f"{count} {suffix or 'without a suffix'} ({reason})"
-
-
-def _printable(text: str) -> str:
-    return text.encode("unicode_escape").decode() if not text.isprintable() else text
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.imaging import decoding, metadata
 from onestroke.imaging.decoding import MAX_PIXELS, FramesWarning, Picture, resize, seen
-from onestroke.imaging.finding import LeftOut, search
+from onestroke.imaging.finding import search
 from onestroke.imaging.kinds import EXTENSIONS
+from onestroke.imaging.left_out import LeftOut
 
 __all__ = [
     "EXTENSIONS",

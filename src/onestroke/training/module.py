@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, cast
+from dataclasses import replace
+from typing import Any, TypedDict, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -21,26 +21,9 @@ from onestroke.training.averaging import average, ema_decay
 from onestroke.training.distillation import Teacher
 from onestroke.training.finite_guard import CHECKS_EVERY, FiniteGuard
 from onestroke.training.muon import Muon, split
+from onestroke.training.recipe import Recipe
 from onestroke.training.schedule import Schedule
 from onestroke.training.term_steps import TermSteps, learners
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the weights are moved.
-
-    lr: the schedule's peak, of Adam; Muon's is ten times that. optimizer: `muon` or `adam`. schedule: `cosine` down to
-    a hundredth of the peak, or `constant`. betas: of Adam; the second moment forgets within a hundred steps, as runs
-    are short. ema: share of the steps over which the exported weights are averaged, None for the last weights. clip:
-    norm of the gradient at most, None for any; single photos now and then give a hundred times the usual one.
-    """
-
-    lr: float = 2e-3
-    optimizer: Literal["muon", "adam"] = "muon"
-    schedule: Literal["cosine", "constant"] = "cosine"
-    betas: tuple[float, float] = (0.9, 0.99)
-    ema: float | None = 0.05
-    clip: float | None = 1.0
 
 
 class ValidationResult(TypedDict):

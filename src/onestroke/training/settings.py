@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from onestroke.documents import is_name
 from onestroke.errors import UserError, quoted
-from onestroke.training.module import Recipe
+from onestroke.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
