@@ -22,7 +22,6 @@ from onestroke.devices import keep_memory
 from onestroke.errors import UserError
 from onestroke.losses.objective import Objective
 from onestroke.losses.shift_consistency import ShiftConsistency
-from onestroke.perception.vgg import VGG
 from onestroke.training.build import Parts, build
 from onestroke.training.callbacks.warm_up import WarmUp
 from onestroke.training.module import StyleTransfer
@@ -117,7 +116,4 @@ def prepared(overrides: Sequence[str], device: torch.device) -> Step:
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     config = composed([f"trainer.accelerator={accelerator}", *overrides])
     parts = build(config, Path("runs"))
-    dtype = torch.bfloat16 if parts.machine.precision.startswith("bf16") else torch.float32
-    layers = {layer for term in parts.terms.values() for layer in term.layers}
-    vgg = VGG(layers, **config["vgg"], dtype=dtype)
-    return Step(parts, Objective(parts.terms, vgg, parts.styles, parts.style_settings.strength), device)
+    return Step(parts, parts.objective_of(parts.machine.dtype, parts.styles), device)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from onestroke.errors import UserError
 from onestroke.losses.term import Term, Views
 from onestroke.training.run import train
+from onestroke.training.term_steps import learners
 from tests.running import BLOCKS, alike, run, shallow
 from tests.test_resume import Kill, Killed, same
 from tests.test_training import objective
@@ -124,3 +125,12 @@ def test_a_term_with_parameters_says_what_they_are_trained_by() -> None:
     with pytest.raises(NotImplementedError, match="Mute has parameters"):
         Mute().own_loss(Views({}, {}, objective().style))
     assert isinstance(Mute().optimizer(), torch.optim.Adam)
+
+
+def test_a_term_whose_parameters_are_frozen_is_no_learner_and_counts_in_the_held_out_loss() -> None:
+    made = Discriminator().requires_grad_(False)
+    both = objective({"discriminator": made})
+    photo = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert "discriminator" in both(photo, photo)
+    assert "discriminator" not in objective({"discriminator": Discriminator()})(photo, photo)
+    assert learners(both) == {}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.losses.term import SecondPainting, Term, Views
+from onestroke.losses.term import SecondPainting, Term, Views, layers_of
 from onestroke.perception.style import Style, StyleOfEach
 from onestroke.perception.vgg import VGG
 
@@ -57,8 +57,10 @@ class Objective(nn.Module):
         self.styles = nn.ModuleList([style] if isinstance(style, Style) else style)
         factors = balance(strength)
         self.factors = {name: term.weight * factors[term.side] for name, term in terms.items()}
-        self.output_layers = {layer for term in terms.values() for layer in term.layers}
-        self.content_layers = {layer for term in terms.values() if term.reads_content for layer in term.layers}
+        self.output_layers = layers_of(terms.values())
+        self.content_layers = layers_of(term for term in terms.values() if term.reads_content)
+        # when finished paintings are evaluated, terms that learn are left out too
+        self._train_only = {name for name, term in terms.items() if term.trains_only or term.learns}
 
     @property
     def style(self) -> Style:
@@ -82,7 +84,7 @@ class Objective(nn.Module):
             content: the photos it was painted from, the same shape, in [0, 1].
             which: index of each picture's style, (N,); None: the first style for all.
             strength: strength of each picture, (N,) on the CPU, in place of the objective's own; None: that.
-            again: paints some of the photos a second time, for terms that need it.
+            second: paints some of the photos a second time, for terms that need it.
         """
         return self.weighted(self.views(output, content, which, second), strength)
 
@@ -97,7 +99,8 @@ class Objective(nn.Module):
 
     def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
         """As `forward`, for views that are already computed."""
-        terms = {name: term for name, term in self.terms.items() if views.second is not None or not _trains_only(term)}
+        left_out = self._train_only if views.second is None else ()
+        terms = {name: term for name, term in self.terms.items() if name not in left_out}
         if strength is None:
             return {name: self.factors[name] * term(views).mean() for name, term in terms.items()}
         controls = [balance(float(s)) for s in strength]
@@ -108,8 +111,3 @@ class Objective(nn.Module):
             factors = torch.tensor([term.weight * control[term.side] for control in controls])
             found[name] = (factors.to(loss.device) * loss).mean()
         return found
-
-
-def _trains_only(term: nn.Module) -> bool:
-    """Whether a term is left out when finished paintings are evaluated."""
-    return bool(getattr(term, "trains_only", False)) or next(term.parameters(), None) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -107,12 +107,22 @@ class Term(nn.Module):
         """The optimizer of the term's own parameters; the run's schedule does not change its learning rate."""
         return torch.optim.Adam(self.parameters(), lr=1e-4, betas=(0.5, 0.99))
 
+    @property
+    def learns(self) -> bool:
+        """Whether it owns parameters that are trained."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def over_batch(self, mean: Tensor) -> Tensor:
         """Turn a mean over this process's part of the batch into one over the whole batch; while training only."""
         return batch_mean(mean) if self.training else mean.detach()
 
     def extra_repr(self) -> str:
         return f"layers={self.layers}, weight={self.weight}"
+
+
+def layers_of(terms: Iterable[Term]) -> set[str]:
+    """The names of all layers that terms read."""
+    return {layer for term in terms for layer in term.layers}
 
 
 def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:

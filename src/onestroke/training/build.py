@@ -20,7 +20,7 @@ from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, balance
-from onestroke.losses.term import Term, make_terms
+from onestroke.losses.term import Term, layers_of, make_terms
 from onestroke.networks.assignment import Draw
 from onestroke.perception.style import Style, from_pictures
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
@@ -62,11 +62,11 @@ class Parts:
 
     def objective(self) -> Objective:
         """The objective for training pictures, in the training's precision."""
-        return self._objective(self.machine.dtype, Draw.targets(self.at_sizes))
+        return self.objective_of(self.machine.dtype, Draw.targets(self.at_sizes))
 
     def validation(self) -> Objective:
         """The same in fp32, for held-out photos; it does not communicate between processes."""
-        return self._objective(torch.float32, self.styles).eval()
+        return self.objective_of(torch.float32, self.styles).eval()
 
     def teacher(self) -> Teacher | None:
         """The network to distil from, if there is one."""
@@ -81,9 +81,9 @@ class Parts:
         own = self.style_settings
         return [Measure(style_at(style.name, list(own.image), vgg), vgg, own.size) for style in self.styles]
 
-    def _objective(self, dtype: torch.dtype, several: Sequence[Style]) -> Objective:
-        layers = {layer for term in self.terms.values() for layer in term.layers}
-        vgg = VGG(layers, **self.vgg, dtype=dtype)
+    def objective_of(self, dtype: torch.dtype, several: Sequence[Style]) -> Objective:
+        """The run's terms, with features in a precision, for these styles."""
+        vgg = VGG(layers_of(self.terms.values()), **self.vgg, dtype=dtype)
         return Objective(copy.deepcopy(self.terms), vgg, several, self.style_settings.strength)
 
 
@@ -158,7 +158,7 @@ class _Builder:
         loss = config.get("loss") or {}  # the group is absent where no term is chosen
         built = {name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()}
         self.found["terms"] = terms = make_terms(built, str(config["vgg"]["arch"]))
-        layers = {layer for term in terms.values() for layer in term.layers}
+        layers = layers_of(terms.values())
         sizes = _sizes(config, chosen.size)
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])

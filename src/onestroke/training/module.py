@@ -68,8 +68,8 @@ class StyleTransfer(LightningModule):
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # in a tuple, so that they are no submodules: they are frozen, large, and not part of a resume file
         self._frozen = (objective, validation, teacher)
-        self.terms = nn.ModuleDict(learners(objective))  # loss terms with trained parameters; usually none
         self.term_steps = TermSteps(learners(objective))
+        self.terms = nn.ModuleDict(self.term_steps.terms)  # for weights and resume file; usually none
         self.recipe, self.schedule, self.guard = recipe, schedule or Schedule(), FiniteGuard()
         styles = len(validation.styles)
         sizes = len(objective.styles) // styles

@@ -16,11 +16,7 @@ log = logging.getLogger(__name__)
 
 def learners(objective: Objective) -> dict[str, Term]:
     """The terms that have parameters to be trained, by name."""
-    return {
-        name: term
-        for name, term in objective.terms.items()
-        if isinstance(term, Term) and any(p.requires_grad for p in term.parameters())
-    }
+    return {name: term for name, term in objective.terms.items() if isinstance(term, Term) and term.learns}
 
 
 class TermSteps:
