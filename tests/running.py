@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
-from onestroke.training.callbacks.held_out import mean_losses
+from onestroke.evaluation.measure import means
 from onestroke.training.module import StyleTransfer
 from onestroke.training.run import train
 from tests.commands import ROOT, TINY
@@ -192,4 +192,4 @@ def judged(module: StyleTransfer, photos: Sequence[Tensor]) -> tuple[dict[str, f
     """The mean of each held-out loss over photos and styles, and the paintings of each photo."""
     found = [module.validation_step(photo) for photo in photos]
     terms = [each for one in found for each in one["terms"]]
-    return mean_losses(terms), [one["paintings"] for one in found]
+    return means(terms, skip_nan=False), [one["paintings"] for one in found]

@@ -382,14 +382,20 @@ def test_edge_bias_of_painters_that_see_no_edge_and_of_one_that_does() -> None:
     assert min(edge_bias(unsmoothed_inside).values()) > 0.1
 
 
-def test_edge_bias_shows_a_painter_colourful_fields_without_an_end() -> None:
+def pictures_shown(measure: Callable[[Callable[[Tensor], Tensor]], object]) -> list[Tensor]:
+    """The pictures that a detector has a network paint."""
     shown: list[Tensor] = []
 
     def paint(image: Tensor) -> Tensor:
         shown.append(image)
         return image
 
-    edge_bias(paint)
+    measure(paint)
+    return shown
+
+
+def test_edge_bias_shows_a_painter_colourful_fields_without_an_end() -> None:
+    shown = pictures_shown(edge_bias)
     assert all(image.shape == (1, 3, 256, 256) and 0 <= image.min() and image.max() <= 1 for image in shown)
     assert all(0.1 < float(image.std(dim=(2, 3)).mean()) < 0.3 for image in shown)
     seams = torch.stack([(image[..., 0, :] - image[..., -1, :]).square().mean() for image in shown])
@@ -417,13 +423,7 @@ def test_flat_noise_of_a_painter_by_itself() -> None:
 
 
 def test_flat_noise_of_shows_a_painter_flat_fields_of_several_colours_and_gradients() -> None:
-    shown: list[Tensor] = []
-
-    def paint(image: Tensor) -> Tensor:
-        shown.append(image)
-        return image
-
-    flat_noise_of(paint)
+    shown = pictures_shown(flat_noise_of)
     skies = [image[..., :110, :] for image in shown]
     colours = np.array([sky.mean(dim=(0, 2, 3)).numpy() for sky in skies])
     rise = np.array([float((sky[..., -10:, :].mean() - sky[..., :10, :].mean()).abs()) for sky in skies])

@@ -66,11 +66,16 @@ def check_document(document: Mapping[str, Any]) -> Metadata:
 
 
 def current_names(network: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace earlier names in a network's document: its argument `controls` was once called `dials`."""
+    """Replace earlier names in a network's document."""
     args = network.get("args")
-    if not isinstance(args, dict) or "dials" not in args or "controls" in args:
-        return dict(network)
-    return {**network, "args": {("controls" if name == "dials" else name): value for name, value in args.items()}}
+    return {**network, "args": current_arguments(args)} if isinstance(args, dict) else dict(network)
+
+
+def current_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace earlier names of a network's arguments: `controls` was once called `dials`."""
+    if "dials" not in args or "controls" in args:
+        return dict(args)
+    return {("controls" if name == "dials" else name): value for name, value in args.items()}
 
 
 def check(metadata: Metadata) -> None:

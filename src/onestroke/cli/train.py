@@ -204,9 +204,8 @@ def _message(error: Exception, folder: Path, in_job: bool) -> str | None:
         return _explain(error, folder)
     if in_job or isinstance(error, BrokenPipeError):
         return None
-    cause = (
-        error.__cause__ if isinstance(error, ValueError) else error
-    )  # logging raises a ValueError for a log that can't be opened
+    # logging raises a ValueError for a log that can't be opened
+    cause = error.__cause__ if isinstance(error, ValueError) else error
     if isinstance(cause, OSError):
         return f"the run's folder can't be used: {cause}; run it where you may write"
     return sweeps.explained(error)

@@ -91,10 +91,12 @@ class Measure:
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric over the dicts that have it; NaN is skipped."""
+def means(metrics: Sequence[Mapping[str, float]], skip_nan: bool = True) -> dict[str, float]:
+    """The mean of each metric over the dicts that have it; NaN is skipped, or else makes the mean NaN."""
     names = dict.fromkeys(name for one in metrics for name in one)
-    found = {name: [one[name] for one in metrics if name in one and not math.isnan(one[name])] for name in names}
+    found = {name: [one[name] for one in metrics if name in one] for name in names}
+    if skip_nan:
+        found = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
     return {name: sum(values) / len(values) for name, values in found.items() if values}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from onestroke.style_document import current_arguments
+
 _SHIFT = "onestroke.losses.shift_consistency.ShiftConsistency"
 _CHECKERBOARD = "onestroke.losses.checkerboard.Checkerboard"
 _GRIDS = ("onestroke.losses.grid.Grid", "onestroke.losses.checkerboard.Grid")
@@ -14,8 +16,8 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same config under today's names; one that has them already, or is no config at all, comes back as it is."""
     found = dict(config)
     network, loss = found.get("network"), found.get("loss")
-    if isinstance(network, dict) and "dials" in network:
-        found["network"] = {("controls" if key == "dials" else key): value for key, value in network.items()}
+    if isinstance(network, dict):
+        found["network"] = current_arguments(network)
     if found.get("adapt") == "dials":
         found["adapt"] = "controls"
     if isinstance(loss, dict):

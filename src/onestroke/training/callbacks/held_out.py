@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,14 +26,6 @@ def validates_next(trainer: Trainer) -> bool:
     every = trainer.val_check_batch
     due = every is not None and every != math.inf and (trainer.fit_loop.total_batch_idx + 1) % every == 0
     return trainer.should_stop or due
-
-
-def mean_losses(terms: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each loss over the paintings that have it; one that is not finite shows."""
-    found = {
-        name: [one[name] for one in terms if name in one] for name in dict.fromkeys(n for one in terms for n in one)
-    }
-    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 class HeldOut(Callback):
@@ -107,7 +99,7 @@ class HeldOut(Callback):
         if trainer.sanity_checking or not self._terms:
             return
         schedule = pl_module.schedule
-        self.metrics = mean_losses(self._terms)
+        self.metrics = means(self._terms, skip_nan=False)  # a loss that is not finite has to show
         self.step = pl_module.step
         last = trainer.should_stop or trainer.state.fn == TrainerFn.VALIDATING
         if self.measures is not None and (last or schedule.elapsed >= self._next_measure):
