@@ -101,6 +101,19 @@ def test_at_strength_0_nothing_is_painted_and_on_the_way_there_it_fades(kind: ty
     assert torch.allclose(both[1:], network(other, strength=1.0), atol=1e-5)
 
 
+@pytest.mark.parametrize("photo_in_sum", [{"adds_photo": False}, {"low_pass": 8}])
+def test_strength_0_is_the_photo_whatever_of_it_is_in_the_sum(photo_in_sum: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    network = ResidualNetwork(**ARGS[ResidualNetwork], **photo_in_sum, controls=BOTH).requires_grad_(False)
+    for table in parameters_of(network):
+        nn.init.normal_(table, float(table.mean()), 0.1)
+    photo, _ = photos(36)
+    assert torch.equal(network(photo, strength=0.0), photo)
+    assert float((network(photo, strength=0.25) - photo).abs().max()) > 0.1
+    for strength in (0.0, 0.1, 0.25, 0.6):
+        assert torch.allclose(network.fixed(strength)(photo), network(photo, strength=strength), atol=1e-6)
+
+
 @pytest.mark.parametrize("controls", [["strength"], ["stroke"], BOTH, ["stroke", "strength"]])
 def test_a_control_that_is_left_alone_stands_in_the_middle_of_strength_and_at_fine_strokes(controls: list[str]) -> None:
     network, (photo, _) = controlled(controls=controls), photos(36)
@@ -118,8 +131,6 @@ def test_a_control_that_is_left_alone_stands_in_the_middle_of_strength_and_at_fi
 def test_controls_that_there_are_not_are_refused(controls: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         ResidualNetwork(controls=controls)
-    with pytest.raises(UserError, match="adds_photo"):
-        RealtimeNetwork(adds_photo=False, controls=["strength"])
 
 
 def test_a_style_file_is_painted_with_as_the_controls_are_set(tmp_path: Path) -> None:

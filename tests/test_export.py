@@ -29,7 +29,9 @@ from onestroke.graphs import onnx_file, onnx_graph
 from onestroke.graphs.tracing import NORM, trace
 from onestroke.inference import backends
 from onestroke.inference.stylizer import Stylizer
+from onestroke.networks.base import TransformNetwork
 from onestroke.networks.layers import InstanceNorm
+from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import FORMAT, Metadata
 from tests.commands import ROOT, environment
@@ -181,6 +183,22 @@ def test_an_exported_file_paints_any_size_and_number_of_photos(
     assert np.abs(wanted - photo).mean() > 10, "the style under test paints too little"
 
 
+@pytest.mark.parametrize("kind", [ResidualNetwork, RealtimeNetwork])
+def test_a_network_with_a_low_pass_is_exported_at_any_size(kind: type[TransformNetwork], tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    args = {"channels": [4, 6, 8][: 3 if kind is ResidualNetwork else 2], "blocks": 1, "low_pass": 16,
+            "upsampling": "nearest", "controls": ["strength"]}  # fmt: skip
+    network = style_file.network_classes()[kind.__name__](**args).eval().requires_grad_(False)
+    style_file.save(tmp_path / "low.safetensors", network, Metadata({"name": kind.__name__, "args": args}, FACTS))
+    assert main(["ckpt=low.safetensors", "out=low.onnx", "strength=0.1"]) == 0
+    for width, height in ODD:
+        photo = pixels(height, width)
+        expected = network(torch.from_numpy(photo).permute(0, 3, 1, 2) / 255, strength=0.1)
+        levels = expected.clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
+        (got,) = session(Path("low.onnx")).run(None, {"image": photo})
+        assert np.abs(got - levels).max() < 0.9  # half a level of rounding, and weights in fp16
+
+
 def test_fp16_halves_the_convolutions_and_not_the_norms(style: Path, exported: Callable[..., Path]) -> None:
     full = exported().stat().st_size
     path = exported("variant=fp16")
@@ -267,6 +285,7 @@ class Other(nn.Module):
         height, width = image.shape[-2:]
         image = F.pad(image, [0, -width % 8, 0, -height % 8], mode="replicate")
         x = F.leaky_relu(self.norm(self.first(F.pixel_unshuffle(image, 2))), 0.2)
+        x = x + F.avg_pool2d(x, (3, 5), 1, (1, 2), count_include_pad=False) - F.avg_pool2d(x, 3, 1, 1)
         y = F.interpolate(torch.tanh(self.second(x)), scale_factor=2, mode="bilinear", align_corners=False)
         x = torch.cat([self.up(F.gelu(self.second(x))) - y, F.silu(x)], dim=1)
         x = F.pixel_shuffle(self.last(x).sigmoid(), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.networks.layers import Conv, InstanceNorm, Residual, SubpixelConv, Upsample
+from onestroke.networks.layers import Conv, InstanceNorm, LowPass, Residual, SubpixelConv, Upsample
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.tables import Condition
 
@@ -341,6 +342,28 @@ def test_bilinear_upsampling_lets_no_convolution_tell_one_pixel_of_a_slope_from_
     steps = upsampled.diff(dim=2), upsampled.diff(dim=3)
     assert torch.allclose(steps[0], torch.full_like(steps[0], 0.5), atol=1e-5)
     assert torch.allclose(steps[1], torch.full_like(steps[1], 1.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_a_low_pass_takes_small_details_away_and_keeps_large_forms(size: int) -> None:
+    layer, places = LowPass(size), torch.arange(256).float()
+    left = {}
+    for period in (size // 2, size, 8 * size):
+        wave = torch.sin(2 * torch.pi * places / period).expand(1, 3, 256, 256)
+        left[period] = float(layer(wave)[..., 64:192, 64:192].std() / wave[..., 64:192, 64:192].std())
+        # the frequency response of a Gaussian whose standard deviation is half of the size
+        gaussian = math.exp(-2 * (math.pi * size / 2 / period) ** 2)
+        assert left[period] == pytest.approx(gaussian, abs=0.08)
+    assert left[size] < 0.06 and left[8 * size] > 0.9
+    assert torch.allclose(layer(torch.full((1, 3, 16, 20), 0.7)), torch.tensor(0.7), atol=1e-6)
+
+
+def test_with_a_low_pass_only_large_forms_of_the_photo_are_in_the_sum() -> None:
+    network = ResidualNetwork((4, 4, 8), 1, 3, low_pass=16).eval()
+    photo = noise(1, 3, 64, 64)
+    with torch.no_grad():
+        network.paint.convolution.weight.zero_()  # nothing is painted, so that only the sum's other side is left
+        assert torch.allclose(network(photo), 0.5 + LowPass(16)(photo - 0.5), atol=1e-6)
 
 
 def test_subpixels_of_what_is_flat_are_alike_and_of_an_edge_are_not() -> None:

@@ -117,7 +117,9 @@ NAMES = ["", " ", LONG, "x" * 2_000_000, "a\x1b[2Jb", "a\nb", "\u202eabc", "\x9b
             ({"blocks": 129}, "blocks of 1 to 128"), ({"blocks": True}, "blocks of 1 to 128"),
             ({"ends": 33}, "odd ends of 1 to 31"), ({"ends": 101}, "odd ends"), ({"ends": 3.0}, "odd ends"),
             ({"channels": [1025, 6, 8]}, "1 to 1024"), ({"channels": [4, 6, 0]}, "1 to 1024"),
-            ({"adds_photo": 5}, "adds_photo is true or false"), ({"upsampling": "x\x1b"}, "upsampling is bilinear"))),
+            ({"adds_photo": 5}, "adds_photo is true or false"), ({"upsampling": "x\x1b"}, "upsampling is bilinear"),
+            ({"low_pass": 65}, "low_pass is a whole number"), ({"low_pass": True}, "low_pass is a whole number"),
+            ({"low_pass": 8, "adds_photo": False}, "only with network.adds_photo=true"))),
         *(({"network": {"name": "RealtimeNetwork", "args": args}}, "takes channels=") for args in (
             {"channels": [4, 6, 8]}, {"channels": [4, 1025]}, {"blocks": 129}, {"blocks": 0})),
         ({"training": {"steps": -1}}, "training.steps"),

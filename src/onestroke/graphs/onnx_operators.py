@@ -222,6 +222,19 @@ def _interpolate(
     )  # fmt: skip
 
 
+def _avg_pool2d(
+    nodes: Nodes, x: Name, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Name | None:  # fmt: skip
+    if ceil_mode or divisor_override is not None:
+        return None
+    kernel, rims = _two(kernel_size), _two(padding)
+    steps = kernel if stride is None or stride == [] else _two(stride)
+    return nodes.add(
+        "AveragePool", x, kernel_shape=kernel, strides=steps, pads=rims * 2, count_include_pad=int(count_include_pad)
+    )
+
+
 def _pixel_shuffle(nodes: Nodes, x: Name, upscale_factor: int) -> Name:
     return nodes.add("DepthToSpace", x, blocksize=upscale_factor, mode="CRD")
 
@@ -246,6 +259,7 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "__rdiv__": _binary("Div", swapped=True),
     "__rsub__": _binary("Sub", swapped=True),
     "add": _binary("Add"),
+    "avg_pool2d": _avg_pool2d,
     "cat": _cat,
     "clamp": _clamp,
     "concat": _cat,

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from onestroke.errors import UserError
 from onestroke.networks.conditioning import Conditioning, Setting
-from onestroke.networks.layers import Colours, Conv
+from onestroke.networks.layers import Colours, Conv, LowPass
 from onestroke.networks.tables import Condition, Conditioned, tables_of
 
 # Adam changes all weights equally fast; with this gain the colour transform is learned within a few hundred steps.
 _COLOUR_GAIN = 16.0
 
 
-LARGEST = {"channels": 1024, "blocks": 128, "ends": 31, "styles": 1024}
+LARGEST = {"channels": 1024, "blocks": 128, "ends": 31, "styles": 1024, "low_pass": 64}
 """Largest values of a network's arguments, since an untrusted style file may ask for any amount of memory."""
 
 
@@ -26,7 +26,8 @@ class TransformNetwork(Conditioned):
     """Maps a photo to a painting of the same size: its output is added to the photo under a learned colour transform.
 
     So an untrained network returns the photo. Without the colour transform, the photo's colours would persist and a
-    style would be learned much more slowly.
+    style would be learned much more slowly. With `low_pass`, a blurred photo is added: then every detail is painted
+    by the network, none of the photo's shows through, and large forms keep their place.
 
     The result depends on the pixels and on a `Condition`, the parameters of the norms (see conditioning.py). `forward`
     computes it from a mix of styles and the controls, `fixed` and `blended` build one into the weights, and
@@ -38,21 +39,30 @@ class TransformNetwork(Conditioned):
         adds_photo: whether the output is added to the photo.
         multiple: pictures are padded to sides that are multiples of this, by repeating the last pixels.
         smallest: pictures are padded to at least this side.
+        low_pass: details of the added photo of fewer pixels than this are removed; 0: the photo as it is.
 
     Raises:
         UserError: for arguments that make no network.
     """
 
-    def __init__(self, paint: Conv, conditioning: Conditioning, adds_photo: bool, multiple: int, smallest: int) -> None:
+    def __init__(
+        self, paint: Conv, conditioning: Conditioning, adds_photo: bool, multiple: int, smallest: int, low_pass: int = 0
+    ) -> None:
         super().__init__()
         if not isinstance(adds_photo, bool):
             raise UserError(f"network.adds_photo is true or false, not {adds_photo!r}")
-        if conditioning.controls and not adds_photo:
-            raise UserError("network.controls needs network.adds_photo=true, as strength 0 is the photo itself")
+        whole = isinstance(low_pass, int) and not isinstance(low_pass, bool)
+        if not whole or not 0 <= low_pass <= LARGEST["low_pass"] or (low_pass and not adds_photo):
+            raise UserError(
+                f"network.low_pass is a whole number of pixels up to {LARGEST['low_pass']}, 0 for none, and above 0 "
+                f"only with network.adds_photo=true, not {low_pass!r}"
+            )
         self.conditioning = conditioning
+        self.opacity = 1.0
         self.multiple, self.smallest = multiple, smallest
         self.paint = paint
         self.colour = Colours(conditioning.rows, _COLOUR_GAIN) if adds_photo else None
+        self.low_pass = LowPass(low_pass) if low_pass else None
         if adds_photo:
             _start_small(paint.convolution)
 
@@ -103,9 +113,12 @@ class TransformNetwork(Conditioned):
         centred = image - 0.5
         result = 0.5 + self.painted(centred * 2, condition)
         if self.colour is not None:
-            result = result + self.colour(centred, condition)
+            added = centred if self.low_pass is None else self.low_pass(centred)
+            result = result + self.colour(added, condition)
         if condition.fade is not None:
             result = torch.lerp(image, result, condition.fade.to(image.dtype).view(-1, 1, 1, 1))
+        if self.opacity < 1:
+            result = image + self.opacity * (result - image)
         return result[:, :, :height, :width]
 
     def fixed(self, strength: float | None = None, stroke: float | None = None) -> TransformNetwork:
@@ -114,10 +127,15 @@ class TransformNetwork(Conditioned):
             return copy.deepcopy(self)
         each = torch.eye(self.styles)
         condition = self.conditioning.condition(each, each, {"strength": strength, "stroke": stroke})
-        assert condition.shares is not None and self.colour is not None
+        assert condition.shares is not None
         one = self._over(condition.shares)
-        if condition.fade is not None:
-            fade = float(condition.fade[0])
+        if condition.fade is None:
+            return one
+        fade = float(condition.fade[0])
+        if self.colour is None or self.low_pass is not None:
+            one.opacity = fade
+        else:
+            # the whole photo is in the sum: its share goes into the weights, which costs nothing when painting
             with torch.no_grad():
                 one.paint.convolution.weight.mul_(fade)
                 one.paint.convolution.bias.mul_(fade)  # type: ignore[union-attr]

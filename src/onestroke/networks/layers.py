@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onestroke.errors import UserError
 from onestroke.kernels.convolutions import by_fours
 from onestroke.networks.tables import PLAIN, Condition, Conditioned, Tables
+
+_LOW_PASS_STEP = 4  # pixels of a side that LowPass averages before it blurs, which makes the blur cheap
 
 
 class Chain(Conditioned, nn.Sequential):
@@ -105,6 +110,36 @@ class Colours(Tables):
         return f"rows={len(self.weight)}, gain={self.gain}"
 
 
+class LowPass(nn.Module):
+    """Remove details that are smaller than a given size from a picture.
+
+    Averages of 4 x 4 pixels are averaged twice with their neighbours, which is close to a Gaussian blur, and enlarged
+    bilinearly.
+
+    Args:
+        size: details of fewer pixels than this vanish; the standard deviation of the blur is about half of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        # twice a mean of n neighbours has a variance of (n^2 - 1) / 6
+        deviation = size / 2 / _LOW_PASS_STEP
+        self.reach = max(1, round((math.sqrt(6 * deviation**2 + 1) - 1) / 2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) with sides that are multiples of 4 -> the same shape; in fp32 also under autocast."""
+        with torch.autocast(image.device.type, enabled=False):
+            blurred = F.avg_pool2d(image, _LOW_PASS_STEP)
+            for _ in range(2):
+                padded = F.pad(blurred, [self.reach] * 4, mode="replicate")
+                blurred = F.avg_pool2d(padded, 2 * self.reach + 1, 1)
+            return F.interpolate(blurred, scale_factor=float(_LOW_PASS_STEP), mode="bilinear", align_corners=False)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}"
+
+
 class Conv(nn.Module):
     """A convolution that keeps the size (stride 1) or halves it (stride 2), with reflection padding.
 
@@ -195,7 +230,12 @@ class Upsample(Chain):
 
     With nearest neighbours, each pixel comes twice, and convolutions learn to treat the two differently, which paints a
     faint grid with a period of 2 pixels. Bilinear interpolation avoids that.
+
+    Raises:
+        UserError: for a mode that is neither.
     """
 
     def __init__(self, inputs: int, outputs: int, rows: int = 1, mode: str = "bilinear") -> None:
+        if mode not in ("bilinear", "nearest"):
+            raise UserError(f"network.upsampling is bilinear or nearest, not {mode!r}")
         super().__init__(nn.Upsample(scale_factor=2, mode=mode), ConvNormReLU(inputs, outputs, 3, rows=rows))

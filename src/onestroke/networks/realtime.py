@@ -29,6 +29,8 @@ class RealtimeNetwork(TransformNetwork):
         styles: number of styles.
         adds_photo: whether the output is added to the photo.
         controls: strength, stroke, both or none.
+        low_pass: details of the added photo of fewer pixels than this are removed; 0: none are.
+        upsampling: bilinear or nearest.
 
     Raises:
         UserError: for arguments that make no network.
@@ -41,6 +43,8 @@ class RealtimeNetwork(TransformNetwork):
         styles: int = 1,
         adds_photo: bool = True,
         controls: Sequence[str] = (),
+        low_pass: int = 0,
+        upsampling: str = "bilinear",
     ) -> None:
         if not sound(channels, 2, blocks=blocks, styles=styles):
             raise UserError(
@@ -51,12 +55,12 @@ class RealtimeNetwork(TransformNetwork):
         half, quarter = channels
         conditioning = Conditioning.of(styles, controls)
         # reflection in the blocks needs sides of at least two pixels, and so eight in the picture
-        super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR)
+        super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR, low_pass)
         rows = conditioning.rows
         self.enter = nn.Conv2d(3, quarter, 2 * _FACTOR, _FACTOR)
         self.enter_norm = InstanceNorm(quarter, rows)
         self.middle = Chain(*(Residual(quarter, rows) for _ in range(blocks)))
-        self.decoder = Upsample(quarter, half, rows)
+        self.decoder = Upsample(quarter, half, rows, upsampling)
 
     def painted(self, image: Tensor, condition: Condition) -> Tensor:
         """See TransformNetwork."""

@@ -31,6 +31,7 @@ class ResidualNetwork(TransformNetwork):
         adds_photo: whether the output is added to the photo; not in the paper.
         upsampling: bilinear or nearest.
         controls: strength, stroke, both or none.
+        low_pass: details of the added photo of fewer pixels than this are removed; 0: none are.
 
     Raises:
         UserError: for arguments that make no network.
@@ -45,6 +46,7 @@ class ResidualNetwork(TransformNetwork):
         adds_photo: bool = True,
         upsampling: str = "bilinear",
         controls: Sequence[str] = (),
+        low_pass: int = 0,
     ) -> None:
         if not sound(channels, 3, blocks=blocks, ends=ends, styles=styles) or ends % 2 == 0:
             raise UserError(
@@ -52,11 +54,9 @@ class ResidualNetwork(TransformNetwork):
                 f"{LARGEST['blocks']}, odd ends of 1 to {LARGEST['ends']} and styles of 1 to {LARGEST['styles']}, "
                 f"whole numbers, not channels={channels!r}, blocks={blocks!r}, ends={ends!r}, styles={styles!r}"
             )
-        if upsampling not in ("bilinear", "nearest"):
-            raise UserError(f"a ResidualNetwork's upsampling is bilinear or nearest, not {upsampling!r}")
         full, half, quarter = channels
         conditioning = Conditioning.of(styles, controls)
-        super().__init__(Conv(full, 3, ends), conditioning, adds_photo, 4, _SMALLEST)
+        super().__init__(Conv(full, 3, ends), conditioning, adds_photo, 4, _SMALLEST, low_pass)
         rows = conditioning.rows
         self.encoder = Chain(
             ConvNormReLU(3, full, ends, 1, rows),

@@ -56,6 +56,20 @@ def conv_transpose(args: Arguments) -> Value:
     return Value((x.shape[0], outputs, *grown), x.kind)
 
 
+def average_pool(args: Arguments) -> Value:
+    """AveragePool."""
+    (x,) = args.inputs(1)
+    x = args.floats(x)
+    kernel = args.integers("kernel_shape", 2, 1, WIDE)
+    steps = args.integers("strides", 2, 1, WIDE, [1, 1])
+    rims = args.integers("pads", 4, 0, WIDE, [0] * 4)
+    args.integer("count_include_pad", 0, 1, 0)
+    args.done()
+    args.require(all(rim < side for rim, side in zip(rims, kernel * 2, strict=True)), "padding of a whole kernel")
+    sides = [(x.shape[2 + i] + rims[i] + rims[2 + i] - kernel[i]) // steps[i] + 1 for i in range(2)]
+    return Value((*x.shape[:2], *sides), x.kind)
+
+
 def norm(args: Arguments) -> Value:
     """InstanceNormalization with constant scale and shift."""
     x, scale, shift = args.inputs(3)

@@ -11,6 +11,7 @@ from onestroke.graphs.rules.arguments import Rule
 
 RULES: Mapping[str, Rule] = {
     "Add": elementwise.binary(np.add),
+    "AveragePool": layers.average_pool,
     "Cast": elementwise.cast,
     "Clip": elementwise.clip,
     "Concat": arrangement.concat,
