@@ -164,7 +164,7 @@ EVALUATE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 
 def test_no_option_of_evaluate_is_left_out() -> None:
-    elsewhere = {"ckpt", "outputs", "photos", "out", "keep"}  # which say where files are
+    elsewhere = {"ckpt", "outputs", "against", "photos", "out", "keep"}  # which say where files are
     assert set(EVALUATE) == {field.name for field in fields(evaluate_options.Options)} - elsewhere
 
 

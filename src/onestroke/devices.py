@@ -35,6 +35,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 natively; elsewhere torch would emulate it, at a loss."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 # Parameters of mallopt from glibc's malloc.h. _DEFAULT has the values that glibc's dynamic thresholds reach in a
 # process that has freed large arrays.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from onestroke import style_file
+from onestroke.cli.evaluate_against import compare
 from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import Pictures, match, photo_names, read_photos
 from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
+from onestroke.evaluation import comparison_report
 from onestroke.evaluation.artifacts.edge_bias import edge_bias, edge_differences, shared_edge_bias
 from onestroke.evaluation.artifacts.flat_noise import flat_noise_of
 from onestroke.evaluation.artifacts.summary import on_pair
@@ -37,7 +39,11 @@ from onestroke.perception.vgg import VGG
 USAGE = """\
 python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [options]
 python evaluate.py outputs=FOLDER style=NAME photos=FOLDER [options]
+python evaluate.py ckpt=STYLE.safetensors against=FOLDER [against=...] photos=FOLDER [options]
 onestroke evaluate ... is the same, where OneStroke is installed"""
+
+
+Result = TypeVar("Result")
 
 
 def finished(folder: str, options: Options, photos: Pictures, measure: Measure) -> Job:
@@ -49,7 +55,7 @@ def finished(folder: str, options: Options, photos: Pictures, measure: Measure) 
         UserError: as `match`, or if a picture can't be read or is too small for the detectors.
     """
     assert options.style is not None and options.photos is not None
-    originals = search([options.photos], LeftOut())[: options.count]
+    originals = search([options.photos], LeftOut())[: options.photo_count]
     paths = dict(zip(photo_names(originals), (photo.path for photo in originals), strict=True))
     job = Job(Path(folder).name, measure, options.style, {"folder": folder}, {})
     edges = []
@@ -174,10 +180,29 @@ def reference(measure: Measure, photo: Tensor, loss: float, iterations: int, fol
 
 
 def run(options: Options) -> None:
-    """Measure, print the table and write the report."""
+    """Measure or compare, print the table and write the report."""
     out = Path(options.out or Path("reports") / time.strftime("%Y-%m-%d_%H-%M-%S"))
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
+    settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
+    if options.against:
+        comparisons = _with_progress(lambda progress: compare(options, progress))
+        make_folder(out)
+        found = comparison_report.write(out, comparisons, settings)
+    else:
+        entries = _with_progress(lambda progress: evaluate(options, progress))
+        make_folder(out)
+        write_json(out / "report.json", entries, settings)
+        write_html(out / "report.html", entries, settings)
+        found = table(entries)
+        if options.keep:
+            _keep(entries)
+    Console(width=None if sys.stdout.isatty() else 200).print(found)
+    print(f"report   {out / 'report.html'}")
+
+
+def _with_progress(job: Callable[[Callable[[str, int, int], None]], Result]) -> Result:
+    """Run a job that is given a function for its progress: a bar in a terminal, else lines on stderr."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -188,21 +213,22 @@ def run(options: Options) -> None:
             if not console.is_terminal:
                 print(f"{done} of {total}: {escaped(label)}", file=sys.stderr)
 
-        entries = evaluate(options, progress)
-    settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
-    make_folder(out)
-    write_json(out / "report.json", entries, settings)
-    write_html(out / "report.html", entries, settings)
-    Console(width=None if sys.stdout.isatty() else 200).print(table(entries))
-    if options.keep:
-        for entry in entries:
-            if "file" in entry.facts:
-                several = len(style_file.read_document(Path(entry.facts["file"])).styles) > 1
-                prefix = f"evaluated/{entry.style}/" if several else "evaluated/"
-                style_file.annotate(
-                    Path(entry.facts["file"]), {prefix + name: value for name, value in entry.metrics.items()}
-                )
-    print(f"report   {out / 'report.html'}")
+        return job(progress)
+
+
+def _keep(entries: Sequence[Entry]) -> None:
+    """Write the mean metrics into the style files.
+
+    Raises:
+        UserError: a file can't be written.
+    """
+    for entry in entries:
+        if "file" in entry.facts:
+            several = len(style_file.read_document(Path(entry.facts["file"])).styles) > 1
+            prefix = f"evaluated/{entry.style}/" if several else "evaluated/"
+            style_file.annotate(
+                Path(entry.facts["file"]), {prefix + name: value for name, value in entry.metrics.items()}
+            )
 
 
 def main(arguments: list[str] | None = None) -> int:

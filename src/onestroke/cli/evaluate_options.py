@@ -18,6 +18,11 @@ class Options(CommandOptions):
         "finished pictures of any other tool, named as their photos (photo.jpg: photo.png, photo_anything.png)",
         [], placeholder="FOLDER", path=True,
     )  # fmt: skip
+    against: list[str] = option(
+        "finished pictures of another tool, named as for outputs: compares each style file with them at equal content "
+        "error, over strengths and strokes, and measures nothing else; as often as you like",
+        [], placeholder="FOLDER", path=True,
+    )  # fmt: skip
     photos: str | None = option(
         "photos that no painter was trained on; default: held-out rendered scenes",
         None, placeholder="FOLDER", path=True,
@@ -26,7 +31,10 @@ class Options(CommandOptions):
         "the style that is imitated: one that ships, or a picture; default: as the style file says",
         None, placeholder="NAME", path=True,
     )  # fmt: skip
-    count: int = option("how many photos, the first ones of the folder", 4, low=1)
+    count: int | None = option(
+        "how many photos, the first ones of the folder; default: 4, and with against all that have a picture",
+        None, placeholder="4", low=1,
+    )  # fmt: skip
     size: int = option(
         "shorter side in pixels at which photos are painted and measured; artefacts of finished pictures are "
         "measured at the pictures' full size",
@@ -47,8 +55,15 @@ class Options(CommandOptions):
     keep: bool = option("write the mean numbers into the style files, too", False)
     device: str = option("auto, cpu, cuda or mps", "auto")
 
+    @property
+    def photo_count(self) -> int:
+        """How many photos are painted and measured, except with `against`."""
+        return 4 if self.count is None else self.count
+
     def check(self) -> None:
         """Raise a UserError for options that can't be combined."""
+        if self.against:
+            self._check_against()
         if not self.ckpt and not self.outputs:
             raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
         if self.lpips:
@@ -57,3 +72,21 @@ class Options(CommandOptions):
             raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
         if self.outputs and self.photos is None:
             raise UserError("outputs needs photos=, the folder of the photos that its pictures were made from")
+
+    def _check_against(self) -> None:
+        """Raise a UserError for options that don't belong to a comparison, or are missing for one."""
+        if not self.ckpt:
+            raise UserError("against needs ckpt=, the style file to compare: ckpt=checkpoints/udnie.safetensors")
+        if self.photos is None:
+            raise UserError("against needs photos=, the folder of the photos that its pictures were made from")
+        unused = {
+            "outputs": bool(self.outputs),
+            "strength": self.strength != 0.5,
+            "iterations": self.iterations not in (0, 150),
+            "lpips": self.lpips,
+            "cache": self.cache is not None,
+            "keep": self.keep,
+        }
+        for name, given in unused.items():
+            if given:
+                raise UserError(f"against compares over all strengths and measures nothing else: leave out {name}")

@@ -28,10 +28,10 @@ def read_photos(options: Options) -> Pictures:
         UserError: there is no photo, or one can't be read.
     """
     if options.photos is None:
-        scenes = Scenes(validation=options.count).held_out(options.size)
+        scenes = Scenes(validation=options.photo_count).held_out(options.size)
         return {f"scene {i + 1}": to_image(torch.from_numpy(scene)[None]) for i, scene in enumerate(scenes)}
     left_out = LeftOut()
-    found = search([options.photos], left_out)[: options.count]
+    found = search([options.photos], left_out)[: options.photo_count]
     if left_out.count:
         print(left_out, file=sys.stderr)
     names = photo_names(found)
@@ -56,16 +56,34 @@ def match(folder: str, photos: Collection[str]) -> dict[str, Path]:
     Raises:
         UserError: a photo has no picture, or several.
     """
+    found = fitting(folder, photos, f"outputs={folder}")
+    for name in photos:
+        if name not in found:
+            raise UserError(f"outputs={folder} has no picture of the photo {name}: name one {name}.png")
+    return found
+
+
+def fitting(folder: str, photos: Collection[str], argument: str) -> dict[str, Path]:
+    """Find the finished pictures of photos by the photos' names; photos without one are left out.
+
+    Args:
+        folder: of the pictures.
+        photos: names of photos, see `photo_names`.
+        argument: for the message, such as `outputs=folder`.
+
+    Raises:
+        UserError: a photo has several pictures.
+    """
     pictures = search([folder], LeftOut(), paintings=True)
     nested = any("/" in name for name in photos)
     stems = {p.path: (p.below / p.path.stem).as_posix() if nested else p.path.stem for p in pictures}
     found: dict[str, Path] = {}
     for name in photos:
-        fitting = [path for path, stem in stems.items() if stem == name] or [
+        named = [path for path, stem in stems.items() if stem == name] or [
             path for path, stem in stems.items() if stem.startswith(name) and not stem[len(name)].isalnum()
         ]
-        if len(fitting) != 1:
-            what = "no picture" if not fitting else f"{len(fitting)} pictures"
-            raise UserError(f"outputs={folder} has {what} of the photo {name}: name one {name}.png")
-        found[name] = fitting[0]
+        if len(named) > 1:
+            raise UserError(f"{argument} has {len(named)} pictures of the photo {name}: name one {name}.png")
+        if named:
+            found[name] = named[0]
     return found

@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Checkpoint, Timer
 from pytorch_lightning.loggers import Logger
 
 from onestroke import ranks
+from onestroke.devices import cpu_has_bf16
 from onestroke.documents import is_whole
 from onestroke.errors import UserError, near, printable, quoted
 from onestroke.training.resume_file import Checked, ResumeFile, quieten
@@ -256,7 +257,7 @@ def _precision(accelerator: str) -> str:
     """bf16 where the hardware multiplies it faster than fp32, else fp32."""
     if accelerator in ("gpu", "cuda"):
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if accelerator == "cpu" and _cpu_has_bf16():
+    if accelerator == "cpu" and cpu_has_bf16():
         return "bf16-mixed"
     return "32-true"
 
@@ -264,15 +265,6 @@ def _precision(accelerator: str) -> str:
 def _compiles(accelerator: str) -> bool:
     """Only on GPUs: on two cores of a CPU the code was not made within three minutes, see BENCHMARKS.md."""
     return accelerator in ("gpu", "cuda") and importlib.util.find_spec("triton") is not None
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether this processor multiplies bf16 natively; elsewhere torch would emulate it, at a loss."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _name(accelerator: str, processes: int) -> str:
