@@ -31,6 +31,7 @@ from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, compose
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}
 REALTIME: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
 SMALL = {"style.size": 64, "network.controls": []}  # or it is measured at three sizes
+PAINTING_TERMS = ("wasserstein", "histogram", "nnfm", "moments", "contrast", "adversarial")
 OWN = {"style.image": "painting.png", "style.name": "mine", **SMALL}
 
 
@@ -241,12 +242,35 @@ CASES: dict[str, Case] = {
     "loss.raw_gram.layers": Case(["relu2_1"], term("raw_gram", "layers"), [("relu2_1",)] * 2),
     "loss.raw_gram.weight": Case(3.0, counted("raw_gram"), [3.0] * 2),
     "loss.tv.weight": Case(3.0, counted("tv"), [3.0] * 2),
+    "loss.wasserstein.layers": Case(["relu2_1"], term("wasserstein", "layers"), [("relu2_1",)] * 2),
+    "loss.wasserstein.weight": Case(3.0, counted("wasserstein"), [15.0] * 2),
+    "loss.wasserstein.directions": Case(9, term("wasserstein", "directions"), [9] * 2),
+    "loss.wasserstein.places": Case(99, term("wasserstein", "places"), [99] * 2),
+    "loss.histogram.layers": Case(["relu2_1"], term("histogram", "layers"), [("relu2_1",)] * 2),
+    "loss.histogram.weight": Case(3.0, counted("histogram"), [15.0] * 2),
+    "loss.histogram.places": Case(99, term("histogram", "places"), [99] * 2),
+    "loss.nnfm.layers": Case(["relu2_1"], term("nnfm", "layers"), [("relu2_1",)] * 2),
+    "loss.nnfm.weight": Case(3.0, counted("nnfm"), [15.0] * 2),
+    "loss.nnfm.places": Case(99, term("nnfm", "places"), [99] * 2),
+    "loss.moments.layers": Case(["relu2_1"], term("moments", "layers"), [("relu2_1",)] * 2),
+    "loss.moments.weight": Case(3.0, counted("moments"), [15.0] * 2),
+    "loss.contrast.weight": Case(3.0, counted("contrast"), [15.0] * 2),
+    "loss.adversarial.weight": Case(3.0, counted("adversarial"), [15.0] * 2),
+    "loss.adversarial.channels": Case(
+        9, lambda s: s.module.term_steps.terms["adversarial"].state_dict()["scores.0.bias"].shape[0], 9),
+    "loss.adversarial.lr": Case(3e-4, lambda s: s.trainer.optimizers[1].param_groups[0]["lr"], 3e-4, steps=True),
 }  # fmt: skip
 
 
 def base(key: str) -> dict[str, Any]:
     """What a key is changed in: three tiny steps, with what the key belongs to chosen."""
     config = shallow(steps=3, data=BLOCKS)
+    if key.startswith("loss.") and key.split(".")[1] in PAINTING_TERMS:
+        config = changed(config, OWN)
+        config["loss"] |= composed(f"loss=[{','.join(PAINTING_TERMS)}]", "style.name=mine")["loss"]
+        for other in PAINTING_TERMS:
+            if "layers" in config["loss"][other]:
+                config["loss"][other]["layers"] = ["relu1_2"]
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
     if key.startswith("logger.csv"):

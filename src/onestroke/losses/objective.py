@@ -89,13 +89,18 @@ class Objective(nn.Module):
         return self.weighted(self.views(output, content, which, second), strength)
 
     def views(
-        self, output: Tensor, content: Tensor, which: Tensor | None = None, second: SecondPainting | None = None
+        self,
+        output: Tensor,
+        content: Tensor,
+        which: Tensor | None = None,
+        second: SecondPainting | None = None,
+        step: int = 0,
     ) -> Views:
-        """The inputs of the terms; arguments as for `forward`."""
+        """The inputs of the terms; arguments as for `forward`, and the number of the training step."""
         with torch.no_grad():
             content_features = self.vgg(content, self.content_layers)
         style = self.style if which is None else StyleOfEach(self.styles, which)
-        return Views(self.vgg(output, self.output_layers), content_features, style, second)
+        return Views(self.vgg(output, self.output_layers), content_features, style, second, step)
 
     def weighted(self, views: Views, strength: Tensor | None = None) -> dict[str, Tensor]:
         """As `forward`, for views that are already computed."""

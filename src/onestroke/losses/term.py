@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
+from onestroke.perception.style import FROM_PICTURES
 from onestroke.perception.vgg import check_layers
 
 
@@ -22,6 +23,19 @@ class Statistics(Protocol):
 
     def mean(self, layer: str) -> Tensor:
         """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
+        ...
+
+    def samples(self, layer: str) -> Tensor:
+        """Features of a layer at many places of the painting, fp32: (C, places), or (N, C, places)."""
+        ...
+
+    def patches(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Random patches of the painting, (count, 3, side, side); of the styles of a batch, one for each picture."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The shorter side in pixels at which it was measured; of several styles, the smallest."""
         ...
 
 
@@ -44,18 +58,24 @@ class Views:
 
     output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
     pixels, in [0, 1]. style: the target statistics, of one style for all pictures or of one for each. second: paints
-    some of the photos a second time while a network is trained; else None.
+    some of the photos a second time while a network is trained; else None. step: number of the training step, 0 where
+    finished paintings are evaluated.
     """
 
     output: Mapping[str, Tensor]
     content: Mapping[str, Tensor]
     style: Statistics
     second: SecondPainting | None = None
+    step: int = 0
+
+    def generator(self) -> torch.Generator:
+        """Random numbers on the CPU that follow from the step, so that a resumed run draws the same."""
+        return torch.Generator().manual_seed(self.step)
 
     def detached(self) -> Views:
         """The same without gradients to the network and without a second painting."""
         output = {layer: features.detach() for layer, features in self.output.items()}
-        return Views(output, self.content, self.style)
+        return Views(output, self.content, self.style, step=self.step)
 
 
 class Term(nn.Module):
@@ -79,6 +99,8 @@ class Term(nn.Module):
     """The end of the strength control that it belongs to; terms of `neither` don't depend on the control."""
     reads_content: ClassVar[bool] = False
     """Whether it reads the photo's features; they are computed up to the deepest layer of such terms."""
+    reads_pictures: ClassVar[bool] = False
+    """Whether it reads samples of its layers, or patches, of the painting: such a run needs the picture itself."""
     trains_only: ClassVar[bool] = False
     """Whether it needs a network that is being trained; it is left out when finished paintings are evaluated."""
 
@@ -123,6 +145,18 @@ class Term(nn.Module):
 def layers_of(terms: Iterable[Term]) -> set[str]:
     """The names of all layers that terms read."""
     return {layer for term in terms for layer in term.layers}
+
+
+def sampled_layers(terms: Mapping[str, Term], has_pictures: bool) -> set[str]:
+    """The layers of which terms read samples of the painting; `image` if one reads its pixels or patches.
+
+    Raises:
+        UserError: if there are any, and the run has style cards in place of pictures.
+    """
+    found = {name: term for name, term in terms.items() if term.reads_pictures}
+    if found and not has_pictures:
+        raise UserError(f"loss.{next(iter(found))} compares with the painting itself: {FROM_PICTURES}")
+    return layers_of(found.values())
 
 
 def make_terms(parts: Mapping[str, object], arch: str = "vgg16") -> dict[str, Term]:

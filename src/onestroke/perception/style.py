@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from onestroke.documents import TEXT
-from onestroke.errors import UserError
+from onestroke.errors import UserError, printable
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
 from onestroke.perception.blob_response import own_blob_response
 from onestroke.perception.vgg import VGG
+
+FROM_PICTURES = "a style card has only statistics, so name the picture itself, style.image=..."
+"""What to do where a term needs more of a style than a card has."""
+SAMPLES = 4096
+"""Number of places at which a style's features are kept, for terms that need more than their statistics."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Style(nn.Module):
         facts: about the painting.
         size: the shorter side in pixels at which it was measured, which sets the size of the strokes.
         blob_response: that of the painting at this size, see `onestroke.perception.blob_response`; 0 if unknown.
+        samples: layer name -> features at SAMPLES places, (C, SAMPLES); of the pixels for `image`. Statistics alone,
+            such as those of a style card, have none.
+        pictures: the pictures at this size, each (1, 3, H, W) in [0, 1], for terms that need patches of them.
     """
 
     def __init__(
@@ -51,6 +60,8 @@ class Style(nn.Module):
         facts: Facts,
         size: int,
         blob_response: float = 0.0,
+        samples: Mapping[str, Tensor] = MappingProxyType({}),
+        pictures: Sequence[Tensor] = (),
     ) -> None:
         super().__init__()
         self.name, self.facts, self.size, self.blob_response = name, facts, size, blob_response
@@ -58,6 +69,11 @@ class Style(nn.Module):
             self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
         for layer, mean in means.items():
             self.register_buffer(f"mean_{layer}", mean.float(), persistent=False)
+        for layer, features in samples.items():
+            self.register_buffer(f"samples_{layer}", features.float(), persistent=False)
+        self._pictures = len(pictures)
+        for number, picture in enumerate(pictures):
+            self.register_buffer(f"picture_{number}", picture.float(), persistent=False)
 
     def gram(self, layer: str) -> Tensor:
         """The Gram matrix of a layer, (C, C), fp32."""
@@ -66,6 +82,39 @@ class Style(nn.Module):
     def mean(self, layer: str) -> Tensor:
         """The mean of each channel of a layer, (C,), fp32."""
         return self.get_buffer(f"mean_{layer}")
+
+    def samples(self, layer: str) -> Tensor:
+        """Features of a layer at SAMPLES places of the pictures, (C, SAMPLES), fp32.
+
+        Raises:
+            UserError: for a style that was made without them.
+        """
+        if not hasattr(self, f"samples_{layer}"):
+            raise UserError(f"the style {printable(self.name)} holds no samples of {layer}: {FROM_PICTURES}")
+        return self.get_buffer(f"samples_{layer}")
+
+    def patches(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Patches at random places of randomly chosen pictures.
+
+        Args:
+            count: number of patches.
+            side: in pixels, at most the style's size.
+            generator: of the random numbers, on the CPU.
+
+        Returns:
+            (count, 3, side, side) in [0, 1].
+
+        Raises:
+            UserError: for a style that was made without pictures.
+        """
+        if not self._pictures:
+            raise UserError(f"the style {printable(self.name)} holds no pictures: {FROM_PICTURES}")
+        found = []
+        for which, down, right in torch.rand(count, 3, generator=generator).tolist():
+            picture = self.get_buffer(f"picture_{int(which * self._pictures)}")
+            top, left = int(down * (picture.shape[2] - side + 1)), int(right * (picture.shape[3] - side + 1))
+            found.append(picture[:, :, top : top + side, left : left + side])
+        return torch.cat(found)
 
 
 class StyleOfEach:
@@ -87,6 +136,20 @@ class StyleOfEach:
     def mean(self, layer: str) -> Tensor:
         """(N, C), fp32."""
         return torch.stack([self.styles[i].mean(layer) for i in self.which])
+
+    def samples(self, layer: str) -> Tensor:
+        """(N, C, SAMPLES), fp32."""
+        return torch.stack([self.styles[i].samples(layer) for i in self.which])
+
+    def patches(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """One patch for each picture, from its own style; `count` is their number, the rest as `Style.patches`."""
+        assert count == len(self.which)
+        return torch.cat([self.styles[i].patches(1, side, generator) for i in self.which])
+
+    @property
+    def size(self) -> int:
+        """The smallest size of the styles in pixels, which is the largest side of a patch."""
+        return min(style.size for style in self.styles)
 
 
 def measure(
@@ -112,7 +175,34 @@ def measure(
     return grams, means
 
 
-def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG) -> Style:
+def sample(pictures: Sequence[Tensor], vgg: VGG, layers: Collection[str]) -> dict[str, Tensor]:
+    """Features at random places, the same in each call and of about as many places in each picture.
+
+    Args:
+        pictures: each (1, 3, H, W) in [0, 1].
+        vgg: the feature extractor.
+        layers: to sample; `image` for the pixels.
+
+    Returns:
+        {layer: (C, SAMPLES)}, fp32; a layer of fewer places has some of them several times.
+    """
+    if not layers:
+        return {}
+    share = -(-SAMPLES // len(pictures))
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for number, picture in enumerate(pictures):
+        with torch.no_grad():
+            features = vgg(picture, layers)
+        for layer, f in features.items():
+            rows = f[0].flatten(1).float()
+            order = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(number))
+            found[layer].append(rows[:, order.repeat(-(-share // len(order)))[:share]])
+    return {layer: torch.cat(parts, dim=1)[:, :SAMPLES] for layer, parts in found.items()}
+
+
+def from_pictures(
+    name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG, sampled: Collection[str] = ()
+) -> Style:
     """Measure a style from one or several pictures of the user.
 
     Args:
@@ -121,6 +211,7 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
         size: shorter side in pixels.
         layers: to measure; `image` is skipped.
         vgg: the feature extractor.
+        sampled: layers of which samples are kept too; with `image` among them, the pictures are as well.
 
     Raises:
         UserError: for pictures that can't be read or have a side below 64 pixels.
@@ -136,4 +227,5 @@ def from_pictures(name: str, paths: Sequence[str], size: int, layers: Collection
     response = max(own_blob_response(picture) for picture in pictures)
     sources = ", ".join(Path(path).name for path in paths)
     source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
-    return Style(name, grams, means, Facts(source=source), size, response)
+    samples, kept = sample(pictures, vgg, sampled), pictures if "image" in sampled else []
+    return Style(name, grams, means, Facts(source=source), size, response, samples, kept)

@@ -20,7 +20,7 @@ from onestroke.errors import UserError, gather, printable
 from onestroke.evaluation.measure import Measure, style_at
 from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, balance
-from onestroke.losses.term import Term, layers_of, make_terms
+from onestroke.losses.term import Term, layers_of, make_terms, sampled_layers
 from onestroke.networks.assignment import Draw
 from onestroke.perception.style import Style, from_pictures
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
@@ -158,11 +158,11 @@ class _Builder:
         loss = config.get("loss") or {}  # the group is absent where no term is chosen
         built = {name: instantiate_part(f"loss.{name}", part, object) for name, part in loss.items()}
         self.found["terms"] = terms = make_terms(built, str(config["vgg"]["arch"]))
-        layers = layers_of(terms.values())
+        layers, sampled = layers_of(terms.values()), sampled_layers(terms, bool(chosen.image))
         sizes = _sizes(config, chosen.size)
         if chosen.image:
             vgg = VGG(layers, **config["vgg"])
-            own = [from_pictures(chosen.name, chosen.image, size, layers, vgg) for size in sizes]
+            own = [from_pictures(chosen.name, chosen.image, size, layers, vgg, sampled) for size in sizes]
             self.found["at_sizes"] = [own]
         else:
             arch = config["vgg"]["arch"]

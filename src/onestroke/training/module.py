@@ -165,7 +165,7 @@ class StyleTransfer(LightningModule):
         output = self._paint(self.network, photos, chosen).float()
         if (teacher := self.teacher) is not None:
             return teacher.losses(output, photos, chosen), None
-        views = self.objective.views(output, photos, chosen.target, self._second_painting(photos, chosen))
+        views = self.objective.views(output, photos, chosen.target, self._second_painting(photos, chosen), self.step)
         return self.objective.weighted(views, chosen.strength), views
 
     @torch.no_grad()

@@ -17,12 +17,18 @@ from omegaconf.errors import OmegaConfBaseException
 from onestroke.data.photos import Photos
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError, printable
+from onestroke.losses.adversarial import Adversarial
 from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.content import Content
+from onestroke.losses.contrast import Contrast
 from onestroke.losses.gram import Gram
+from onestroke.losses.histogram import Histogram
+from onestroke.losses.moments import Moments
+from onestroke.losses.nnfm import NearestFeatures
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.losses.shift_consistency import ShiftConsistency
 from onestroke.losses.tv import TotalVariation
+from onestroke.losses.wasserstein import SlicedWasserstein
 from onestroke.networks.listed import NETWORKS
 from onestroke.training.machine import TRAINER
 
@@ -33,9 +39,12 @@ def _paths(*classes: type) -> frozenset[str]:
 
 OWN = {
     "network": _paths(*NETWORKS.values()),
-    "loss": _paths(Checkerboard, Content, Gram, RawContent, RawGram, ShiftConsistency, TotalVariation),
+    "loss": _paths(
+        Adversarial, Checkerboard, Content, Contrast, Gram, Histogram, Moments, NearestFeatures, RawContent, RawGram,
+        ShiftConsistency, SlicedWasserstein, TotalVariation,
+    ),
     "data": _paths(Photos, Scenes),
-}
+}  # fmt: skip
 """OneStroke's own classes, by the config group that may name them."""
 LISTED = ("logger", "callbacks")
 """Groups of which a resume file only chooses the members; configs/ defines them."""
