@@ -20,8 +20,10 @@ from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from onestroke.cli.train import _made
+from onestroke.training.module import StyleTransfer
+from tests.processes import ROOT, Started, as_script, environment
 
-ROOT = Path(__file__).parents[1]
+__all__ = ["ROOT", "TINY", "command", "environment", "process", "runs", "scalars", "signalled", "train"]
 
 # A training that takes a second or two and still goes through everything; fp32, so that it is the same everywhere.
 TINY = (
@@ -38,19 +40,9 @@ TINY = (
 )
 
 
-def environment() -> dict[str, str]:
-    """This process's, with one thread, so that sums are taken in one order, and this checkout's package."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
-
-
-def process(
-    script: str, *arguments: str, cwd: Path, root: Path = ROOT, timeout: float = 900
-) -> subprocess.CompletedProcess[str]:
-    """Run a script of the project's root in a process of its own, which takes seconds to import what it needs."""
-    return subprocess.run(
-        [sys.executable, str(root / script), *arguments],
-        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
+def process(script: str, *arguments: str, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run a script of the project's root in a process of its own."""
+    return Started(as_script, ROOT / script, *arguments, cwd=cwd).done(timeout)
 
 
 @contextmanager
@@ -100,30 +92,21 @@ def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-SIGNALLED = """
-import os, runpy, sys
-from onestroke.training.module import StyleTransfer
-
-number, step, *sys.argv = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-
-def then_signal(module, *rest):  # after the callbacks
-    if module.step == step:
-        os.kill(os.getpid(), number)
-
-StyleTransfer.on_train_batch_end = then_signal
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 def signalled(number: int, step: int, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """`python train.py` on the tiny settings, which gets a signal after a step, and after its files where it is due.
 
     The step is counted in the training itself, so that it is the same one on a machine of any speed.
     """
-    return subprocess.run(
-        [sys.executable, "-c", SIGNALLED, str(int(number)), str(step), str(ROOT / "train.py"), *TINY, *arguments],
-        cwd=cwd, env=environment(), capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
+    return Started(_signalled, number, step, *TINY, *arguments, cwd=cwd).done()
+
+
+def _signalled(number: int, step: int, *arguments: str) -> None:
+    def then_signal(module: StyleTransfer, *_: object) -> None:  # after the callbacks
+        if module.step == step:
+            os.kill(os.getpid(), number)
+
+    with mock.patch.object(StyleTransfer, "on_train_batch_end", then_signal):
+        as_script(ROOT / "train.py", *arguments)
 
 
 def runs(cwd: Path) -> list[Path]:

@@ -16,6 +16,8 @@ import torch
 from absl import logging as absl_logging
 from PIL import Image
 
+from onestroke.data import datamodule
+
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
@@ -39,6 +41,12 @@ def log_levels() -> Iterator[None]:
     yield
     for each, level in zip(loggers, before, strict=True):
         each.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def small_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out pictures of 64 px in trainings within the test's process; in processes of their own they have 256."""
+    monkeypatch.setattr(datamodule, "_HELD_OUT_SIDE", 64)
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,7 @@ from onestroke.data.photos import Photos
 from onestroke.data.resized import cut, kept_side
 from onestroke.data.store import Store
 from onestroke.imaging.images import read_training
+from tests.processes import Started, as_module
 
 CROP = 48
 Pixels = npt.NDArray[np.uint8]
@@ -317,38 +316,39 @@ def test_a_read_only_folder_is_read(
 # --- the command ----------------------------------------------------------------------------------------
 
 
-def command(root: Path, folder: Path, *options: str) -> list[str]:
-    arguments = (f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1", *options)
-    return [sys.executable, "-m", "onestroke", "cache", "build", *arguments]
+def arguments(root: Path, folder: Path) -> list[str]:
+    return [f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]
+
+
+def started(root: Path, folder: Path) -> Started:
+    """`python -m onestroke cache build`."""
+    return Started(as_module, "onestroke", "cache", "build", *arguments(root, folder), cwd=folder.parent)
 
 
 def test_build_and_build_again(root: Path, tmp_path: Path) -> None:
     (root / "text.png").write_text("no picture")
     folder = tmp_path / "cache"
-    done = subprocess.run(command(root, folder), capture_output=True, text=True, timeout=600, check=True)
+    done = started(root, folder).done()
+    assert done.returncode == 0, done.stderr
     assert "9 of 9 photos" in done.stdout and "1 files were skipped" in done.stdout and "text.png: " in done.stdout
     assert len(opened(folder)) == 8
     before = opened(folder).size()
-    assert build([f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
+    assert build(arguments(root, folder)) == 0
     assert opened(folder).size() == before
 
 
-# The command, killed with all of its processes when it comes to one of the photos.
-KILLED = """
-import os, signal, sys
-from onestroke.cli.cache import build
-from onestroke.data import cache
-
 class Killed(cache.Builder):
-    def __call__(self, path):
+    def __call__(self, path: str) -> str:
         if path.endswith("040.jpg"):
             os.killpg(0, signal.SIGKILL)
         return super().__call__(path)
 
-if __name__ == "__main__":
-    cache.Builder = Killed
-    build(sys.argv[1:])
-"""
+
+def killed_build(*given: str) -> None:
+    """The command, killed with all of its processes when it comes to one of the photos."""
+    os.setsid()
+    with mock.patch.object(cache, "Builder", Killed):
+        build(list(given))
 
 
 def test_a_killed_build_goes_on(tmp_path: Path) -> None:
@@ -357,12 +357,10 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     Image.fromarray(noise(0, 12, 16)).resize((640, 480)).save(root / "000.jpg")
     for n in range(1, 150):
         shutil.copy(root / "000.jpg", root / f"{n:03}.jpg")
-    (tmp_path / "killed.py").write_text(KILLED)
-    started = [sys.executable, str(tmp_path / "killed.py"), *command(root, folder)[5:]]
-    done = subprocess.run(started, start_new_session=True, stdout=subprocess.DEVNULL, check=False)
-    assert done.returncode == -signal.SIGKILL
+    killed = Started(killed_build, *arguments(root, folder), cwd=tmp_path).done()
+    assert killed.returncode == -signal.SIGKILL
     assert len(opened(folder)) == 40
-    assert build([f"root={root}", f"cache={folder}", f"crop={CROP}", "workers=1"]) == 0
+    assert build(arguments(root, folder)) == 0
     assert len(opened(folder)) == 150
     source, plain = photos(root, folder), photos(root, None)
     assert all(np.array_equal(source.sample(n, 0, CROP)[0], plain.sample(n, 0, CROP)[0]) for n in range(20))
@@ -370,9 +368,8 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
 
 def test_two_builds_at_once(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
-    with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(subprocess.run, command(root, folder), capture_output=True, timeout=600) for _ in range(2)]
-        assert [run.result().returncode for run in runs] == [0, 0]
+    builds = [started(root, folder) for _ in range(2)]
+    assert [build.done().returncode for build in builds] == [0, 0]
     assert len(opened(folder)) == 8
     source = photos(root, folder)
     assert all(np.array_equal(a, b) for a, b in zip(samples(source), samples(photos(root, None)), strict=True))

@@ -173,7 +173,8 @@ def test_two_processes_equal_one(photo_folder: Path, tmp_path: Path) -> None:
     two.mkdir()
     # plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
     arguments = (*PHOTOS, f"data.root={photo_folder}", "steps=4", "batch_size=4", "save_every=2", "lr=1e-4")
-    train(*arguments, cwd=one)
+    done = process("train.py", *TINY, *arguments, cwd=one)
+    assert done.returncode == 0, done.stderr + done.stdout
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     done = process("train.py", *ddp[:1], *TINY, *ddp[1:], *arguments, cwd=two)
     assert done.returncode == 0, done.stderr + done.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import FORMAT, Metadata
-from tests.commands import ROOT, environment
+from tests.commands import process
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -403,10 +402,7 @@ def test_a_style_file_that_is_missing_or_cut_is_told(
 
 
 def test_export_py_writes_a_file_and_nothing_to_stderr(style: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "export.py"), f"ckpt={style}", "out=a.onnx"],
-        capture_output=True, text=True, check=False, timeout=600, env=environment(),
-    )  # fmt: skip
+    done = process("export.py", f"ckpt={style}", "out=a.onnx", cwd=Path.cwd())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("a.onnx\n  ONNX, opset 18, fp32, ") and "of any size" in done.stdout
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from tests.commands import ROOT, environment, process, runs, scalars
+from tests.commands import ROOT, environment, runs, scalars
 
 FILES = {
     "src/onestroke/losses/brightness.py": """
@@ -91,6 +91,7 @@ def tree(tmp_path: Path) -> Path:
         path = root / name
         assert not path.exists()
         path.write_text(text.lstrip())
+    list_tint(root)
     return root
 
 
@@ -125,12 +126,16 @@ class Extended:
 STEPS = """
 import json, sys
 from pathlib import Path
+from onestroke.networks.listed import NETWORKS
 from tests.commands import command
 
 root, work, training, own = json.loads(sys.argv[1])
 root, work = Path(root), Path(work)
 style = work / "checkpoints" / "starry_night.safetensors"
-done = {"train": command("train.py", *own, *training, cwd=work, root=root)}
+listed = NETWORKS.pop("Tint")  # as if its line in the list were missing
+done = {"unlisted": command("train.py", *own, *training, cwd=work, root=root)}
+NETWORKS["Tint"] = listed
+done["train"] = command("train.py", *own, *training, cwd=work, root=root)
 (run,) = (path.parent for path in work.rglob("last.ckpt"))
 done["infer"] = command("infer.py", f"ckpt={style}", "input=photo.png", cwd=work, root=root)
 done["resume"] = command("train.py", f"resume={run}", "steps=3", cwd=work, root=root)
@@ -141,22 +146,19 @@ print(json.dumps({name: [each.returncode, each.stdout, each.stderr] for name, ea
 
 
 @pytest.fixture
-def extended(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Extended:
+def extended(tree: Path, tmp_path: Path) -> Extended:
     # the copy and not the installed package, in these commands only
     variables = {**environment(), "PYTHONPATH": os.pathsep.join([str(tree / "src"), str(ROOT)])}
-    monkeypatch.setattr("tests.commands.environment", lambda: variables)
     work = tmp_path / "work"
     work.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)).save(work / "photo.png")
-    unlisted = process("train.py", *OWN, *TRAINING, cwd=work, root=tree)
-    list_tint(tree)
     given = json.dumps([str(tree), str(work), TRAINING, OWN])
     done = subprocess.run(
         [sys.executable, "-c", STEPS, given], cwd=work, env=variables, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr + done.stdout
     results = {name: subprocess.CompletedProcess([name], *each) for name, each in json.loads(done.stdout).items()}
-    return Extended(work, {"unlisted": unlisted, **results})
+    return Extended(work, results)
 
 
 def test_one_file_and_one_yaml_each(extended: Extended) -> None:

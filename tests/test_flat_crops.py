@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,15 +109,17 @@ class Source:
         return "crops"
 
 
+@functools.cache
+def objective(dtype: torch.dtype) -> Objective:
+    """The losses of a training, as far as the VGG's second block."""
+    layers = ["relu1_2", "relu2_2"]
+    terms = {"content": Content(layers[1:]), "gram": Gram(layers), "shift_consistency": ShiftConsistency()}
+    return Objective(terms, VGG(layers, dtype=dtype), from_card("udnie", 256, layers))
+
+
 def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tensor:
     """Of one batch, as training sees it."""
-    layers = ["relu1_2", "relu2_2"]
-    objective = Objective(
-        {"content": Content(layers[1:]), "gram": Gram(layers), "shift_consistency": ShiftConsistency()},
-        VGG(layers, dtype=dtype),
-        from_card("udnie", 256, layers),
-    )
-    module = StyleTransfer(network, objective, objective)
+    module = StyleTransfer(network, objective(dtype), objective(dtype))
     batch = next(iter(PhotoBatches(Source(crops), len(crops), CROP, 0, workers=0).train_dataloader()))
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         losses, _ = module.compare(to_image(batch["photos"]), module.draw.of(batch["numbers"]))
@@ -126,10 +129,10 @@ def gradient(network: nn.Module, crops: list[Crop], dtype: torch.dtype) -> Tenso
 
 
 NETWORKS: dict[str, Callable[[], TransformNetwork]] = {
-    "classic": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9),
-    "controls": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, controls=["strength"]),
+    "classic": lambda: ResidualNetwork([8, 12, 16], blocks=2, ends=9),
+    "controls": lambda: ResidualNetwork([8, 12, 16], blocks=2, ends=9, controls=["strength"]),
     "realtime": lambda: RealtimeNetwork([8, 12], blocks=3),
-    "from nothing": lambda: ResidualNetwork([8, 12, 16], blocks=5, ends=9, adds_photo=False),
+    "from nothing": lambda: ResidualNetwork([8, 12, 16], blocks=2, ends=9, adds_photo=False),
 }
 
 

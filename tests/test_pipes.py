@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from onestroke.cli.pipes import piped
-from tests.commands import ROOT, TINY, environment
+from tests.commands import ROOT, TINY
+from tests.processes import Started, as_module, as_script
 
 GALLERY = str(ROOT / "checkpoints" / "gallery.safetensors")
 
 
-def unread(*command: str, cwd: Path, buffered: bool = True) -> tuple[int, str]:
-    """The exit code and stderr of a Python program whose output nobody reads."""
-    variables = {**environment(), "PYTHONUNBUFFERED": "" if buffered else "1"}
+def run_unread(buffered: bool, run: Callable[..., None], *command: Any) -> None:
+    """Run a command whose output nobody reads."""
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=variables, stdout=write, stderr=subprocess.PIPE, text=True,
-        check=False,
-    )  # fmt: skip
-    os.close(write)
+    os.dup2(write, 1)
+    raw = open(1, "wb", buffering=-1 if buffered else 0, closefd=False)
+    sys.stdout = TextIOWrapper(raw, encoding="utf-8", write_through=not buffered)
+    run(*command)
+
+
+def unread(run: Callable[..., None], *command: Any, cwd: Path, buffered: bool = True) -> tuple[int, str]:
+    """The exit code and stderr of a Python program whose output nobody reads."""
+    done = Started(run_unread, buffered, run, *command, cwd=cwd).done()
     return done.returncode, done.stderr
 
 
@@ -32,21 +38,21 @@ def unread(*command: str, cwd: Path, buffered: bool = True) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "command",
     [
-        ("-m", "onestroke", "checkpoints", "show", GALLERY),
-        ("-m", "onestroke", "--help"),
-        (str(ROOT / "infer.py"), "--help"),
-        (str(ROOT / "train.py"), "--cfg", "job"),
+        (as_module, "onestroke", "checkpoints", "show", GALLERY),
+        (as_module, "onestroke", "--help"),
+        (as_script, ROOT / "infer.py", "--help"),
+        (as_script, ROOT / "train.py", "--cfg", "job"),
     ],
-    ids=lambda command: " ".join(Path(word).name for word in command),
+    ids=lambda command: " ".join(Path(word).name for word in command[1:]),
 )
-def test_a_command_ends_without_a_word_where_nobody_reads_on(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_command_ends_without_a_word_where_nobody_reads_on(command: tuple[Any, ...], tmp_path: Path) -> None:
     for buffered in (True, False):
         assert unread(*command, cwd=tmp_path, buffered=buffered) == (141, "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_training_goes_on_where_nobody_reads_on(tmp_path: Path) -> None:
-    code, error = unread(str(ROOT / "train.py"), *TINY, "steps=1", "init=null", cwd=tmp_path)
+    code, error = unread(as_script, ROOT / "train.py", *TINY, "steps=1", "init=null", cwd=tmp_path)
     assert code in (0, 141) and "Traceback" not in error
     assert (tmp_path / "checkpoints" / "starry_night.safetensors").is_file()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +37,7 @@ from onestroke.optimization.reference import (
 )
 from onestroke.perception.style import Facts, Style, measure
 from onestroke.perception.vgg import VGG
+from tests.processes import Started, as_module
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
@@ -478,7 +477,6 @@ def test_help_names_every_option() -> None:
 def test_the_command_is_a_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (optimize.main(["--help"]), capsys.readouterr().out) == (0, HELP)
     assert (optimize.main([]), capsys.readouterr().out) == (2, HELP)
-    command = [sys.executable, "-m", "onestroke", "optimize", "style=no", "input=photo.png"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = Started(as_module, "onestroke", "optimize", "style=no", "input=photo.png", cwd=Path.cwd()).done()
     assert done.returncode == 2
     assert_one_sentence(done.stderr, "there is no style card 'no'")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from onestroke.data import scenes
 from onestroke.data.scenes import Scenes
 from onestroke.scenes.compositions import render
+from tests.processes import Started
 
 Stack = NDArray[np.uint8]
 
@@ -59,16 +59,16 @@ def _digest(pairs: list[tuple[int, int]]) -> str:
     return hashlib.sha256(b"".join(render(s, k, 64).tobytes() for s, k in pairs)).hexdigest()
 
 
+def _tell_digest(pairs: list[tuple[int, int]]) -> None:
+    # backwards, so that what one picture leaves behind cannot help the next
+    made = {pair: render(*pair, 64).tobytes() for pair in reversed(pairs)}
+    print(hashlib.sha256(b"".join(made[pair] for pair in pairs)).hexdigest())
+
+
 def test_the_same_arguments_give_the_same_bytes_in_any_order_and_process() -> None:
     pairs = [(0, k) for k in range(12)] + [(7, 3), (2**40, 1)]
     here = _digest(pairs)
-    code = (
-        "import hashlib\nfrom onestroke.scenes.compositions import render\n"
-        # Backwards first, so that what one picture leaves behind cannot help the next.
-        f"pairs = {pairs!r}\nmade = {{p: render(*p, 64).tobytes() for p in reversed(pairs)}}\n"
-        "print(hashlib.sha256(b''.join(made[p] for p in pairs)).hexdigest())"
-    )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    there = Started(_tell_digest, pairs, cwd=Path.cwd()).done()
     assert there.stdout.strip() == here == _digest(pairs)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-import subprocess
-import sys
 from dataclasses import asdict, fields
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +30,7 @@ from onestroke.perception.blob_response import own_blob_response
 from onestroke.perception.style import Facts, Style, from_pictures
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card, make_card, read_card
 from onestroke.perception.vgg import VGG
+from tests.processes import Started, as_module
 from tests.spoiling import WRONG, places, replaced
 
 FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
@@ -177,8 +176,8 @@ def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A card made by the command line."""
     out = tmp_path_factory.mktemp("card") / "waves.safetensors"
     facts = [f"{key}={value}" for key, value in asdict(FACTS).items()]
-    command = [sys.executable, "-m", "onestroke", "styles", "make", f"image={painting}", f"out={out}", *facts]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ("styles", "make", f"image={painting}", f"out={out}", *facts)
+    done = Started(as_module, "onestroke", *command, cwd=out.parent).done()
     assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {out}\n", "")
     assert list(out.parent.iterdir()) == [out]
     return out

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,12 @@ from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, write
 from tests import commands
 from tests.commands import ROOT, TINY
+from tests.processes import Started, as_module, environment
 
 PLUGINS = ("optuna", "joblib", "submitit")
 pytestmark = pytest.mark.skipif(not installed(*PLUGINS), reason="needs the extra sweep")
 
 SHORT = ("steps=2", "plateau=null", "init=null", "network.controls=[]", "loss=[content,gram]", "logger=[]")
-PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
 def typed(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -69,8 +72,10 @@ def test_other_samplers(sampler: tuple[str, ...], tmp_path: Path, monkeypatch: p
     assert len([path for path in results.parent.iterdir() if path.is_dir()]) == 15
 
 
-def test_trials_at_once_have_a_style_file_each_and_mistakes_stop_no_other(tmp_path: Path) -> None:
-    parallel = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+# two at once are two more processes that import torch
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_trials_of_joblib_have_a_style_file_each_and_mistakes_stop_no_other(at_once: int, tmp_path: Path) -> None:
+    parallel = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}")
     done = commands.process("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,2,256,384", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("onestroke: ") == 1 and "Traceback" not in done.stderr
@@ -85,29 +90,50 @@ def test_trials_at_once_have_a_style_file_each_and_mistakes_stop_no_other(tmp_pa
 
 
 SBATCH = """#!/bin/bash
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$1")
-export SLURM_ARRAY_JOB_ID=7 SLURM_NTASKS=1 SLURM_NTASKS_PER_NODE=1 SLURM_JOB_NUM_NODES=1 SLURM_JOB_NODELIST=here
-export SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NAME=train
-copy=$(mktemp) && cp "$1" "$copy"
-for i in $(seq 0 "$last"); do
-  SLURM_ARRAY_TASK_ID=$i SLURM_JOB_ID=$((7 + i)) SLURM_JOBID=$((7 + i)) nohup bash "$copy" >/dev/null 2>&1 &
-done
+cp "$1" "$QUEUE"
 echo "Submitted batch job 7"
 """
-SRUN = """#!/bin/bash
-while [[ $1 == --* ]]; do if [[ $1 == --unbuffered ]]; then shift; else shift 2; fi; done
-exec "$@"
-"""
+
+
+def task(queue: Path, number: int) -> Started:
+    """What srun would start of a script in the queue: a Python that is told by SLURM's variables which task it is."""
+    script = queue.read_text()
+    folder = re.findall(r"^srun .* -m submitit\.core\._submit (\S+)$", script, re.MULTILINE)[0]
+    told = {
+        "ARRAY_JOB_ID": 7, "ARRAY_TASK_ID": number, "JOB_ID": 7 + number, "JOBID": 7 + number, "NTASKS": 1,
+        "NTASKS_PER_NODE": 1, "JOB_NUM_NODES": 1, "JOB_NODELIST": "here", "PROCID": 0, "LOCALID": 0, "NODEID": 0,
+        "JOB_NAME": "train",
+    }  # fmt: skip
+    variables = {
+        **environment(),
+        "SUBMITIT_EXECUTOR": "slurm",
+        **{f"SLURM_{name}": str(value) for name, value in told.items()},
+    }
+    return Started(as_module, "submitit.core._submit", folder.strip("'"), cwd=queue.parent, variables=variables)
+
+
+def cluster(queue: Path, codes: list[int]) -> None:
+    """Wait for a script in the queue, and run the tasks of its array."""
+    while not queue.is_file() or "submitit.core._submit" not in queue.read_text():
+        time.sleep(0.1)
+    (last,) = re.findall(r"^#SBATCH --array=0-(\d+)%", queue.read_text(), re.MULTILINE)
+    codes += [each.done().returncode for each in [task(queue, number) for number in range(int(last) + 1)]]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_a_trial_is_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN), ("sacct", "#!/bin/bash\necho 'JobID|State'\n")):
+    for name, text in (("sbatch", SBATCH), ("srun", ""), ("sacct", "#!/bin/bash\necho 'JobID|State'\n")):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
+    codes: list[int] = []
+    running = threading.Thread(target=cluster, args=(tmp_path / "queue", codes), daemon=True)
+    running.start()
     commands.train("-m", *SHORT, "hydra/launcher=submitit_slurm", "lr=1e-3,4e-3", cwd=tmp_path)
+    running.join()
+    assert codes == [0, 0]
     assert len(set(totals(tmp_path, "starry_night").values())) == 2
     assert {path.name for path in (tmp_path / "runs" / ".submitit").iterdir()} >= {"7_0", "7_1"}
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +25,7 @@ from onestroke.imaging import images
 from onestroke.kernels.convolutions import FrozenConv
 from onestroke.perception.vgg import ARCHS, VGG, layer_names
 from onestroke.perception.vgg_weights import EMBEDDED_SHA256, URLS, fingerprint, write_embedded
+from tests.processes import Started, as_module
 
 ASSET = Path(onestroke.__file__).parent / "assets" / "vgg16.safetensors"
 LAYERS = "relu1_1 relu1_2 relu2_1 relu2_2 relu3_1 relu3_2 relu3_3 relu4_1 relu4_2 relu4_3".split()
@@ -446,8 +445,8 @@ def test_one_changed_number_changes_the_fingerprint(embedded: dict[str, Tensor])
 
 def test_pack_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "packed.safetensors"
-    command = [sys.executable, "-m", "onestroke", "vgg", "pack", f"out={out}", f"weights={ASSET}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ("vgg", "pack", f"out={out}", f"weights={ASSET}")
+    done = Started(as_module, "onestroke", *command, cwd=tmp_path).done()
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(EMBEDDED_SHA256, done.stdout)
     assert load_file(str(out)).keys() == load_file(str(ASSET)).keys()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onestroke.cli.evaluate_options import Options
-from onestroke.data.datamodule import to_image
+from onestroke.data.loading import to_image
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError
 from onestroke.imaging import images

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from onestroke.data.loading import Batch, Loader
+from onestroke.data.loading import Batch, Loader, to_image
 
 _HELD_OUT_SIDE = 256  # minimum side in pixels, so that validation is comparable between small crop sizes
 
@@ -41,11 +41,6 @@ class Source(Protocol):
     def describe(self) -> str:
         """A short description for the log."""
         ...
-
-
-def to_image(photos: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) -> float (N, 3, H, W) in [0, 1], in channels_last memory format."""
-    return photos.permute(0, 3, 1, 2).float() / 255
 
 
 class PhotoBatches(LightningDataModule):

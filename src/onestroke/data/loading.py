@@ -37,6 +37,11 @@ class Batch(TypedDict):
     skipped: list[str]
 
 
+def to_image(photos: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float (N, 3, H, W) in [0, 1], in channels_last memory format."""
+    return photos.permute(0, 3, 1, 2).float() / 255
+
+
 class _Message(TypedDict):
     """Several batches: photos concatenated along N; numbers and skipped as one list per batch."""
 
