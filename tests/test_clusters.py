@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from onestroke import ranks
 from onestroke.errors import UserError
 from onestroke.style_file import load
 from onestroke.training.machine import Machine
-from tests.commands import ROOT, TINY, environment, runs, train
+from tests.commands import TINY, runs, train
+from tests.processes import ROOT, Started, as_module, as_script, environment
 from tests.running import composed
 
 # plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
@@ -28,34 +29,37 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def node(port: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def agent(rank: int, port: int, *arguments: str) -> None:
     """A torchrun agent with one process, as on a node of its own."""
-    agent = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d",
-        f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", "--local-addr=127.0.0.1",
-    ]  # fmt: skip
-    return subprocess.Popen(
-        [*agent, str(ROOT / "train.py"), *TINY, *arguments],
-        cwd=cwd, env={**environment(), "GLOO_SOCKET_IFNAME": "lo"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+    options = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}")
+    script = str(ROOT / "train.py")
+    as_module("torch.distributed.run", *options, "--rdzv-id=test", "--local-addr=127.0.0.1", script, *arguments)
 
 
-def test_two_nodes_equal_one_process(photo_folder: Path, tmp_path: Path) -> None:
+def task(rank: int, port: int, *arguments: str) -> None:
+    """The process that such an agent starts, which torch's variables tell what it is."""
+    told = {
+        "RANK": rank, "LOCAL_RANK": 0, "GROUP_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1,
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test",
+    }  # fmt: skip
+    os.environ.update({name: str(value) for name, value in told.items()})
+    as_script(ROOT / "train.py", *arguments)
+
+
+# an agent's process imports torch and Lightning anew
+@pytest.mark.parametrize("node", [task, pytest.param(agent, marks=pytest.mark.slow)])
+def test_two_nodes_equal_one_process(node: Callable[..., None], photo_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     few = (*FEW, f"data.root={photo_folder}")
     train(*few, cwd=one)
-    port = free_port()
-    options = (*few, "trainer.num_nodes=2", "trainer.strategy=ddp")
-    nodes = [node(port, *options, cwd=two) for _ in range(2)]
-    try:
-        said = [each.communicate(timeout=300)[0] for each in nodes]
-    finally:
-        for each in nodes:
-            each.kill()
-    assert [each.returncode for each in nodes] == [0, 0], "\n".join(said)
+    options = (free_port(), *TINY, *few, "trainer.num_nodes=2", "trainer.strategy=ddp")
+    variables = {**environment(), "GLOO_SOCKET_IFNAME": "lo"}
+    nodes = [Started(node, rank, *options, cwd=two, variables=variables) for rank in range(2)]
+    done = [each.done(timeout=300) for each in nodes]
+    said = [each.stdout + each.stderr for each in done]
+    assert [each.returncode for each in done] == [0, 0], "\n".join(said)
     assert len(runs(two)) == 1
     assert len(list((two / "runs").rglob("config.json"))) == len(list((two / "runs").rglob("*.tfevents.*"))) == 1
     name = "starry_night.safetensors"

@@ -206,33 +206,6 @@ def test_only_core_dependencies_are_imported_at_the_top() -> None:
     assert foreign == set()
 
 
-def test_importing_every_module_leaves_nothing_behind(tmp_path: Path) -> None:
-    home, here = tmp_path / "home", tmp_path / "here"
-    home.mkdir()
-    here.mkdir()
-    code = (
-        "import importlib, pkgutil, onestroke\n"
-        "for module in pkgutil.walk_packages(onestroke.__path__, 'onestroke.'):\n"
-        "    importlib.import_module(module.name)\n"
-        "import sys; sys.stderr.write(' '.join(m for m in sys.modules if m.startswith('onestroke.')))"
-    )
-    gone = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME")
-    env = {key: value for key, value in os.environ.items() if key not in gone}
-    env |= {"HOME": str(home), "USERPROFILE": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    env["MPLCONFIGDIR"] = str(
-        tmp_path / "matplotlib"
-    )  # Lightning imports it where it is installed, and it keeps a cache
-    done = subprocess.run([sys.executable, "-c", code], cwd=here, env=env, capture_output=True, text=True, check=True)
-    files = {path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
-    modules = {
-        ".".join(("onestroke", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        for path in files
-    }
-    assert modules <= set(done.stderr.split()), "a module was not imported, or something else was said"
-    assert done.stdout == ""
-    assert list(home.rglob("*")) == list(here.rglob("*")) == []
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -94,17 +95,11 @@ def test_the_wheel_holds_all_that_the_checkout_has(wheel: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {info.name, "onestroke"}
 
 
-def test_the_wheel_s_package_is_the_one_that_is_found(installed: Path, tmp_path: Path) -> None:
-    code = "import onestroke, torch; print(onestroke.__file__, onestroke.__version__, torch.__version__)"
-    done = started(installed, "python", "-c", code, cwd=tmp_path)
-    path, version, of_torch = done.stdout.split()
-    assert installed in Path(path).parents
-    assert (version, of_torch) == (metadata.version("onestroke"), torch.__version__)
-
-
-# In one process, since each would import torch anew: the scripts that pip wrote, one after the other.
-HELP = """
+# In one process, since each would import torch anew: the scripts that pip wrote, one after the other, and then where
+# the package is.
+SCRIPTED = """
 import contextlib, io, json, runpy, sys
+import onestroke, torch
 
 told = []
 for arguments in json.loads(sys.argv[1]):
@@ -115,20 +110,62 @@ for arguments in json.loads(sys.argv[1]):
     except SystemExit as end:
         code = end.code
     told.append([code, out.getvalue()])
-print(json.dumps(told))
+print(json.dumps([told, onestroke.__file__, onestroke.__version__, torch.__version__]))
 """
 
 
-def test_each_command_is_installed_and_says_how_it_is_used(installed: Path, tmp_path: Path) -> None:
-    words = [[script] for script in SCRIPTS] + [["onestroke", *subcommand] for subcommand in SUBCOMMANDS]
-    given = [[str(installed / "bin" / script), *subcommand, "--help"] for script, *subcommand in words]
-    done = started(installed, "python", "-c", HELP, json.dumps(given), cwd=tmp_path)
+@dataclass
+class Scripted:
+    """What the installed scripts said, exit code and output by their arguments, and left in their folders."""
+
+    told: dict[tuple[str, ...], tuple[int, str]]
+    package: Path
+    versions: tuple[str, str]  # of OneStroke and of torch
+    folder: Path
+
+
+HELPED = [(script, "--help") for script in SCRIPTS] + [("onestroke", *words, "--help") for words in SUBCOMMANDS]
+
+
+@pytest.fixture(scope="module")
+def scripted(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Scripted:
+    folder = tmp_path_factory.mktemp("scripted")
+    photo(folder / "photo.png")
+    (gallery,) = installed.glob("lib/python*/site-packages/onestroke/assets/gallery.safetensors")
+    style = read_document(gallery).styles[0]
+    small = [option for option in TINY if not option.startswith("network.")]  # the gallery's network
+    commands = [
+        *HELPED,
+        (
+            "onestroke-infer",
+            f"ckpt={gallery}",
+            f"style={style}",
+            "input=photo.png",
+            "output=painted.png",
+            "backend=torch",
+        ),
+        # one step at next to no rate: what comes out is what it started from
+        ("onestroke-train", *small, "style=udnie", "steps=1", "lr=1e-12"),
+    ]
+    given = [[str(installed / "bin" / script), *arguments] for script, *arguments in commands]
+    done = started(installed, "python", "-c", SCRIPTED, json.dumps(given), cwd=folder)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [code for code, _ in told] == [0] * len(words), told
-    for line, (_, text) in zip(words, told, strict=True):
-        assert line[-1].removeprefix("onestroke-") in text, line
-    assert list(tmp_path.iterdir()) == []
+    told, package, *versions = json.loads(done.stdout.splitlines()[-1])
+    named = {command: tuple(each) for command, each in zip(commands, told, strict=True)}
+    return Scripted(named, Path(package), tuple(versions), folder)
+
+
+def test_the_wheel_s_package_is_the_one_that_is_found(installed: Path, scripted: Scripted) -> None:
+    assert installed in scripted.package.parents
+    assert scripted.versions == (metadata.version("onestroke"), torch.__version__)
+
+
+def test_each_command_is_installed_and_says_how_it_is_used(scripted: Scripted) -> None:
+    for command in HELPED:
+        code, text = scripted.told[command]
+        name = command[-2].removeprefix("onestroke-")
+        assert (code, name in text) == (0, True), (command, text)
+    assert {path.name for path in scripted.folder.iterdir()} == {"photo.png", "painted.png", "checkpoints", "runs"}
 
 
 def test_the_one_command_and_the_module_list_all_commands(installed: Path, tmp_path: Path) -> None:
@@ -138,26 +175,22 @@ def test_the_one_command_and_the_module_list_all_commands(installed: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_wheel_s_gallery_paints_a_photo(installed: Path, tmp_path: Path) -> None:
-    photo(tmp_path / "photo.png")
-    (gallery,) = installed.glob("lib/python*/site-packages/onestroke/assets/gallery.safetensors")
-    style = read_document(gallery).styles[0]
-    arguments = [f"ckpt={gallery}", f"style={style}", "input=photo.png", "output=painted.png", "backend=torch"]
-    done = started(installed, "onestroke-infer", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    painted = np.asarray(Image.open(tmp_path / "painted.png")).astype(float)
+def ended(scripted: Scripted, script: str) -> int:
+    """The exit code of a script's last command."""
+    return [code for command, (code, _) in scripted.told.items() if command[0] == script][-1]
+
+
+def test_the_wheel_s_gallery_paints_a_photo(scripted: Scripted) -> None:
+    assert ended(scripted, "onestroke-infer") == 0
+    painted = np.asarray(Image.open(scripted.folder / "painted.png")).astype(float)
     assert painted.shape == (40, 56, 3)
-    assert np.abs(painted - np.asarray(Image.open(tmp_path / "photo.png"))).mean() > 10
+    assert np.abs(painted - np.asarray(Image.open(scripted.folder / "photo.png"))).mean() > 10
 
 
-def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(installed: Path, tmp_path: Path) -> None:
-    small = [option for option in TINY if not option.startswith("network.")]  # the gallery's network
-    # one step at next to no rate: what comes out is what it started from
-    options = [*small, "style=udnie", "steps=1", "lr=1e-12"]
-    done = started(installed, "onestroke-train", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(scripted: Scripted) -> None:
+    assert ended(scripted, "onestroke-train") == 0
     photos = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    found = Stylizer(tmp_path / "checkpoints" / "udnie.safetensors").paint(photos)
+    found = Stylizer(scripted.folder / "checkpoints" / "udnie.safetensors").paint(photos)
     expected = Stylizer(ROOT / "checkpoints" / "gallery.safetensors", mix="udnie").paint(photos)
     assert float((found - expected).abs().max()) < 1 / 255
     assert float((found - photos).abs().mean()) > 0.1
@@ -168,8 +201,9 @@ def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(installed: Path, tm
 # Python as it is where nothing but what the core needs is installed: neither the modules of all else nor what their
 # metadata says are found. Then every module is imported, and each line of arguments is a command's.
 ALONE = """
-import importlib, json, pkgutil, re, sys
+import contextlib, importlib, io, json, pkgutil, re, sys
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 modules, distributions, commands = json.loads(sys.argv[1])
 
@@ -186,8 +220,12 @@ class Core:
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Core
 import onestroke
-for module in pkgutil.walk_packages(onestroke.__path__, "onestroke."):
-    importlib.import_module(module.name)
+said = io.StringIO()
+with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    for module in pkgutil.walk_packages(onestroke.__path__, "onestroke."):
+        importlib.import_module(module.name)
+left = [str(path) for folder in (Path.home(), Path.cwd()) for path in folder.rglob("*")]
+print(json.dumps([[name for name in sys.modules if name.startswith("onestroke")], said.getvalue(), left]), flush=True)
 for name, *arguments in commands:
     sys.argv = [name + ".py", *arguments]
     try:
@@ -228,24 +266,53 @@ def core() -> set[str]:
     return found
 
 
-def test_the_core_dependencies_are_enough(tmp_path: Path) -> None:
+@dataclass
+class Alone:
+    """The folder in which the commands ran, and what importing all modules did."""
+
+    folder: Path
+    modules: list[str]
+    said: str
+    left: list[str]  # files in the home and the working folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
     kept = core()
     by_module = {name: {plain(one) for one in owners} for name, owners in metadata.packages_distributions().items()}
     modules = sorted(name for name, owners in by_module.items() if not owners & kept)
     distributions = sorted(set().union(*by_module.values()) - kept)
     assert {"skimage", "matplotlib", "onnx", "onnxruntime", "pytest"} <= set(modules)
     assert not {"torch", "numpy", "PIL", "hydra", "omegaconf", "tensorboard"} & set(modules)
-    photo(tmp_path / "photo.png")
+    folder, home, away = (tmp_path_factory.mktemp(name) for name in ("alone", "home", "away"))
+    photo(away / "photo.png")
     trained = ["train", *TINY, "style=udnie", "steps=1", "out=udnie.safetensors"]
-    painted = ["infer", "ckpt=udnie.safetensors", "input=photo.png", "output=painted.png"]
+    painted = ["infer", "ckpt=udnie.safetensors", f"input={away / 'photo.png'}", "output=painted.png"]
     commands = [["train", "--help"], trained, painted, ["export", "--help"], ["evaluate", "--help"]]
-    given = json.dumps([modules, distributions, commands])
+    gone = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME", "MPLCONFIGDIR")
+    variables = {name: value for name, value in environment().items() if name not in gone}
+    variables |= {"HOME": str(home), "USERPROFILE": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, given],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+        [sys.executable, "-c", ALONE, json.dumps([modules, distributions, commands])],
+        cwd=folder, env=variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert Image.open(tmp_path / "painted.png").size == (56, 40)
+    return Alone(folder, *json.loads(done.stdout.splitlines()[0]))
+
+
+def test_the_core_dependencies_are_enough(alone: Alone) -> None:
+    assert Image.open(alone.folder / "painted.png").size == (56, 40)
+
+
+def test_importing_every_module_leaves_nothing_behind(alone: Alone) -> None:
+    package = ROOT / "src" / "onestroke"
+    files = {path for path in package.rglob("*.py") if path != package / "__init__.py"}
+    modules = {
+        ".".join(("onestroke", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+        for path in files
+    }
+    assert modules <= set(alone.modules), "a module was not imported"
+    assert (alone.said, alone.left) == ("", [])
 
 
 # --- from a bare machine to a painted photo -----------------------------------------------------------------

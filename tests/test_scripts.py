@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,6 +20,7 @@ from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
 from onestroke.style_file import read_document, save
 from tests.commands import TINY, command
+from tests.processes import Started, as_script
 from tests.test_controls import controlled, saved
 
 ARGS = {"channels": [4, 4, 8], "blocks": 1, "ends": 3, "styles": 2}
@@ -55,11 +59,18 @@ def test_the_gallery_shows_each_style_of_a_file_and_all_pairs(two: Path, tmp_pat
             assert len({cell.tobytes() for cell in cells}) == size[0] * size[1]
 
 
+def forked(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+    """In place of `subprocess.run` for a script in a process that imports torch anew."""
+    assert command[0] == sys.executable and not check
+    return Started(as_script, Path(command[1]), *command[2:], cwd=Path.cwd()).done()
+
+
 def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "p.png")
     tiny = [option for option in TINY if not option.startswith("crop")]
     arguments = ["style=great_wave", "steps=1", "crop=32", *tiny, "strength=0.3,0.7", "photo=p.png", "out=sheet.png"]
-    done = command("scripts/sweep.py", *arguments, cwd=tmp_path)
+    with mock.patch.object(subprocess, "run", forked):
+        done = command("scripts/sweep.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "runs" / "sweep").rglob("*.safetensors"))
     assert [file.name for file in files] == ["strength_0.3_size_256.safetensors", "strength_0.7_size_256.safetensors"]
