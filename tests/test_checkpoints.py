@@ -23,10 +23,10 @@ from onestroke import style_file, style_merge
 from onestroke.cli import checkpoints
 from onestroke.documents import KEY, checksum
 from onestroke.errors import UserError
-from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import FORMAT, Metadata
 from onestroke.style_file import load, read_document, save
+from tests.test_controls import ARGS
 
 DEFAULT = {"channels": [16, 32, 64]}
 SMALL = {"channels": [4, 6, 8], "blocks": 1, "ends": 3}
@@ -307,9 +307,9 @@ def test_only_our_own_networks_are_built(name: str, tmp_path: Path) -> None:
 
 
 def test_every_network_of_ours_is_known_and_told_when_near(tmp_path: Path) -> None:
-    assert style_file.network_classes() == {"ResidualNetwork": ResidualNetwork, "RealtimeNetwork": RealtimeNetwork}
+    assert style_file.network_classes() == {kind.__name__: kind for kind in ARGS}
     path = written(tmp_path / "a.safetensors", network={"name": "ResidualNetwrok", "args": SMALL})
-    refused(path, r"did you mean 'ResidualNetwork' or 'RealtimeNetwork'\?$")
+    refused(path, r"did you mean 'ResidualNetwork'")
 
 
 @pytest.mark.parametrize(

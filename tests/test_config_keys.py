@@ -21,17 +21,39 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
+from onestroke.networks.attention import AttentionNetwork
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.dense import DenseNetwork
+from onestroke.networks.mobile import MobileNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.resnext import GroupedNetwork
+from onestroke.networks.unet import UNetwork
 from onestroke.perception.vgg import VGG
 from onestroke.style_document import Metadata
 from onestroke.style_file import load, read_document, save
 from tests.running import BLOCKS, CONFIGS, Blocks, Seen, alike, changed, composed, judged, run, shallow
+from tests.test_controls import ARGS
 
 RESIDUAL: dict[str, Any] = {"channels": [4, 8, 8], "blocks": 1, "ends": 3}
 REALTIME: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
 SMALL = {"style.size": 64, "network.controls": []}  # or it is measured at three sizes
 PAINTING_TERMS = ("wasserstein", "histogram", "nnfm", "moments", "contrast", "adversarial")
+KINDS = {kind.__name__: kind for kind in ARGS if kind not in (ResidualNetwork, RealtimeNetwork)}
+COMMON = {"upsampling": "nearest", "adds_photo": False, "low_pass": 16, "controls": ["strength"], "blocks": 2}
+OF_ONE = (
+    (DenseNetwork, "layers", 3), (DenseNetwork, "growth", 5), (GroupedNetwork, "width", 12),
+    (GroupedNetwork, "groups", 4), (MobileNetwork, "expansion", 3), (AttentionNetwork, "keys", 4),
+)  # fmt: skip
+OTHERS: list[tuple[type[TransformNetwork], str, Any]] = [
+    *OF_ONE,
+    *((kind, "channels", [2 * n for n in ARGS[kind]["channels"]]) for kind in KINDS.values()),
+    *(
+        (kind, name, "bilinear" if kind is UNetwork and name == "upsampling" else value)
+        for kind in KINDS.values()
+        for name, value in COMMON.items()
+    ),
+]
 OWN = {"style.image": "painting.png", "style.name": "mine", **SMALL}
 
 
@@ -105,6 +127,10 @@ def residual(name: str, value: Any) -> Case:
 
 def realtime(name: str, value: Any) -> Case:
     return Case(value, painted_as(RealtimeNetwork, **{**REALTIME, name: value}))
+
+
+def other_network(kind: type[TransformNetwork], name: str, value: Any) -> Case:
+    return Case(value, painted_as(kind, **{**ARGS[kind], name: value}))
 
 
 def started_as_seed_1_starts(seen: Seen) -> bool:
@@ -224,6 +250,7 @@ CASES: dict[str, Case] = {
     "network[RealtimeNetwork].low_pass": realtime("low_pass", 16),
     "network[RealtimeNetwork].upsampling": realtime("upsampling", "nearest"),
     "network[RealtimeNetwork].controls": realtime("controls", ["strength"]),
+    **{f"network[{kind.__name__}].{name}": other_network(kind, name, value) for kind, name, value in OTHERS},
     "data[Scenes].val": Case("blue", shown, [BLUE]),
     "data[Scenes].validation": Case(2, lambda s: len(shown(s)), 2),
     "data[Photos].root": Case("blue", lambda s: hue(s.batch()[0].permute(2, 0, 1)), BLUE),
@@ -273,6 +300,9 @@ def base(key: str) -> dict[str, Any]:
                 config["loss"][other]["layers"] = ["relu1_2"]
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
+    if (kind := key.removeprefix("network[").partition("]")[0]) in KINDS:
+        names = {"UNetwork": "unet", "DenseNetwork": "dense", "GroupedNetwork": "resnext", "MobileNetwork": "mobile"}
+        config["network"] = {**composed(f"network={names.get(kind, 'attention')}")["network"], **ARGS[KINDS[kind]]}
     if key.startswith("logger.csv"):
         config["logger"] = composed("logger=[csv]")["logger"]
     if key.startswith("data[Scenes]"):

@@ -19,11 +19,16 @@ from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
 from onestroke.networks.assignment import Draw
+from onestroke.networks.attention import AttentionNetwork
 from onestroke.networks.base import TransformNetwork
+from onestroke.networks.dense import DenseNetwork
+from onestroke.networks.mobile import MobileNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.resnext import GroupedNetwork
 from onestroke.networks.table_rows import hold, tie
 from onestroke.networks.tables import Tables, table_names, tables_of
+from onestroke.networks.unet import UNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_document import Metadata
@@ -38,6 +43,11 @@ BOTH = ["strength", "stroke"]
 ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
     ResidualNetwork: {"channels": [4, 6, 8], "blocks": 1, "ends": 3},
     RealtimeNetwork: {"channels": [4, 6], "blocks": 1},
+    UNetwork: {"channels": [4, 6, 8, 8], "blocks": 1},
+    DenseNetwork: {"channels": [4, 6, 8], "blocks": 1, "layers": 2, "growth": 4},
+    GroupedNetwork: {"channels": [4, 6, 8], "blocks": 1, "width": 8, "groups": 2},
+    MobileNetwork: {"channels": [4, 6], "blocks": 1, "expansion": 2},
+    AttentionNetwork: {"channels": [4, 6, 8], "blocks": 1, "keys": 3},
 }
 
 
@@ -51,7 +61,7 @@ def controlled(kind: type[TransformNetwork] = ResidualNetwork, styles: int = 1, 
     make: Callable[..., TransformNetwork] = kind  # each kind has options of its own
     network = make(**ARGS[kind], styles=styles, controls=controls)
     for table in parameters_of(network):
-        nn.init.normal_(table, float(table.mean()), 0.1)
+        nn.init.normal_(table, float(table.detach().mean()), 0.1)
     nn.init.normal_(network.paint.convolution.weight, 0, 0.05)
     return network.requires_grad_(False).eval()
 

@@ -251,6 +251,26 @@ def _mean(nodes: Nodes, x: Name, dim: Any = None, keepdim: bool = False) -> Name
     return nodes.add("ReduceMean", x, *axes, keepdims=int(keepdim))
 
 
+def _softmax(nodes: Nodes, x: Name, dim: int) -> Name:
+    # over all places, the shares are too small for fp16 until they are summed
+    if nodes.float is not np.float16:
+        return nodes.add("Softmax", x, axis=dim)
+    wide = nodes.add("Cast", x, to=nodes.onnx.TensorProto.FLOAT)
+    return nodes.add("Cast", nodes.add("Softmax", wide, axis=dim), to=nodes.float_type)
+
+
+def _flatten(nodes: Nodes, x: Name, start_dim: int = 0, end_dim: int = -1) -> Name | None:
+    """Of height and width alone, whose sizes the graph doesn't know."""
+    axes = len(nodes.shape)
+    return nodes.add("Reshape", x, [0, 0, -1]) if (axes, start_dim, end_dim % axes) == (4, 2, 3) else None
+
+
+def _transpose(nodes: Nodes, x: Name, dim0: int, dim1: int) -> Name:
+    order = list(range(len(nodes.shape)))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return nodes.add("Transpose", x, perm=order)
+
+
 def _cat(nodes: Nodes, parts: Sequence[Name], dim: int = 0) -> Name:
     return nodes.add("Concat", *parts, axis=dim)
 
@@ -260,6 +280,7 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "__rsub__": _binary("Sub", swapped=True),
     "add": _binary("Add"),
     "avg_pool2d": _avg_pool2d,
+    "bmm": lambda nodes, a, b: nodes.add("MatMul", a, b),
     "cat": _cat,
     "clamp": _clamp,
     "concat": _cat,
@@ -267,6 +288,7 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "conv_transpose2d": _conv_transpose,
     "div": _binary("Div"),
     "elu": lambda nodes, x, alpha=1.0, inplace=False: nodes.add("Elu", x, alpha=alpha),
+    "flatten": _flatten,
     "gelu": _gelu,
     "hardtanh": lambda nodes, x, min_val=-1.0, max_val=1.0, inplace=False: _clamp(nodes, x, min_val, max_val),
     "instance_norm": _instance_norm,
@@ -281,7 +303,10 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "relu": _plain("Relu"),
     "sigmoid": _plain("Sigmoid"),
     "silu": lambda nodes, x, inplace=False: nodes.add("Mul", x, nodes.add("Sigmoid", x)),
+    "softmax": _softmax,
     "sub": _binary("Sub"),
     "tanh": _plain("Tanh"),
+    "transpose": _transpose,
+    "view_as": lambda nodes, x, other: nodes.add("Reshape", x, nodes.add("Shape", other)),
 }
 """Name of torch's function -> operator; in-place operations such as add_ use the same. None: form not supported."""

@@ -96,7 +96,7 @@ def _work(node: Node, given: Sequence[Value | None], result: Value) -> int:
     """Multiply-adds of a node; for other operations than convolutions and products, the size of the output."""
     weight = given[1] if len(given) > 1 else None
     if node.operation == "MatMul" and given[0] is not None:
-        return math.prod(result.shape) * given[0].shape[1]
+        return math.prod(result.shape) * given[0].shape[-1]
     if node.operation not in ("Conv", "ConvTranspose") or weight is None or given[0] is None:
         return math.prod(result.shape)
     pixels = given[0] if node.operation == "ConvTranspose" else result

@@ -18,7 +18,10 @@ from onestroke.networks.tables import Condition, Conditioned, tables_of
 _COLOUR_GAIN = 16.0
 
 
-LARGEST = {"channels": 1024, "blocks": 128, "ends": 31, "styles": 1024, "low_pass": 64}
+LARGEST = {
+    "channels": 1024, "blocks": 128, "ends": 31, "styles": 1024, "low_pass": 64, "layers": 32, "growth": 256,
+    "width": 1024, "groups": 1024, "expansion": 16, "keys": 256,
+}  # fmt: skip
 """Largest values of a network's arguments, since an untrusted style file may ask for any amount of memory."""
 
 
@@ -172,6 +175,21 @@ def sound(channels: object, count: int, **others: object) -> bool:
         return False
     given = [*(("channels", n) for n in channels), *others.items()]
     return all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= LARGEST[name] for name, n in given)
+
+
+def check_sound(name: str, channels: object, count: int, **others: object) -> None:
+    """Check a network's arguments, see `sound`.
+
+    Raises:
+        UserError: naming all of them, for any that makes no network.
+    """
+    if not sound(channels, count, **others):
+        takes = ", ".join(f"{other} of 1 to {LARGEST[other]}" for other in others)
+        given = ", ".join(f"{other}={value!r}" for other, value in (("channels", channels), *others.items()))
+        raise UserError(
+            f"a {name} takes channels=[{','.join('abcde'[:count])}] of 1 to {LARGEST['channels']}, {takes}, whole "
+            f"numbers, not {given}"
+        )
 
 
 @torch.no_grad()

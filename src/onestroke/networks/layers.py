@@ -146,15 +146,15 @@ class Conv(nn.Module):
     Unlike zero padding, reflection causes no dark frame. Sides must be larger than half the kernel.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.pad = kernel // 2
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride)
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride), rounded up."""
         with torch.autocast(features.device.type, enabled=False):  # autocast pads in fp32 on a CPU, six times as slow
-            padded = F.pad(features, [self.pad] * 4, mode="reflect")
+            padded = F.pad(features, [self.pad] * 4, mode="reflect") if self.pad else features
         if self._is_narrow(features):
             return by_fours(padded, self.convolution.weight, self.convolution.bias)
         result: Tensor = self.convolution(padded)
@@ -165,7 +165,8 @@ class Conv(nn.Module):
         if not self.training or not torch.is_grad_enabled() or features.device.type != "cpu":
             return False
         even = all(side % 2 == 0 for side in features.shape[-2:])
-        return even and self.convolution.out_channels <= 4 and self.convolution.stride == (1, 1)
+        plain = self.convolution.stride == (1, 1) and self.convolution.groups == 1
+        return even and plain and self.convolution.out_channels <= 4
 
 
 class SubpixelConv(Conv):
@@ -206,9 +207,9 @@ def _over_blocks(table: Tensor, pixels: int) -> Tensor:
 class ConvNormReLU(Chain):
     """Convolution, instance norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, rows: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, rows: int = 1, groups: int = 1) -> None:
         norm = InstanceNorm(outputs, rows)
-        super().__init__(Conv(inputs, outputs, kernel, stride), norm, nn.ReLU(inplace=True))
+        super().__init__(Conv(inputs, outputs, kernel, stride, groups), norm, nn.ReLU(inplace=True))
 
 
 class Residual(Conditioned):

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from torch import nn
 
+from onestroke.networks.attention import AttentionNetwork
+from onestroke.networks.dense import DenseNetwork
+from onestroke.networks.mobile import MobileNetwork
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.networks.resnext import GroupedNetwork
+from onestroke.networks.unet import UNetwork
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "ResidualNetwork": ResidualNetwork,
     "RealtimeNetwork": RealtimeNetwork,
+    "UNetwork": UNetwork,
+    "DenseNetwork": DenseNetwork,
+    "GroupedNetwork": GroupedNetwork,
+    "MobileNetwork": MobileNetwork,
+    "AttentionNetwork": AttentionNetwork,
 }

@@ -43,7 +43,9 @@ def split(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     trained = [p for p in network.parameters() if p.requires_grad]
     paint = getattr(network, "paint", None)
     last = {id(p) for p in paint.parameters()} if isinstance(paint, nn.Module) else set()
-    mixing = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels > 3]
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.out_channels > 3]
+    # one with as many groups as inputs, each of them a single channel, mixes none
+    mixing = [m.weight for m in convolutions if m.groups == 1 or m.groups < m.in_channels]
     inner = {id(weight) for weight in mixing} - last
     return [p for p in trained if id(p) in inner], [p for p in trained if id(p) not in inner]
 

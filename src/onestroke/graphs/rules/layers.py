@@ -84,12 +84,22 @@ def norm(args: Arguments) -> Value:
 
 
 def matmul(args: Arguments) -> Value:
-    """MatMul of a constant matrix and a tensor (N, C, pixels)."""
+    """MatMul of a constant matrix and a tensor (N, C, pixels), or of two tensors (N, A, B) and (N, B, C)."""
     a, b = (args.floats(value, None) for value in args.inputs(2))
     args.done()
-    args.require(a.kind == b.kind and a.fixed and len(a.shape) == 2 and len(b.shape) == 3, "other factors")
-    args.require(a.shape[1] == b.shape[1], "factors of several sizes")
-    return Value((b.shape[0], a.shape[0], b.shape[2]), a.kind)
+    args.require(a.kind == b.kind and len(b.shape) == 3, "other factors")
+    args.require((a.fixed and len(a.shape) == 2) or (len(a.shape) == 3 and a.shape[0] == b.shape[0]), "other factors")
+    args.require(a.shape[-1] == b.shape[1], "factors of several sizes")
+    return Value((b.shape[0], a.shape[-2], b.shape[2]), a.kind)
+
+
+def softmax(args: Arguments) -> Value:
+    """Softmax."""
+    (x,) = args.inputs(1)
+    x = args.floats(x, None)
+    args.integer("axis", 0, len(x.shape) - 1)
+    args.done()
+    return Value(x.shape, x.kind)
 
 
 def resize(args: Arguments) -> Value:

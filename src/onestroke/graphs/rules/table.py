@@ -39,6 +39,7 @@ RULES: Mapping[str, Rule] = {
     "Shape": arrangement.shape,
     "Sigmoid": elementwise.same(),
     "Slice": arrangement.slice_,
+    "Softmax": layers.softmax,
     "SpaceToDepth": arrangement.space_to_depth,
     "Sub": elementwise.binary(np.subtract),
     "Tanh": elementwise.same(),
