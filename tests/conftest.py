@@ -1,4 +1,8 @@
-"""What several rooms' tests need."""
+"""What several rooms' tests need.
+
+torch is imported where it is needed: pytest-xdist reads this file in a process that runs no test, before it starts
+those that do.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from absl import logging as absl_logging
 from PIL import Image
-
-from onestroke.data import datamodule
 
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
@@ -46,12 +47,14 @@ def log_levels() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def small_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held-out pictures of 64 px in trainings within the test's process; in processes of their own they have 256."""
-    monkeypatch.setattr(datamodule, "_HELD_OUT_SIDE", 64)
+    monkeypatch.setattr("onestroke.data.datamodule._HELD_OUT_SIDE", 64)
 
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In a folder of the test's own, with one thread."""
+    import torch
+
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -72,6 +75,8 @@ class _Bomb:
 @pytest.fixture
 def plant(tmp_path: Path) -> Callable[[Path], Path]:
     """Write a pickle that runs code when it is loaded; what it returns is the file that would then be there."""
+
+    import torch
 
     def write(path: Path, zipped: bool = False) -> Path:
         marker = tmp_path / "executed"
