@@ -20,6 +20,7 @@ from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
+from tests.running import Blocks
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -319,9 +320,8 @@ def test_data_times_each_source_and_consumer(tmp_path: Path, quick: None, painti
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_waiting_for_data_is_what_the_consumer_does_not_take(workers: int) -> None:
-    source = bench_data.sources([])["scenes"]
     taken: list[Tensor] = []
-    seconds, waited = bench_data.lap(PhotoBatches(source, 2, 32, 0, workers), taken.append, 3)
+    seconds, waited = bench_data.lap(PhotoBatches(Blocks(), 2, 32, 0, workers), taken.append, 3)
     assert len(taken) == 3 and taken[0].shape == (2, 32, 32, 3) and 0 < waited <= seconds
 
 
