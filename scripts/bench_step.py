@@ -75,7 +75,7 @@ class Step(StyleTransfer):
         self.on_fit_start()
         if parts.machine.compiles:
             settings = parts.settings
-            warm_up = WarmUp(settings.batch_size, settings.crop, parts.machine.dtype, compiles=True, tells=False)
+            warm_up = WarmUp(settings.batch_size, max(settings.crops), parts.machine.dtype, compiles=True, tells=False)
             warm_up.prepare(self, settings.batch_size)
         self.on_train_start()
 

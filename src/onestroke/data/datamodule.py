@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,7 +17,7 @@ from onestroke.data.loading import Batch, Loader, to_image
 
 _HELD_OUT_SIDE = 256  # minimum side in pixels, so that validation is comparable between small crop sizes
 
-__all__ = ["Batch", "PhotoBatches", "Source", "to_image"]
+__all__ = ["Batch", "PhotoBatches", "Source", "reduced", "to_image"]
 
 
 class Source(Protocol):
@@ -41,6 +42,14 @@ class Source(Protocol):
     def describe(self) -> str:
         """A short description for the log."""
         ...
+
+
+def reduced(photos: Tensor, side: int) -> Tensor:
+    """Reduce square pictures (N, 3, H, H) to another side in pixels, without aliasing; as they are if they have it."""
+    if photos.shape[-1] == side:
+        return photos
+    small = F.interpolate(photos, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return small.contiguous(memory_format=torch.channels_last)
 
 
 class PhotoBatches(LightningDataModule):

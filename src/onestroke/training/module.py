@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from onestroke.data.datamodule import Batch, to_image
+from onestroke.data.datamodule import Batch, reduced, to_image
 from onestroke.losses.objective import Objective
 from onestroke.losses.term import SecondPainting, Views
 from onestroke.networks.assignment import Assignment, Draw
@@ -130,7 +130,7 @@ class StyleTransfer(LightningModule):
         for group in main.param_groups:
             constant = self.recipe.schedule == "constant"
             group["lr"] = self.schedule.rate(self.recipe.lr * self.guard.lr_factor, constant)
-        losses, views = self.compare(to_image(batch["photos"]), self.draw.of(batch["numbers"]))
+        losses, views = self.compare(self._photos(batch), self.draw.of(batch["numbers"]))
         main.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         self.draw.restrict_gradients(self.network)
@@ -207,6 +207,11 @@ class StyleTransfer(LightningModule):
         # older runs said only whether it was 0, and the oldest not even that
         self.draw = replace(self.draw, moving=state.get("moving", 0.0 if state.get("tied") else 0.5))
         self.guard.load_state_dict(state)
+
+    def _photos(self, batch: Batch) -> Tensor:
+        """The pictures of a batch, at the size that is trained at now: (N, 3, H, W) in [0, 1]."""
+        photos, crops = to_image(batch["photos"]), self.recipe.crops
+        return reduced(photos, crops[self.schedule.stage(len(crops))]) if crops else photos
 
     def _second_painting(self, photos: Tensor, chosen: Assignment) -> SecondPainting:
         assert chosen.repeated is not None

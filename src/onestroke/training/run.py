@@ -50,7 +50,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     """
     parts = build(config, run_dir)
     settings, first = parts.settings, ranks.is_first()
-    data = PhotoBatches(parts.source, settings.batch_size, settings.crop, settings.seed, parts.machine.workers)
+    data = PhotoBatches(parts.source, settings.batch_size, max(settings.crops), settings.seed, parts.machine.workers)
     with built_from(parts.file):
         module = _module(config, parts, data, clock)
     loggers = RunLoggers([] if parts.machine.tries else parts.loggers)
@@ -88,8 +88,9 @@ def _callbacks(
 ) -> list[pl.Callback]:
     """The callbacks in order: those that may end the run come before those that act on its end."""
     settings, machine = parts.settings, parts.machine
-    tells = settings.minutes is None and settings.resume is None and machine.accelerator == "cpu"
-    warm_up = WarmUp(settings.batch_size, settings.crop, machine.dtype, machine.compiles, tells)
+    one_pace = settings.minutes is None and settings.resume is None and len(settings.crops) == 1
+    tells = one_pace and machine.accelerator == "cpu"
+    warm_up = WarmUp(settings.batch_size, max(settings.crops), machine.dtype, machine.compiles, tells)
     plateau = [] if settings.plateau is None else [Plateau(held_out, settings.plateau)]
     return [warm_up, *plateau, *parts.callbacks, stop, held_out, meter, files]
 

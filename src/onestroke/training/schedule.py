@@ -67,6 +67,10 @@ class Schedule:
         """The learning rate of the next step."""
         return peak if constant else learning_rate(self.progress, self.step, peak)
 
+    def stage(self, count: int) -> int:
+        """The number of the part of the run that the next step belongs to, of `count` equal parts, from 0 on."""
+        return min(count - 1, int(self.progress * count))
+
     def start(self) -> None:
         """Start counting seconds."""
         self._last = self.clock()

@@ -19,7 +19,7 @@ class Settings:
     steps: int
     minutes: float | None
     batch_size: int
-    crop: int
+    crop: int | list[int]
     lr: float
     optimizer: str
     schedule: str
@@ -42,6 +42,8 @@ class Settings:
         problems = [
             *(_whole(name, getattr(self, name), least) for name, least in _LEAST.items()),
             *(_text(name, getattr(self, name)) for name in ("init", "out", "resume", "teacher")),
+            *(_whole("crop", crop, _LEAST_CROP) for crop in self.crops),
+            "crop must be a size or a list of sizes, not []" if not self.crops else None,
             _positive("lr", self.lr),
             _betas(self.betas),
             *(_positive(n, getattr(self, n)) for n in _NULLABLE if getattr(self, n) is not None),
@@ -65,19 +67,24 @@ class Settings:
         return cls(**{f.name: config[f.name] for f in fields(cls)})
 
     @property
+    def crops(self) -> tuple[int, ...]:
+        """Sides of the training pictures in pixels, each for an equal share of the run."""
+        return tuple(self.crop) if isinstance(self.crop, list) else (self.crop,)
+
+    @property
     def recipe(self) -> Recipe:
         """How the weights are moved."""
         first, second = self.betas
         schedule: Literal["cosine", "constant"] = "constant" if self.schedule == "constant" else "cosine"
         optimizer: Literal["muon", "adam"] = "adam" if self.optimizer == "adam" else "muon"
-        return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip)
+        return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip, self.crops)
 
 
 _SCHEDULES = ("cosine", "constant")
 _NULLABLE = ("ema", "clip", "plateau")
 _ADAPT = ("all", "norms", "controls")
-# Crops under 32 px leave relu4_3 a few pixels, of which no style can be told.
-_LEAST = {"steps": 1, "batch_size": 1, "crop": 32, "seed": 0, "save_every": 1}
+_LEAST = {"steps": 1, "batch_size": 1, "seed": 0, "save_every": 1}
+_LEAST_CROP = 32  # below, relu4_3 has a few pixels left, of which no style can be told
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ def announce(parts: Parts, run_dir: Path, style_file: Path) -> None:
     """Log what is trained, for how long, and from which photos."""
     settings, machine = parts.settings, parts.machine
     budget = f"{settings.steps} steps" + (f" or {settings.minutes:g} minutes" if settings.minutes else "")
-    log.info("training %s on %s: %s of %d at %d px", parts.style_settings.name, machine.name, budget,
-             settings.batch_size, settings.crop)  # fmt: skip
+    sides = " px, then ".join(map(str, settings.crops))
+    log.info("training %s on %s: %s of %d at %s px", parts.style_settings.name, machine.name, budget,
+             settings.batch_size, sides)  # fmt: skip
     log.info("photos from %s; run folder %s", parts.source.describe(), run_dir)
     if parts.file is not None:
         log.info("the style file goes to %s", style_file)
