@@ -267,4 +267,5 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
     assert found["gridded"]["artefact/checkerboard"] > 20 and "checkerboard" in fired(found["gridded"])
     assert "shared_edge_bias" in fired(found["banded"]) and "checkerboard" not in fired(found["banded"])
     assert found["sound"]["artefact/shared_edge_bias"] == found["sound"]["artefact/checkerboard"] == 0
-    assert fired(found["sound"]) == []
+    # photos that stand for paintings have the photos' colours and contrast
+    assert set(fired(found["sound"])) <= {"colour_leak", "contrast_loss"}

@@ -226,7 +226,7 @@ def test_a_card_is_small_and_holds_no_picture(card: Path) -> None:
         assert names == {f"{s}.{la}.{part}" for s in CARD_SIZES for la in CARD_LAYERS for part in ("gram", "mean")}
         assert all(file.get_tensor(name).ndim == 1 for name in names)
         document = json.loads(file.metadata()["onestroke"])
-    assert set(document) == {"version", "name", "vgg", "facts", "scale", "spot", "checksum"}
+    assert set(document) == {"version", "name", "vgg", "facts", "scale", "spot", "appearance", "checksum"}
 
 
 @pytest.mark.parametrize("kind", ["foreign", "truncated", "newer", "missing"])

@@ -23,7 +23,6 @@ from onestroke.errors import UserError, escaped
 from onestroke.evaluation import comparison_report
 from onestroke.evaluation.artifacts.edge_bias import edge_bias, edge_differences, shared_edge_bias
 from onestroke.evaluation.artifacts.flat_noise import flat_noise_of
-from onestroke.evaluation.artifacts.summary import on_pair
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
 from onestroke.evaluation.stability import stability
@@ -62,7 +61,7 @@ def finished(folder: str, options: Options, photos: Pictures, measure: Measure) 
     for name, path in match(folder, photos).items():
         read = images.read(path)
         picture, photo = read.rgb, images.read(paths[name]).resized(*read.rgb.shape[-2:]).rgb
-        faults = on_pair(picture, photo, style_response=measure.style.blob_response)
+        faults = measure.faults(picture, photo)
         job.faults[name] = {f"artefact/{fault}": value for fault, value in faults.items() if not math.isnan(value)}
         edges.append(edge_differences(picture, photo))
         job.outputs[name] = read.resized(*photos[name].shape[-2:]).rgb
@@ -166,6 +165,9 @@ def evaluate(options: Options, progress: Callable[[str, int, int], None]) -> lis
             own["artefact/flat_noise"] = flat_noise_of(job.paint)
             own["artefact/edge_bias"] = max(edge_bias(job.paint).values())
             done += 1
+        # rare but glaring, so that a mean over photos would hide it
+        areas = [row.metrics["artefact/area_blobs"] for row in rows if "artefact/area_blobs" in row.metrics]
+        own |= {"artefact/area_blobs": max(areas)} if areas else {}
         everything = {**means([row.metrics for row in rows]), **own}
         entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))
     progress("done", total, total)

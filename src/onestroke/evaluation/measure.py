@@ -12,6 +12,7 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.evaluation import metrics
 from onestroke.evaluation.artifacts import summary
+from onestroke.evaluation.artifacts.contrast import contrast
 from onestroke.evaluation.lpips import lpips as lpips_distance
 from onestroke.evaluation.structure import self_similarity, ssim
 from onestroke.losses.content import Content
@@ -83,12 +84,21 @@ class Measure:
         found["e_statistic"] = metrics.e_statistic(output, self.style, self.vgg)
         found["ssim"] = ssim(output, photo)
         found["self_similarity"] = self_similarity(output, photo, self.vgg)
+        if self.style.appearance is not None:
+            lightness, chroma = contrast(output, photo, self.style.appearance)
+            found |= {"lightness_contrast": float(lightness), "chroma_contrast": float(chroma)}
         distance = lpips_distance(output, photo) if lpips else None
         if distance is not None:
             found["lpips"] = distance
-        faults = summary.on_pair(output, photo, style_response=self.style.blob_response)
+        faults = self.faults(output, photo)
         found |= {f"artefact/{name}": value for name, value in faults.items()}
         return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    @torch.no_grad()
+    def faults(self, output: Tensor, photo: Tensor) -> dict[str, float]:
+        """All detectors on one painting and its photo, see `summary.on_pair`."""
+        response, painting = self.style.blob_response, self.style.appearance
+        return summary.on_pair(output, photo, style_response=response, painting=painting)
 
 
 def means(metrics: Sequence[Mapping[str, float]], skip_nan: bool = True) -> dict[str, float]:

@@ -17,6 +17,7 @@ from onestroke.documents import TEXT
 from onestroke.errors import UserError, printable
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
+from onestroke.perception.appearance import Appearance, appearance_of
 from onestroke.perception.blob_response import own_blob_response
 from onestroke.perception.vgg import VGG
 
@@ -50,6 +51,7 @@ class Style(nn.Module):
         samples: layer name -> features at SAMPLES places, (C, SAMPLES); of the pixels for `image`. Statistics alone,
             such as those of a style card, have none.
         pictures: the pictures at this size, each (1, 3, H, W) in [0, 1], for terms that need patches of them.
+        appearance: of the pictures at this size; None if unknown.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Style(nn.Module):
         blob_response: float = 0.0,
         samples: Mapping[str, Tensor] = MappingProxyType({}),
         pictures: Sequence[Tensor] = (),
+        appearance: Appearance | None = None,
     ) -> None:
         super().__init__()
         self.name, self.facts, self.size, self.blob_response = name, facts, size, blob_response
+        self.appearance = appearance
         for layer, gram in grams.items():
             self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
         for layer, mean in means.items():
@@ -228,4 +232,4 @@ def from_pictures(
     sources = ", ".join(Path(path).name for path in paths)
     source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
     samples, kept = sample(pictures, vgg, sampled), pictures if "image" in sampled else []
-    return Style(name, grams, means, Facts(source=source), size, response, samples, kept)
+    return Style(name, grams, means, Facts(source=source), size, response, samples, kept, appearance_of(pictures))

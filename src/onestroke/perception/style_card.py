@@ -1,7 +1,8 @@
 """Style cards: the statistics of a painting as a file, which may be distributed where the picture may not.
 
-A card holds what training needs: for each style size and layer the Gram matrix (upper triangle) and the mean of each
-channel, the blob response for each size, and facts about the painting. It has about a megabyte and contains no picture.
+A card holds what training and evaluation need: for each style size and layer the Gram matrix (upper triangle) and the
+mean of each channel, the blob response and the appearance for each size, and facts about the painting. It has about a
+megabyte and contains no picture.
 
     onestroke styles make image=painting.jpg out=card.safetensors title="..." artist="..."
 """
@@ -24,6 +25,7 @@ from onestroke import documents
 from onestroke.documents import NAME, TEXT, NoDocument, NotWhole, is_name, is_number, is_whole
 from onestroke.errors import UserError, near, printable
 from onestroke.files import atomic
+from onestroke.perception.appearance import Appearance
 from onestroke.perception.style import Facts, Style, from_pictures
 from onestroke.perception.vgg import VGG
 
@@ -33,6 +35,8 @@ CARD_ARCH = "vgg16"
 CARD_VERSION = 1
 BLOB_RESPONSE = "spot"
 """Key of the blob response in a card's document; the oldest cards have none."""
+APPEARANCE = "appearance"
+"""Key of the appearance in a card's document; cards of earlier versions have none."""
 VGG_CHANNELS = {"relu1": 64, "relu2": 128, "relu3": 256, "relu4": 512}
 """Number of channels of a card's layers, by block."""
 
@@ -100,9 +104,10 @@ def read_card(path: Path, size: int, layers: Collection[str]) -> Style:
     if not all(torch.isfinite(t).all() for t in (*grams.values(), *means.values())):
         raise UserError(f"{path} is a damaged style card: its statistics are not finite")
     facts = {f.name: document.get("facts", {}).get(f.name, "") for f in fields(Facts)}
-    return Style(
-        document["name"], grams, means, Facts(**facts), size, float(document.get(BLOB_RESPONSE, {}).get(str(size), 0))
-    )
+    response = float(document.get(BLOB_RESPONSE, {}).get(str(size), 0))
+    seen = document.get(APPEARANCE, {}).get(str(size))
+    appearance = None if seen is None else Appearance(**{f.name: float(seen[f.name]) for f in fields(Appearance)})
+    return Style(document["name"], grams, means, Facts(**facts), size, response, appearance=appearance)
 
 
 def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
@@ -123,6 +128,17 @@ def _check_card(document: Mapping[str, Any], wanted: Iterable[str]) -> None:
         raise NoDocument("it lacks the scale of its statistics")
     if not isinstance(responses, dict) or not all(is_number(value, 0) for value in responses.values()):
         raise NoDocument("its blob responses are not numbers")
+    appearances = document.get(APPEARANCE, {})
+    if not isinstance(appearances, dict) or not all(_is_appearance(one) for one in appearances.values()):
+        raise NoDocument("its appearance is not numbers")
+
+
+def _is_appearance(value: object) -> bool:
+    """Whether a value has all numbers of an Appearance; of these, only the covariance may be negative."""
+    if not isinstance(value, dict):
+        return False
+    numbers = {f.name: value.get(f.name) for f in fields(Appearance)}
+    return all(is_number(number, *([] if name == "chroma_ab" else [0])) for name, number in numbers.items())
 
 
 def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
@@ -137,9 +153,12 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
     tensors: dict[str, Tensor] = {}
     scale: dict[str, float] = {}
     responses: dict[str, float] = {}
+    appearances: dict[str, dict[str, float]] = {}
     for size in CARD_SIZES:
         style = from_pictures(name, paths, size, CARD_LAYERS, vgg)
         responses[str(size)] = style.blob_response
+        assert style.appearance is not None
+        appearances[str(size)] = asdict(style.appearance)
         for layer in CARD_LAYERS:
             gram = style.gram(layer)
             rows, columns = torch.triu_indices(*gram.shape)
@@ -154,6 +173,7 @@ def make_card(name: str, paths: Sequence[str], out: Path, facts: Facts) -> None:
         "facts": asdict(facts),
         "scale": scale,
         BLOB_RESPONSE: responses,
+        APPEARANCE: appearances,
         "checksum": documents.checksum(tensors),
     }
     with atomic(out) as temporary:
