@@ -218,6 +218,7 @@ CASES: dict[str, Case] = {
     "init": Case("start.safetensors", lambda s: (alike(s.module.network, load(Path("start.safetensors"))[0]),
                                                  s.module.draw.moving), (True, 0.0)),
     "adapt": Case("controls", moved, ({False}, 1.0), also={"init": "start.safetensors"}),
+    "vary": Case(0.3, lambda s: s.module.draw.moving, 0.3),
     "teacher": Case("start.safetensors", lambda s: s.terms[0], {"teacher_image", "teacher_relu2_2"}, steps=True),
     "out": Case("new/there.safetensors", lambda s: s.path, Path("new/there.safetensors")),
     "overwrite": Case(True, lambda s: document(s).style["name"], "starry_night", also={"out": "taken.safetensors"}),

@@ -11,6 +11,7 @@ from tests.running import composed
 def test_a_config_of_before_becomes_todays() -> None:
     today = composed("loss.shift_consistency.weight=0.25", "adapt=controls")
     before: dict[str, Any] = {**today, "adapt": "dials", "edges": 0.25}
+    del before["vary"]  # which there was not
     before["network"] = {("dials" if key == "controls" else key): value for key, value in today["network"].items()}
     terms = {key: term for key, term in today["loss"].items() if key in ("content", "gram")}
     grid = {**today["loss"]["checkerboard"], "_target_": "onestroke.losses.grid.Grid"}

@@ -25,8 +25,8 @@ MIDDLE = 5.0
 def balance(strength: float) -> dict[str, float]:
     """The factors of content and style terms at a strength.
 
-    At 0.5 they are 1 and MIDDLE. Towards 0 the factor of style falls to 0, towards 1 that of content, as a square: at
-    0.25 and 0.75 it is a quarter.
+    At 0.5 they are 1 and MIDDLE. Towards 0 the factor of style falls to 0, as a square. Towards 1 the factor of content
+    falls to a sixteenth, as a power of two: without any content, paintings of strength 1 came out worse in both errors.
 
     Raises:
         UserError: outside of 0..1.
@@ -34,8 +34,8 @@ def balance(strength: float) -> dict[str, float]:
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise UserError(f"style.strength must be a number from 0 (the photo) to 1 (the painting), not {strength!r}")
     # each factor changes in one half of the range only, so that the loss stays O(1) at both ends
-    content, style = min(1.0, 2 * (1 - strength)), min(1.0, 2 * strength)
-    return {"content": content**2, "style": MIDDLE * style**2, "neither": 1.0}
+    content, style = min(1.0, 16.0 ** (1 - 2 * strength)), min(1.0, 2 * strength) ** 2
+    return {"content": content, "style": MIDDLE * style, "neither": 1.0}
 
 
 class Objective(nn.Module):

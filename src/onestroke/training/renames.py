@@ -20,6 +20,8 @@ def renamed(config: Mapping[str, Any]) -> dict[str, Any]:
         found["network"] = current_arguments(network)
     if found.get("adapt") == "dials":
         found["adapt"] = "controls"
+    if "adapt" in found:
+        found.setdefault("vary", "auto")
     if isinstance(loss, dict):
         found["loss"] = {("checkerboard" if key == "grid" else key): _term(term) for key, term in loss.items()}
         edges = found.pop("edges", None)

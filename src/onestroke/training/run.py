@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.nn.functional as F
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from torch import nn
 
 from onestroke import ranks
 from onestroke.data.datamodule import PhotoBatches
@@ -32,6 +33,7 @@ from onestroke.training.logs import write_config
 from onestroke.training.module import StyleTransfer
 from onestroke.training.output import resume_command
 from onestroke.training.schedule import Schedule
+from onestroke.training.settings import Settings
 from onestroke.training.style_export import StyleExport
 from onestroke.training.summary import announce, report
 from onestroke.training.warm_start import adapt_norms_only, choose, controls_come_along, warm_start
@@ -105,10 +107,9 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
         if init is None:
             raise UserError(f"adapt={settings.adapt} needs a style file to adapt, with the same network: init=...")
         adapt_norms_only(network, settings.adapt)
-    moving = 0.0 if init is not None and controls_come_along(network, init) else 0.5
     draw = Draw(
         conditioning_of(network), len(parts.styles), len(parts.at_sizes[0]), parts.style_settings.strength,
-        settings.seed, 1.0 if settings.adapt == "controls" else moving,
+        settings.seed, _moving(settings, network, init),
     )  # fmt: skip
     schedule = Schedule(settings.steps, settings.minutes, clock)
     module = StyleTransfer(network, parts.objective(), validation, settings.recipe, schedule, draw, parts.teacher())
@@ -117,6 +118,15 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
     if parts.file is not None:
         resume_file.check(parts.file, module, module.configure_optimizers())
     return module
+
+
+def _moving(settings: Settings, network: nn.Module, init: Path | None) -> float:
+    """The share of the pictures whose controls are drawn at random."""
+    if settings.adapt == "controls":
+        return 1.0
+    if not isinstance(settings.vary, str):
+        return settings.vary
+    return 0.0 if init is not None and controls_come_along(network, init) else 0.5
 
 
 def _fit(trainer: pl.Trainer, module: StyleTransfer, data: PhotoBatches, parts: Parts) -> None:

@@ -30,6 +30,7 @@ class Settings:
     seed: int
     init: str | None
     adapt: str
+    vary: str | float
     teacher: str | None
     out: str | None
     overwrite: bool
@@ -55,6 +56,7 @@ class Settings:
             else f"schedule must be cosine or constant, not {quoted(self.schedule)}",
             None if self.minutes is None else _positive("minutes", self.minutes),
             None if self.adapt in _ADAPT else f"adapt must be all, norms or controls, not {quoted(self.adapt)}",
+            _share(self.vary),
             *(_switch(name, getattr(self, name)) for name in ("overwrite", "measure")),
         ]
         found = [problem for problem in problems if problem]
@@ -80,6 +82,7 @@ class Settings:
         return Recipe(self.lr, optimizer, schedule, (first, second), self.ema, self.clip, self.crops)
 
 
+AUTO = "auto"
 _SCHEDULES = ("cosine", "constant")
 _NULLABLE = ("ema", "clip", "plateau")
 _ADAPT = ("all", "norms", "controls")
@@ -137,6 +140,11 @@ def _whole(name: str, value: object, least: int) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         return f"{name} must be a whole number of at least {least}, not {quoted(value)}"
     return None
+
+
+def _share(value: object) -> str | None:
+    within = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    return None if within or value == AUTO else f"vary must be auto or a share from 0 to below 1, not {quoted(value)}"
 
 
 def _positive(name: str, value: object) -> str | None:
