@@ -1,7 +1,8 @@
-"""`onestroke checkpoints show|import|merge`: inspect, import and merge style files."""
+"""`onestroke checkpoints show|import|merge|prune`: inspect, import, merge and narrow style files."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from onestroke.cli.options import CommandOptions, command, option
 from onestroke.errors import UserError
 from onestroke.interop.adopting import adopt
 from onestroke.interop.converting import AUTO, RANGES
+from onestroke.networks.pruning import pruned
+from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_document import Metadata
 from onestroke.style_merge import merge_files
 
 
@@ -55,6 +59,19 @@ class MergeOptions(CommandOptions):
     overwrite: bool = option("replace a file that is there already", False)
 
 
+@dataclass
+class PruneOptions(CommandOptions):
+    """The options of `onestroke checkpoints prune`."""
+
+    path: str = option(
+        "the style file of a default or classic network",
+        placeholder="FILE", example="checkpoints/starry_night.safetensors", path=True,
+    )  # fmt: skip
+    out: str = option("the style file to write", placeholder="FILE", example="small.safetensors", path=True)
+    share: float = option("share of each layer's channels that is removed", 0.5, low=0.01, high=0.99)
+    overwrite: bool = option("replace a file that is there already", False)
+
+
 def show(arguments: list[str] | None = None) -> int:
     """Print the document of a style file; returns the exit code, 2 for a user's mistake."""
     usage = "onestroke checkpoints show FILE"
@@ -81,3 +98,23 @@ def merge(arguments: list[str] | None = None) -> int:
         print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
 
     return command(MergeOptions, "onestroke checkpoints merge path=FILE path=FILE [path=...] out=FILE", job, arguments)
+
+
+def prune(arguments: list[str] | None = None) -> int:
+    """Write a narrower network, which is to be fine-tuned; returns the exit code, 2 for a user's mistake."""
+
+    def job(options: PruneOptions) -> None:
+        out = Path(options.out)
+        if os.path.lexists(out) and not options.overwrite:
+            raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+        network, metadata = style_file.load(Path(options.path))
+        if not isinstance(network, ResidualNetwork):
+            raise UserError(f"{options.path} holds a {type(network).__name__}, and only a ResidualNetwork is pruned")
+        smaller, channels = pruned(network, options.share)
+        made = {**metadata.network, "args": {**metadata.network["args"], "channels": channels}}
+        style_file.save(out, smaller, Metadata(made, metadata.style, {"pruned": metadata.training}))
+        widths = ",".join(map(str, channels))
+        print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB); it has to be fine-tuned:")
+        print(f"  python train.py style=... init={out} 'network.channels=[{widths}]' out=...")
+
+    return command(PruneOptions, "onestroke checkpoints prune path=FILE out=FILE [share=0.5]", job, arguments)

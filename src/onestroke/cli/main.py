@@ -33,6 +33,7 @@ COMMANDS = {
         "checkpoints", "import_", "convert a network that was trained elsewhere to a style file"
     ),
     "checkpoints merge": Command("checkpoints", "merge", "merge the styles of several files into one"),
+    "checkpoints prune": Command("checkpoints", "prune", "make a narrower network of a trained one, to be fine-tuned"),
     "cache build": Command("cache", "build", "decode the photos of a training before it begins"),
     "vgg pack": Command("vgg", "pack", "rebuild the embedded weights of the VGG"),
 }
