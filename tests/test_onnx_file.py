@@ -18,7 +18,7 @@ from torch import nn
 
 from onestroke.errors import UserError
 from onestroke.graphs import onnx_file, onnx_graph, onnx_wire
-from onestroke.graphs.onnx_operators import Nodes
+from onestroke.graphs.onnx_nodes import Nodes
 from onestroke.graphs.tracing import trace
 from onestroke.inference import memory
 from onestroke.inference.backends import Onnx, Torch

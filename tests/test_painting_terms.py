@@ -24,7 +24,8 @@ from onestroke.losses.moments import Moments
 from onestroke.losses.nnfm import NearestFeatures
 from onestroke.losses.term import Term, Views
 from onestroke.losses.wasserstein import SlicedWasserstein
-from onestroke.perception.style import SAMPLES, Facts, Style, StyleOfEach, from_pictures
+from onestroke.perception.style import Facts, Style, StyleOfEach, from_pictures
+from onestroke.perception.style_samples import SAMPLES, Samples
 from onestroke.perception.vgg import VGG
 from onestroke.training.build import build
 from tests.running import BLOCKS, alike, composed, run, shallow
@@ -49,7 +50,7 @@ def made(seed: int) -> Style:
     grams = {layer: r @ r.T / r.numel() for layer, r in rows.items()}
     pixels = torch.rand(3, 50, generator=torch.Generator().manual_seed(seed))
     means = {layer: r.mean(dim=1) for layer, r in rows.items()}
-    return Style("made up", grams, means, Facts(), 64, samples={**rows, "image": pixels})
+    return Style("made up", grams, means, Facts(), 64, kept=Samples({**rows, "image": pixels}, []))
 
 
 def rows_of(x: Tensor) -> Array:
@@ -146,7 +147,7 @@ def test_a_term_is_zero_at_the_painting_in_any_order_and_does_not_change_with_sc
     assert float(kind()(Views(shuffled, {}, style))) == pytest.approx(0, abs=1e-6)
     output = features(0)
     ten = Style("ten", {k: 100 * style.gram(k) for k in LAYERS}, {k: 10 * style.mean(k) for k in LAYERS}, Facts(), 64,
-                samples={k: 10 * style.samples(k) for k in LAYERS})  # fmt: skip
+                kept=Samples({k: 10 * style.samples(k) for k in LAYERS}, []))  # fmt: skip
     plain, scaled = (
         kind()(Views({k: factor * f for k, f in output.items()}, {}, target))
         for factor, target in ((1, style), (10, ten))

@@ -21,7 +21,7 @@ from onestroke.export.fold_norms import freeze
 from onestroke.export.quantize import quantise
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.onnx_file import check_exported
-from onestroke.graphs.onnx_operators import Model
+from onestroke.graphs.onnx_nodes import Model
 from onestroke.graphs.tracing import Core, trace
 from onestroke.inference.backends import Onnx, Torch, first_channels
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onestroke.graphs.onnx_graph import INPUT
-from onestroke.graphs.onnx_operators import Model
+from onestroke.graphs.onnx_nodes import Model
 from onestroke.packages import require
 
 

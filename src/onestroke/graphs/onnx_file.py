@@ -13,7 +13,7 @@ import numpy as np
 
 from onestroke.errors import UserError, printable
 from onestroke.graphs import onnx_graph, onnx_wire
-from onestroke.graphs.onnx_operators import Model
+from onestroke.graphs.onnx_nodes import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
 from onestroke.graphs.rules.arguments import Node, Unsound, Value
 from onestroke.packages import require

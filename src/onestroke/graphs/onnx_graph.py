@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from onestroke.graphs.onnx_operators import Model, Name, Nodes, write
+from onestroke.graphs.onnx_nodes import Model, Name, Nodes
+from onestroke.graphs.onnx_operators import write
 from onestroke.graphs.tracing import Core
 
 OPSET = 18

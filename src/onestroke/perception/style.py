@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +18,11 @@ from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
 from onestroke.perception.appearance import Appearance, appearance_of
 from onestroke.perception.blob_response import own_blob_response
+from onestroke.perception.style_samples import Samples, sample
 from onestroke.perception.vgg import VGG
 
 FROM_PICTURES = "a style card has only statistics, so name the picture itself, style.image=..."
 """What to do where a term needs more of a style than a card has."""
-SAMPLES = 4096
-"""Number of places at which a style's features are kept, for terms that need more than their statistics."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Style(nn.Module):
         facts: about the painting.
         size: the shorter side in pixels at which it was measured, which sets the size of the strokes.
         blob_response: that of the painting at this size, see `onestroke.perception.blob_response`; 0 if unknown.
-        samples: layer name -> features at SAMPLES places, (C, SAMPLES); of the pixels for `image`. Statistics alone,
-            such as those of a style card, have none.
-        pictures: the pictures at this size, each (1, 3, H, W) in [0, 1], for terms that need patches of them.
+        kept: samples of the pictures, which a style card has none of.
         appearance: of the pictures at this size; None if unknown.
     """
 
@@ -62,22 +58,16 @@ class Style(nn.Module):
         facts: Facts,
         size: int,
         blob_response: float = 0.0,
-        samples: Mapping[str, Tensor] = MappingProxyType({}),
-        pictures: Sequence[Tensor] = (),
+        kept: Samples | None = None,
         appearance: Appearance | None = None,
     ) -> None:
         super().__init__()
         self.name, self.facts, self.size, self.blob_response = name, facts, size, blob_response
-        self.appearance = appearance
+        self.appearance, self.kept = appearance, kept or Samples({}, [])
         for layer, gram in grams.items():
             self.register_buffer(f"gram_{layer}", gram.float(), persistent=False)
         for layer, mean in means.items():
             self.register_buffer(f"mean_{layer}", mean.float(), persistent=False)
-        for layer, features in samples.items():
-            self.register_buffer(f"samples_{layer}", features.float(), persistent=False)
-        self._pictures = len(pictures)
-        for number, picture in enumerate(pictures):
-            self.register_buffer(f"picture_{number}", picture.float(), persistent=False)
 
     def gram(self, layer: str) -> Tensor:
         """The Gram matrix of a layer, (C, C), fp32."""
@@ -93,9 +83,9 @@ class Style(nn.Module):
         Raises:
             UserError: for a style that was made without them.
         """
-        if not hasattr(self, f"samples_{layer}"):
+        if layer not in self.kept.layers:
             raise UserError(f"the style {printable(self.name)} holds no samples of {layer}: {FROM_PICTURES}")
-        return self.get_buffer(f"samples_{layer}")
+        return self.kept.of(layer)
 
     def patches(self, count: int, side: int, generator: torch.Generator) -> Tensor:
         """Patches at random places of randomly chosen pictures.
@@ -111,14 +101,9 @@ class Style(nn.Module):
         Raises:
             UserError: for a style that was made without pictures.
         """
-        if not self._pictures:
+        if not self.kept.pictures:
             raise UserError(f"the style {printable(self.name)} holds no pictures: {FROM_PICTURES}")
-        found = []
-        for which, down, right in torch.rand(count, 3, generator=generator).tolist():
-            picture = self.get_buffer(f"picture_{int(which * self._pictures)}")
-            top, left = int(down * (picture.shape[2] - side + 1)), int(right * (picture.shape[3] - side + 1))
-            found.append(picture[:, :, top : top + side, left : left + side])
-        return torch.cat(found)
+        return self.kept.patches(count, side, generator)
 
 
 class StyleOfEach:
@@ -179,31 +164,6 @@ def measure(
     return grams, means
 
 
-def sample(pictures: Sequence[Tensor], vgg: VGG, layers: Collection[str]) -> dict[str, Tensor]:
-    """Features at random places, the same in each call and of about as many places in each picture.
-
-    Args:
-        pictures: each (1, 3, H, W) in [0, 1].
-        vgg: the feature extractor.
-        layers: to sample; `image` for the pixels.
-
-    Returns:
-        {layer: (C, SAMPLES)}, fp32; a layer of fewer places has some of them several times.
-    """
-    if not layers:
-        return {}
-    share = -(-SAMPLES // len(pictures))
-    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-    for number, picture in enumerate(pictures):
-        with torch.no_grad():
-            features = vgg(picture, layers)
-        for layer, f in features.items():
-            rows = f[0].flatten(1).float()
-            order = torch.randperm(rows.shape[1], generator=torch.Generator().manual_seed(number))
-            found[layer].append(rows[:, order.repeat(-(-share // len(order)))[:share]])
-    return {layer: torch.cat(parts, dim=1)[:, :SAMPLES] for layer, parts in found.items()}
-
-
 def from_pictures(
     name: str, paths: Sequence[str], size: int, layers: Collection[str], vgg: VGG, sampled: Collection[str] = ()
 ) -> Style:
@@ -231,5 +191,5 @@ def from_pictures(
     response = max(own_blob_response(picture) for picture in pictures)
     sources = ", ".join(Path(path).name for path in paths)
     source = sources if len(sources) <= TEXT else f"{len(paths)} pictures"
-    samples, kept = sample(pictures, vgg, sampled), pictures if "image" in sampled else []
-    return Style(name, grams, means, Facts(source=source), size, response, samples, kept, appearance_of(pictures))
+    kept = Samples(sample(pictures, vgg, sampled), pictures if "image" in sampled else [])
+    return Style(name, grams, means, Facts(source=source), size, response, kept, appearance_of(pictures))

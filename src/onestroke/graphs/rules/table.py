@@ -45,4 +45,4 @@ RULES: Mapping[str, Rule] = {
     "Tanh": elementwise.same(),
     "Transpose": arrangement.transpose,
 }
-"""Operation -> rule. `onnx_operators.Nodes` writes only these operations, so every exported file can be read again."""
+"""Operation -> rule. `onnx_nodes.Nodes` writes only these operations, so every exported file can be read again."""
