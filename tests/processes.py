@@ -81,6 +81,7 @@ def _become(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
         os.close(file)
+    multiprocessing.set_start_method(None, force=True)  # as in any other process
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
