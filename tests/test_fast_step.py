@@ -18,7 +18,8 @@ from onestroke.losses.raw import RawGram
 from onestroke.losses.term import Views
 from onestroke.networks.layers import Conv
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.perception.style import Facts, Style, measure
+from onestroke.perception.style import Facts, Style
+from onestroke.perception.style_from_pictures import measure
 from onestroke.perception.vgg import VGG
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")

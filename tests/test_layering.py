@@ -133,7 +133,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 def test_files_import_each_other_in_no_circle() -> None:
     graph = import_graph(PACKAGE)
-    assert "onestroke.perception.vgg" in graph["onestroke.perception.style"]
+    assert "onestroke.perception.vgg" in graph["onestroke.perception.style_from_pictures"]
     assert circle(graph) == []
 
 

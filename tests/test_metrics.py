@@ -23,8 +23,9 @@ from onestroke.imaging import images
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.perception.style import Facts, Style, measure
+from onestroke.perception.style import Facts, Style
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES
+from onestroke.perception.style_from_pictures import measure
 from onestroke.perception.vgg import VGG
 
 Array = npt.NDArray[np.float64]

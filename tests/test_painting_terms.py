@@ -24,7 +24,10 @@ from onestroke.losses.moments import Moments
 from onestroke.losses.nnfm import NearestFeatures
 from onestroke.losses.term import Term, Views
 from onestroke.losses.wasserstein import SlicedWasserstein
-from onestroke.perception.style import Facts, Style, StyleOfEach, from_pictures
+from onestroke.perception.appearance import Appearance
+from onestroke.perception.style import Facts, Style
+from onestroke.perception.style_from_pictures import from_pictures
+from onestroke.perception.style_of_each import StyleOfEach
 from onestroke.perception.style_samples import SAMPLES, Samples
 from onestroke.perception.vgg import VGG
 from onestroke.training.build import build
@@ -197,30 +200,38 @@ def test_lab_of_known_colours(srgb: tuple[float, ...], expected: tuple[float, ..
     assert lab(picture)[1, :, 2, 3].tolist() == pytest.approx(found.tolist(), abs=1e-4)
 
 
-def test_contrast_is_what_numpy_makes_of_lightness_and_chroma() -> None:
-    style, output = made(1), torch.rand(2, 3, 8, 9, generator=torch.Generator().manual_seed(0)).double()
-    found = Contrast()(Views({"image": output}, {}, style))
+def with_contrast(lightness: float, a: float, b: float) -> Style:
+    """A style of which the deviations of L*, a* and b* are known."""
+    appearance = Appearance(lightness, a**2, 0.0, b**2, 1.0, 0.0, 0.0)
+    return Style("made up", {}, {}, Facts(), 64, appearance=appearance)
 
-    def numbers(colours: Tensor) -> Array:
-        lightness, a, b = lab(colours.double().reshape(1, 3, -1))[0].numpy()
-        chroma = np.hypot(a, b)
-        return np.array([[lightness.mean(), chroma.mean()], [lightness.std(), chroma.std()]])
 
-    wanted = numbers(style.samples("image"))
-    for one, value in zip(output, found.tolist(), strict=True):
-        assert value == pytest.approx((((numbers(one) - wanted) / (wanted[1] + 1)) ** 2).mean(), rel=1e-4)
-    grey = wanted[0, 0] / 100 * torch.ones(1, 3, 8, 9)
-    grey.requires_grad_()
-    flat = Contrast()(Views({"image": grey}, {}, style))
-    assert 0.4 < float(flat.detach()) < 3
+def test_contrast_is_what_numpy_makes_of_lightness_and_colour() -> None:
+    styles, output = (
+        [with_contrast(20, 3, 4), with_contrast(50, 6, 8)],
+        torch.rand(2, 3, 8, 9, generator=torch.Generator().manual_seed(0)).double(),
+    )
+    found = Contrast()(Views({"image": output}, {}, StyleOfEach(styles, torch.tensor([1, 0]))))
+    for one, value, wanted in zip(output, found.tolist(), ([50, 10], [20, 5]), strict=True):
+        lightness, a, b = lab(one.reshape(1, 3, -1))[0].numpy()
+        own = np.array([lightness.std(), np.sqrt(a.var() + b.var())])
+        assert value == pytest.approx((((own - wanted) / (np.array(wanted) + 1)) ** 2).mean(), rel=1e-4)
+    grey = torch.full((1, 3, 8, 9), 0.5).requires_grad_()
+    flat = Contrast()(Views({"image": grey}, {}, styles[0]))
+    assert float(flat.detach()) == pytest.approx(((20 / 21) ** 2 + (5 / 6) ** 2) / 2, abs=2e-3)
     flat.sum().backward()
     assert grey.grad is not None
     assert torch.isfinite(grey.grad).all()
 
 
+def test_contrast_needs_a_style_that_knows_its_own() -> None:
+    with pytest.raises(UserError, match="made up holds no contrast"):
+        Contrast()(Views({"image": torch.rand(1, 3, 8, 8)}, {}, made(1)))
+
+
 def test_gradients_of_contrast_are_those_of_differences() -> None:
     image = torch.rand(1, 3, 3, 4, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: Contrast()(Views({"image": x}, {}, made(1))), image)
+    assert torch.autograd.gradcheck(lambda x: Contrast()(Views({"image": x}, {}, with_contrast(20, 3, 4))), image)
 
 
 # --- what a style keeps of its pictures -----------------------------------------------------------------
@@ -281,7 +292,7 @@ def test_patches_are_cut_from_all_over_the_pictures_of_each_style(two: list[str]
     assert StyleOfEach([both, blue], torch.tensor([1, 0])).size == 64
 
 
-@pytest.mark.parametrize("name", ["wasserstein", "histogram", "nnfm", "contrast", "adversarial"])
+@pytest.mark.parametrize("name", ["wasserstein", "histogram", "nnfm", "adversarial"])
 def test_a_term_that_needs_the_picture_says_so_of_a_style_card(name: str, tmp_path: Path) -> None:
     config = composed(f"loss=[content,{name}]", "init=null")
     with pytest.raises(UserError, match=rf"^loss\.{name} compares with the painting itself: .* style\.image="):

@@ -35,7 +35,8 @@ from onestroke.optimization.reference import (
     optimise,
     sides,
 )
-from onestroke.perception.style import Facts, Style, measure
+from onestroke.perception.style import Facts, Style
+from onestroke.perception.style_from_pictures import measure
 from onestroke.perception.vgg import VGG
 from tests.processes import Started, as_module
 

@@ -27,14 +27,16 @@ from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.kernels.gram import gram_matrix
 from onestroke.perception.blob_response import own_blob_response
-from onestroke.perception.style import Facts, Style, from_pictures
+from onestroke.perception.style import Facts, Style
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card, make_card, read_card
+from onestroke.perception.style_from_pictures import from_pictures
 from onestroke.perception.vgg import VGG
 from tests.processes import Started, as_module
 from tests.spoiling import WRONG, places, replaced
 
 FACTS = Facts("Wellen, für Übungen", 'A. "Nonymous"', "2024", "CC0", "made up")
 SHIPPED = {
+    "cafe_terrace",
     "night_cafe",
     "composition_vii",
     "great_wave",

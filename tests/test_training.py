@@ -304,7 +304,7 @@ CONFIG: dict[str, Any] = {
     "callbacks": {},
     "steps": 4, "minutes": None, "batch_size": 1, "crop": 32, "lr": 1e-3,
     "optimizer": "muon", "schedule": "cosine", "betas": [0.9, 0.99], "ema": 0.05, "clip": 1.0, "plateau": None,
-    "seed": 0, "init": None, "adapt": "all", "teacher": None, "out": None,
+    "seed": 0, "init": None, "adapt": "all", "vary": "auto", "teacher": None, "out": None,
     "overwrite": False, "resume": None, "save_every": 2, "measure": False,
 }  # fmt: skip
 

@@ -18,8 +18,9 @@ from onestroke.evaluation.structure import self_similarity, ssim
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.objective import Objective
-from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style import Style
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
+from onestroke.perception.style_from_pictures import from_pictures
 from onestroke.perception.vgg import VGG
 
 CONTENT_LAYERS = ("relu2_2", "relu3_3")

@@ -11,7 +11,8 @@ from onestroke.evaluation.comparison import Errors
 from onestroke.losses.content import Content
 from onestroke.losses.gram import Gram
 from onestroke.losses.term import Views
-from onestroke.perception.style import Style, StyleOfEach
+from onestroke.perception.style import Style
+from onestroke.perception.style_of_each import StyleOfEach
 from onestroke.perception.vgg import VGG
 
 

@@ -1,4 +1,4 @@
-"""Style: the contrast of the painting, as the mean and the deviation of lightness and of chroma."""
+"""Style: the contrast of the painting, as the deviation of lightness and of colour."""
 
 from __future__ import annotations
 
@@ -12,34 +12,29 @@ _FAINT = 1.0  # in units of CIELAB, what is just visible side by side: added to 
 
 
 class Contrast(Term):
-    """Squared difference of mean and deviation of L* and of chroma (CIELAB), each over the painting's deviation.
+    """Squared relative difference of the deviation of L*, and of a* and b* together (CIELAB), from the painting's.
 
     Statistics of features let an output keep milky blacks and dull colours. This asks for the painting's own range of
-    them, and for no colour at any place: 1 is a mean that is off by a standard deviation, or no contrast at all.
+    them, and for no colour at any place: 1 is no contrast at all, or twice the painting's.
 
     Args:
         weight: see `Term`.
     """
 
     side = "style"
-    reads_pictures = True
 
-    def __init__(self, weight: float = 2.0) -> None:
+    def __init__(self, weight: float = 1.0) -> None:
         super().__init__(["image"], weight)
 
     def forward(self, views: Views) -> Tensor:
-        found = _moments(views.output["image"].flatten(2))
-        samples = views.style.samples("image")
-        wanted = _moments((samples if samples.ndim == 3 else samples[None]).to(found.dtype))
-        scale = wanted[:, 1:] + _FAINT
-        return ((found - wanted) / scale).square().mean(dim=(1, 2))
+        found = _deviations(views.output["image"].flatten(2))
+        wanted = views.style.deviations().to(found)
+        return ((found - wanted) / (wanted + _FAINT)).square().mean(dim=1)
 
 
-def _moments(colours: Tensor) -> Tensor:
-    """Means, then deviations, of lightness and of chroma: sRGB (N, 3, places) -> (N, 2, 2)."""
+def _deviations(colours: Tensor) -> Tensor:
+    """Standard deviations of lightness, and of colour over both axes together: sRGB (N, 3, places) -> (N, 2)."""
     wide = colours if colours.dtype == torch.float64 else colours.float()
     with torch.autocast(colours.device.type, enabled=False):
-        lightness, a, b = lab(wide).unbind(dim=1)
-        both = torch.stack([lightness, (a.square() + b.square() + 1e-4).sqrt()], dim=1)
-        variance, mean = torch.var_mean(both, dim=2, correction=0)
-        return torch.stack([mean, (variance + 1e-4).sqrt()], dim=1)
+        lightness, a, b = lab(wide).var(dim=2, correction=0).unbind(dim=1)
+        return (torch.stack([lightness, a + b], dim=1) + 1e-4).sqrt()

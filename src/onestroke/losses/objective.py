@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from onestroke.errors import UserError
 from onestroke.losses.term import SecondPainting, Term, Views, layers_of
-from onestroke.perception.style import Style, StyleOfEach
+from onestroke.perception.style import Style
+from onestroke.perception.style_of_each import StyleOfEach
 from onestroke.perception.vgg import VGG
 
 # Weight of the style terms relative to the content terms at strength 0.5, the same for every style.

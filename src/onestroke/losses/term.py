@@ -25,6 +25,10 @@ class Statistics(Protocol):
         """The mean of each channel of a layer, fp32: (C,), or (N, C)."""
         ...
 
+    def deviations(self) -> Tensor:
+        """Standard deviation of L*, and of a* and b* together: (2,), or (N, 2)."""
+        ...
+
     def samples(self, layer: str) -> Tensor:
         """Features of a layer at many places of the painting, fp32: (C, places), or (N, C, places)."""
         ...

@@ -17,8 +17,9 @@ from onestroke.losses.term import Term
 from onestroke.optimization.descent import PixelObjective, coarse_to_fine, optimise, sides
 from onestroke.optimization.trace import Trace, iterations_to
 from onestroke.optimization.trace_cache import cached, default_folder, fingerprint
-from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style import Style
 from onestroke.perception.style_card import CARD_SIZES, from_card
+from onestroke.perception.style_from_pictures import from_pictures
 from onestroke.perception.vgg import VGG
 
 __all__ = [

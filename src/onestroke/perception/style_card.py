@@ -26,7 +26,8 @@ from onestroke.documents import NAME, TEXT, NoDocument, NotWhole, is_name, is_nu
 from onestroke.errors import UserError, near, printable
 from onestroke.files import atomic
 from onestroke.perception.appearance import Appearance
-from onestroke.perception.style import Facts, Style, from_pictures
+from onestroke.perception.style import Facts, Style
+from onestroke.perception.style_from_pictures import from_pictures
 from onestroke.perception.vgg import VGG
 
 CARD_SIZES = (256, 384, 512)

@@ -22,8 +22,9 @@ from onestroke.files import check_writable
 from onestroke.losses.objective import Objective, balance
 from onestroke.losses.term import Term, layers_of, make_terms, sampled_layers
 from onestroke.networks.assignment import Draw
-from onestroke.perception.style import Style, from_pictures
+from onestroke.perception.style import Style
 from onestroke.perception.style_card import CARD_LAYERS, CARD_SIZES, card_names, from_card
+from onestroke.perception.style_from_pictures import from_pictures
 from onestroke.perception.vgg import VGG
 from onestroke.training import resume_file
 from onestroke.training.distillation import Teacher
