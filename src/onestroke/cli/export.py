@@ -15,6 +15,7 @@ from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
+from onestroke.export.live_export import export_live
 from onestroke.files import atomic, make_folder
 from onestroke.graphs.onnx_graph import OPSET, PIXELS
 from onestroke.imaging.finding import search
@@ -42,6 +43,10 @@ class Options(CommandOptions):
     style: str | None = option(**STYLE)
     strength: float | None = option(**STRENGTH)
     stroke: float | None = option(**STROKE)
+    controls: str = option(
+        "baked: style, strength and stroke are built in; live: they are inputs of the graph, for each picture anew",
+        "baked", choices=("baked", "live"),
+    )  # fmt: skip
     format: str = option("onnx, or torch for torch.export", "onnx", choices=FORMATS)
     out: str | None = option(
         "default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2",
@@ -66,6 +71,11 @@ class Options(CommandOptions):
 
     def check(self) -> None:
         """Raise a UserError for options that can't be combined."""
+        if self.controls == "live":
+            chosen = [name for name in ("style", "strength", "stroke") if getattr(self, name) is not None]
+            if chosen or (self.format, self.variant) != ("onnx", "fp32"):
+                wrong = f"{chosen[0]}=" if chosen else "format=torch" if self.format == "torch" else "variant="
+                raise UserError(f"controls=live leaves the choice open, in ONNX and in fp32: leave {wrong} out")
         if self.format == "torch" and self.variant != "fp32":
             raise UserError(f"variant={self.variant} is for format=onnx; format=torch has fp32 alone")
         if self.photos is not None and self.variant not in ("frozen", "int8"):
@@ -111,8 +121,11 @@ def run(options: Options) -> None:
     """Export, and print the path and the measurements."""
     out = place(options)
     measured = None if options.photos is None else photos(options.photos)
-    controls = StyleControls(options.style, options.strength, options.stroke)
-    exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, controls)
+    if options.controls == "live":
+        exported = export_live(Path(options.ckpt), options.pixels)
+    else:
+        controls = StyleControls(options.style, options.strength, options.stroke)
+        exported = export(Path(options.ckpt), options.format, options.variant, options.pixels, measured, controls)
     make_folder(out.parent)
     with atomic(out) as temporary:
         temporary.write_bytes(exported.content)

@@ -160,13 +160,17 @@ def _paint(content: bytes, pixels: str) -> Paint:
 def _checked(path: Path, paint: Paint, network: nn.Module, pixels: str, variant: str) -> Difference:
     """The difference from torch; raises a UserError if it is not below the limits of the variant."""
     difference, limit = compare(paint, network, pixels), LIMITS[variant]
-    # not >=, which is false for NaN
-    if not (difference.largest < limit.largest and difference.mean < limit.mean):
+    if not fits(difference, limit):
         raise UserError(
             f"{path} as {variant} would differ from what torch paints by {difference} of 255 levels, and must by less "
             f"than {limit.largest:g} and {limit.mean:g}: nothing was written"
         )
     return difference
+
+
+def fits(difference: Difference, limit: Difference) -> bool:
+    """Whether a difference is below a limit; one that is not a number is not."""
+    return difference.largest < limit.largest and difference.mean < limit.mean
 
 
 def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:

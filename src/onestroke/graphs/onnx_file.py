@@ -13,9 +13,12 @@ import numpy as np
 
 from onestroke.errors import UserError, printable
 from onestroke.graphs import onnx_graph, onnx_wire
+from onestroke.graphs.live import FADE, layout
 from onestroke.graphs.onnx_nodes import Model
 from onestroke.graphs.onnx_plan import Cost, Plan
 from onestroke.graphs.rules.arguments import Node, Unsound, Value
+from onestroke.networks.base import LARGEST
+from onestroke.networks.conditioning import ANCHORS
 from onestroke.packages import require
 from onestroke.style_document import Metadata, parse_document
 
@@ -26,6 +29,7 @@ _MAX_COST = Cost(64 * 2**10, 20_000_000)
 _KINDS = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}  # of onnx.proto
 _ATTRIBUTE_FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}  # type of an attribute -> the field with its value
 _MAX_KNOWN = 2**16  # maximum elements of a constant whose values are passed to the rules
+MAX_ROWS = LARGEST["styles"] * math.prod(ANCHORS.values())
 _MAX_NAME, _MAX_NODES = 1000, 10_000
 
 
@@ -35,11 +39,13 @@ class PaintingGraph:
 
     content: the serialised model, for a runtime. plan: for the memory that it takes.
     uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
+    rows: number of table rows, whose weights are an input, as is the opacity; 0 if style and controls are built in.
     """
 
     content: bytes
     plan: Plan
     uint8_pixels: bool
+    rows: int = 0
 
 
 def read(path: Path) -> tuple[PaintingGraph, Metadata]:
@@ -61,6 +67,8 @@ def read(path: Path) -> tuple[PaintingGraph, Metadata]:
         painting = checked(model)
         if pixels != onnx_graph.PIXELS[0 if painting.uint8_pixels else 1]:
             raise Unsound("its pixels are not of the kind that its metadata say")
+        if painting.rows and painting.rows != layout(metadata.network["args"]).rows:
+            raise Unsound("it has other styles or controls than its metadata say")
     except Exception as error:  # protobuf's exceptions have no common class
         raise unreadable(path, error) from error
     return painting, metadata
@@ -102,14 +110,16 @@ def checked(model: Model) -> PaintingGraph:
     nodes = [_node(node) for node in model.graph.node[: _MAX_NODES + 1]]
     if not 0 < len(nodes) <= _MAX_NODES:
         raise Unsound(f"it has no node, or more than {_MAX_NODES}")
-    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _has_uint8_pixels(model))
+    more = _controls(model)
+    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _has_uint8_pixels(model), more)
     for size in _SIZES:
         cost, pixels = plan.cost(*size), math.prod(size)
     weights = sum(value.bytes for value in plan.constants.values())
     if cost.bytes - weights > _MAX_COST.bytes * pixels or cost.work > _MAX_COST.work * pixels:
         raise Unsound("it takes more memory or time than any painter")
     del model.graph.value_info[:]  # shapes that a runtime would use unchecked
-    return PaintingGraph(model.SerializeToString(), plan, plan.uint8_pixels)
+    rows = more[onnx_graph.ROWS].shape[1] if more else 0
+    return PaintingGraph(model.SerializeToString(), plan, plan.uint8_pixels, rows)
 
 
 def check_exported(model: Model) -> PaintingGraph:
@@ -124,10 +134,29 @@ def check_exported(model: Model) -> PaintingGraph:
         raise UserError(f"this network can't be painted with as ONNX: {error}") from error
 
 
+def _controls(model: Model) -> dict[str, Value]:
+    """The inputs besides the picture: none, or the weights of table rows and the opacity."""
+    names = [value.name for value in model.graph.input[1:]]
+    if not names:
+        return {}
+    if names != [onnx_graph.ROWS, FADE]:
+        raise Unsound(f"its other inputs must be {onnx_graph.ROWS} and {FADE}")
+    found = {}
+    for value, axes in zip(model.graph.input[1:], (2, 1), strict=True):
+        tensor = value.type.tensor_type
+        shape = tuple(side.dim_value for side in tensor.shape.dim)
+        if _KINDS.get(tensor.elem_type) != "float32" or len(shape) != axes or not 1 <= shape[-1] <= MAX_ROWS:
+            raise Unsound(f"{value.name} is no list of weights")
+        if shape[0] != 1:
+            raise Unsound(f"{value.name} is not one for all pictures")
+        found[value.name] = Value(shape, "float32")
+    return found
+
+
 def _has_uint8_pixels(model: Model) -> bool:
-    """Check that picture and painting are the only input and output, and return whether their pixels are uint8."""
+    """Check that there is one picture and one painting, and return whether their pixels are uint8."""
     kinds = set()
-    for values, name in ((model.graph.input, onnx_graph.INPUT), (model.graph.output, onnx_graph.OUTPUT)):
+    for values, name in ((model.graph.input[:1], onnx_graph.INPUT), (model.graph.output, onnx_graph.OUTPUT)):
         if [value.name for value in values] != [name]:
             raise Unsound(f"what goes in and out must be {onnx_graph.INPUT} and {onnx_graph.OUTPUT} alone")
         tensor = values[0].type.tensor_type
@@ -161,7 +190,7 @@ def _constants(model: Model) -> Mapping[str, Value]:
     found: dict[str, Value] = {}
     for tensor in model.graph.initializer:
         kind, shape = _KINDS.get(tensor.data_type), tuple(tensor.dims)
-        taken = tensor.name in found or tensor.name in ("", onnx_graph.INPUT)
+        taken = tensor.name in found or tensor.name in ("", onnx_graph.INPUT, onnx_graph.ROWS, FADE)
         if kind is None or tensor.data_location or len(shape) > 4 or taken:
             raise Unsound("it has a constant of another kind")
         count = math.prod(shape)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
+from torch import Tensor
+
+from onestroke.graphs.live import FADE
 from onestroke.graphs.onnx_nodes import Model, Name, Nodes
 from onestroke.graphs.onnx_operators import write
 from onestroke.graphs.tracing import Core
@@ -12,12 +17,15 @@ OPSET = 18
 IR = 8  # the oldest IR version with opset 18 (ONNX 1.13), so that older runtimes open the file
 NEWEST_IR = 10  # the newest IR version accepted; tools that modify a graph may raise it
 INPUT, OUTPUT = "image", "painting"
+ROWS = "rows"
 PIXELS = ("uint8", "float")
 DOCUMENT = "onestroke"  # metadata key of the style's document, as in a style file
 EXPORT = "onestroke_export"  # metadata key of the facts about the export
 
 
-def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) -> Model:
+def build(
+    core: Core, document: str, pixels: str = "uint8", half: bool = False, tables: Mapping[str, Tensor] | None = None
+) -> Model:
     """Build an ONNX model of a network for pictures of any size and any batch size.
 
     Args:
@@ -26,6 +34,8 @@ def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) 
         pixels: "uint8" for uint8 (N, H, W, 3) in and out, as a camera, a video or a browser has them; "float" for
             float32 (N, 3, H, W) in [0, 1] in and out.
         half: compute in fp16, except for the norms; input and output are not affected.
+        tables: of a core from `trace_live`, in the order of its inputs: style and controls are then the inputs ROWS,
+            the weight of each table row, float32 (1, rows), and FADE, the opacity over the photo, float32 (1,).
 
     Raises:
         UserError: the network has an operation that can't be exported, or the package onnx is missing.
@@ -41,7 +51,7 @@ def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) 
     image = _pad(nodes, core, image, size)
     if half:
         image = nodes.add("Cast", image, to=types.FLOAT16)
-    painting = write(core, nodes, image)
+    painting = write(core, nodes, image, [] if tables is None else _live(nodes, tables))
     painting = nodes.add("Slice", painting, [0, 0], size, [2, 3])
     if half:
         painting = nodes.add("Cast", painting, to=types.FLOAT)
@@ -54,10 +64,7 @@ def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) 
         nodes.add("Transpose", painting, outputs=[OUTPUT], perm=[0, 2, 3, 1])
     else:
         nodes.add("Clip", painting, low, high, outputs=[OUTPUT])
-    kind, shape = (
-        (types.UINT8, ["n", "height", "width", 3]) if uint8_pixels else (types.FLOAT, ["n", 3, "height", "width"])
-    )
-    ends = [[helper.make_tensor_value_info(name, kind, shape)] for name in (INPUT, OUTPUT)]
+    ends = _ends(nodes, uint8_pixels, tables)
     graph = helper.make_graph(nodes.nodes, "onestroke", *ends, initializer=list(nodes.constants.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="onestroke"
@@ -65,6 +72,28 @@ def build(core: Core, document: str, pixels: str = "uint8", half: bool = False) 
     helper.set_model_props(model, {DOCUMENT: document})
     nodes.onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _ends(nodes: Nodes, uint8_pixels: bool, tables: Mapping[str, Tensor] | None) -> list[list[Any]]:
+    """The descriptions of inputs and outputs."""
+    types, described = nodes.onnx.TensorProto, nodes.onnx.helper.make_tensor_value_info
+    kind, shape = (
+        (types.UINT8, ["n", "height", "width", 3]) if uint8_pixels else (types.FLOAT, ["n", 3, "height", "width"])
+    )
+    ends = [[described(name, kind, shape)] for name in (INPUT, OUTPUT)]
+    if tables is not None:
+        rows = next(len(table) for table in tables.values())
+        ends[0] += [described(ROWS, types.FLOAT, [1, rows]), described(FADE, types.FLOAT, [1])]
+    return ends
+
+
+def _live(nodes: Nodes, tables: Mapping[str, Tensor]) -> list[Name]:
+    """The inputs of a core besides the picture: each table's rows, weighted and added, then the opacity."""
+    found = []
+    for table in tables.values():
+        mixed = nodes.add("MatMul", Name(ROWS), nodes.constant(table.flatten(1), "float32"))
+        found.append(nodes.add("Reshape", mixed, [1, *table.shape[1:]]) if table.ndim > 2 else mixed)
+    return [*found, Name(FADE)]
 
 
 def note(model: Model, facts: dict[str, object]) -> None:

@@ -20,16 +20,17 @@ from onestroke.graphs.onnx_nodes import Name, Nodes
 from onestroke.graphs.tracing import Core
 
 
-def write(core: Core, nodes: Nodes, image: Name) -> Name:
-    """Append the operations of a core on `image`, and return the name of the result.
+def write(core: Core, nodes: Nodes, image: Name, more: Sequence[Name] = ()) -> Name:
+    """Append the operations of a core on `image` and its other inputs, in order; return the name of the result.
 
     Raises:
         UserError: an operation, or the form in which it is called, is not in OPERATORS.
     """
     values: dict[fx.Node, Any] = {}
+    inputs = iter((image, *more))
     for node in core.graph.nodes:
         if node.op == "placeholder":
-            values[node] = image
+            values[node] = next(inputs)
         elif node.op == "get_attr":
             values[node] = getattr(core, node.target)
         elif node.op == "output":
@@ -65,7 +66,8 @@ def _conv(
     dilation: Any = 1, groups: int = 1,
 ) -> Name:  # fmt: skip
     if weight.shape[2:] == (1, 1) and max(weight.shape[:2]) <= _NARROW and (stride, padding, groups) == (1, 0, 1):
-        return _change_of_channels(nodes, x, weight, bias)
+        outputs, inputs = weight.shape[:2]
+        return _change_of_channels(nodes, x, weight, bias, (outputs, inputs))
     kernel, dilations = list(weight.shape[2:]), _two(dilation)
     if padding == "same":
         padding = [d * (k - 1) // 2 for d, k in zip(dilations, kernel, strict=True)]
@@ -80,11 +82,12 @@ def _conv(
     return nodes.add("Conv", x, weight, *([] if bias is None else [bias]), **rest)
 
 
-def _change_of_channels(nodes: Nodes, x: Name, weight: Tensor, bias: Tensor | None) -> Name:
+def _change_of_channels(nodes: Nodes, x: Name, weight: Any, bias: Tensor | None, shape: tuple[int, int]) -> Name:
     """A 1 x 1 convolution as a matrix product, since ONNX Runtime would pad three channels to sixteen."""
-    outputs, inputs = weight.shape[:2]
+    outputs, inputs = shape
     size = nodes.add("Shape", x)
-    changed = nodes.add("MatMul", weight.view(outputs, inputs), nodes.add("Reshape", x, [0, inputs, -1]))
+    matrix = weight if isinstance(weight, Name) else weight.view(outputs, inputs)
+    changed = nodes.add("MatMul", matrix, nodes.add("Reshape", x, [0, inputs, -1]))
     if bias is not None:
         changed = nodes.add("Add", changed, bias.view(outputs, 1))
     back = nodes.add(
@@ -110,7 +113,8 @@ def _instance_norm(
 ) -> Name:  # fmt: skip
     # Sums over a picture exceed the range of fp16, so the norm is computed in fp32.
     half = nodes.float is np.float16
-    scale, shift = (nodes.constant(part, np.float32) for part in (weight, bias))
+    given: Sequence[Any] = (weight, bias)
+    scale, shift = (part if isinstance(part, Name) else nodes.constant(part, np.float32) for part in given)
     if half:
         x = nodes.add("Cast", x, to=nodes.onnx.TensorProto.FLOAT)
     result = nodes.add("InstanceNormalization", x, scale, shift, epsilon=eps)
@@ -193,6 +197,32 @@ def _mean(nodes: Nodes, x: Name, dim: Any = None, keepdim: bool = False) -> Name
     return nodes.add("ReduceMean", x, *axes, keepdims=int(keepdim))
 
 
+def _unbind(nodes: Nodes, x: Name, dim: int = 0) -> list[Name] | None:
+    shape = nodes.shape
+    return [nodes.add("Reshape", x, list(shape[1:]))] if dim == 0 and shape[0] == 1 else None
+
+
+def _item(nodes: Nodes, x: Name, index: Any) -> Name | None:
+    """New axes of length 1, as in x[:, :, None, None]; no other index."""
+    index = index if isinstance(index, tuple) else (index,)
+    sides = iter(nodes.shape)
+    if not all(i is None or i == slice(None) for i in index):
+        return None
+    return nodes.add("Reshape", x, [1 if i is None else next(sides) for i in index] + list(sides))
+
+
+def _einsum(nodes: Nodes, equation: str, weight: Name, x: Name) -> Name | None:
+    """A matrix for each picture, or one for all, times its channels."""
+    if equation.replace(" ", "") != "noi,nihw->nohw":
+        return None
+    _, outputs, inputs = nodes.shape
+    return _change_of_channels(nodes, x, nodes.add("Reshape", weight, [outputs, inputs]), None, (outputs, inputs))
+
+
+def _lerp(nodes: Nodes, start: Name, end: Name, weight: Any) -> Name:
+    return nodes.add("Add", start, nodes.add("Mul", nodes.add("Sub", end, start), weight))
+
+
 def _softmax(nodes: Nodes, x: Name, dim: int) -> Name:
     # over all places, the shares are too small for fp16 until they are summed
     if nodes.float is not np.float16:
@@ -217,7 +247,8 @@ def _cat(nodes: Nodes, parts: Sequence[Name], dim: int = 0) -> Name:
     return nodes.add("Concat", *parts, axis=dim)
 
 
-OPERATORS: dict[str, Callable[..., Name | None]] = {
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "__getitem__": _item,
     "__rdiv__": _binary("Div", swapped=True),
     "__rsub__": _binary("Sub", swapped=True),
     "add": _binary("Add"),
@@ -229,6 +260,7 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "conv2d": _conv,
     "conv_transpose2d": _conv_transpose,
     "div": _binary("Div"),
+    "einsum": _einsum,
     "elu": lambda nodes, x, alpha=1.0, inplace=False: nodes.add("Elu", x, alpha=alpha),
     "flatten": _flatten,
     "gelu": _gelu,
@@ -236,10 +268,12 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "instance_norm": _instance_norm,
     "interpolate": _interpolate,
     "leaky_relu": lambda nodes, x, negative_slope=0.01, inplace=False: nodes.add("LeakyRelu", x, alpha=negative_slope),
+    "lerp": _lerp,
     "mean": _mean,
     "mul": _binary("Mul"),
     "neg": _plain("Neg"),
     "pad": _pad,
+    "part": lambda nodes, parts, index: parts[index],
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     "relu": _plain("Relu"),
@@ -248,6 +282,8 @@ OPERATORS: dict[str, Callable[..., Name | None]] = {
     "softmax": _softmax,
     "sub": _binary("Sub"),
     "tanh": _plain("Tanh"),
+    "unbind": _unbind,
+    "view": lambda nodes, x, *shape: nodes.add("Reshape", x, list(shape)),
     "transpose": _transpose,
     "view_as": lambda nodes, x, other: nodes.add("Reshape", x, nodes.add("Shape", other)),
 }

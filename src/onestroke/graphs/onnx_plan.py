@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from onestroke.graphs.rules.arguments import AXES, Arguments, Node, Unsound, Value
 from onestroke.graphs.rules.table import RULES
@@ -32,12 +33,14 @@ class Plan:
         constants: name -> value.
         image, painting: the names of input and output.
         uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
+        more: inputs besides the picture.
     """
 
     def __init__(
-        self, nodes: Sequence[Node], constants: Mapping[str, Value], image: str, painting: str, uint8_pixels: bool
-    ) -> None:
-        self.nodes, self.constants = nodes, constants
+        self, nodes: Sequence[Node], constants: Mapping[str, Value], image: str, painting: str, uint8_pixels: bool,
+        more: Mapping[str, Value] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        self.nodes, self.constants, self.more = nodes, constants, more
         self.image, self.painting, self.uint8_pixels = image, painting, uint8_pixels
         self.last = {name: place for place, node in enumerate(nodes) for name in node.inputs}
         self.last[painting] = len(nodes)
@@ -52,7 +55,8 @@ class Plan:
             (count, height, width, 3) if self.uint8_pixels else (count, 3, height, width),
             "uint8" if self.uint8_pixels else "float32",
         )
-        values = {**self.constants, self.image: picture}
+        values = {**self.constants, **self.more, self.image: picture}
+        kept = {*self.constants, *self.more, self.image}
         held = most = work = 0
         for place, node in enumerate(self.nodes):
             given = [values.get(name) if name else None for name in node.inputs]
@@ -68,7 +72,7 @@ class Plan:
             if self.last.get(node.output, place) == place:
                 held -= result.bytes
             for name in set(node.inputs):
-                if name and self.last[name] == place and name not in self.constants and name != self.image:
+                if name and self.last[name] == place and name not in kept:
                     held -= values[name].bytes
         painting = values.get(self.painting)
         if painting is None or (painting.shape, painting.kind) != (picture.shape, picture.kind):

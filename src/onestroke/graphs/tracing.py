@@ -11,7 +11,8 @@ arithmetic of sizes or the fixed size of their example.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ class Core(nn.Module):
     """A traced network for pictures that need no padding: float (N, 3, H, W) -> the same shape.
 
     Args:
-        graph: placeholder, constants, calls of torch functions, output; meta["operation"] is the name of each function.
-            Instance norms are calls of `F.instance_norm` as created by `norm`.
+        graph: placeholders, constants, calls of torch functions, output; meta["operation"] is the name of each
+            function. Instance norms are calls of `F.instance_norm` as created by `norm`.
         multiple, smallest: H and W must be multiples of `multiple`, and at least `smallest`.
     """
 
@@ -41,9 +42,9 @@ class Core(nn.Module):
         self.graph = graph
         self.multiple, self.smallest = multiple, smallest
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Run the graph on float (N, 3, H, W); H and W as in the class docstring."""
-        result: Tensor = fx.Interpreter(self, graph=self.graph).run(image)
+    def forward(self, image: Tensor, *more: Tensor) -> Tensor:
+        """Run the graph on float (N, 3, H, W); H and W as in the class docstring; `more` as it was traced with."""
+        result: Tensor = fx.Interpreter(self, graph=self.graph).run(image, *more)
         return result
 
     def missing(self, side: int) -> int:
@@ -63,19 +64,23 @@ class Core(nn.Module):
         return node
 
 
-def trace(network: nn.Module) -> Core:
+def trace(network: nn.Module, more: Mapping[str, Tensor] = MappingProxyType({})) -> Core:
     """Trace a network.
 
     Args:
         network: on the CPU, in fp32; takes and returns float (N, 3, H, W).
+        more: further inputs by name, which are passed by name too and become placeholders after the picture. Without
+            them the network must also work.
     """
     multiple, smallest = padding(network)
     core = Core(fx.Graph(), multiple, smallest)
     side = -(-max(smallest, _TRACED) // multiple) * multiple
     image = torch.rand(1, 3, side, side + 2 * multiple, generator=torch.Generator().manual_seed(0))
     recorder = _Recorder(core, image, {id(p): name for name, p in network.named_parameters()})
+    for name, value in more.items():
+        recorder.add_input(name, value)
     with torch.no_grad(), recorder:
-        result = network(image)
+        result = network(image, **more)
     core.graph.output(recorder.node(result))
     core.graph.eliminate_dead_code()
     return core
@@ -124,6 +129,10 @@ class _Recorder(TorchFunctionMode):
         self.nodes: dict[int, fx.Node] = {id(image): core.graph.placeholder("image")}
         self.constants: dict[int, fx.Node] = {}
         self.kept = [image]  # references, so that the id of a recorded tensor is not reused
+
+    def add_input(self, name: str, value: Tensor) -> None:
+        """A further input of the graph, besides the picture."""
+        self._remember(value, self.core.graph.placeholder(name))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
 from onestroke.graphs import onnx_graph
+from onestroke.graphs.live import FADE, layout
 from onestroke.graphs.onnx_file import PaintingGraph, check_exported, first_line, read, unreadable
 from onestroke.graphs.rules.arguments import Unsound
 from onestroke.graphs.tracing import trace
-from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style
+from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style, table_weights
 from onestroke.inference.memory import peak_memory
+from onestroke.networks.base import TransformNetwork
 from onestroke.packages import installed, require
 from onestroke.style_document import Metadata
 
@@ -84,6 +86,12 @@ class Torch(Backend):
             self._held[styles] = peak_memory(paint)
         return 1.1 * self._held[styles](count, height, width) + 12 * count * height * width
 
+    def update(self, network: nn.Module) -> None:
+        """Paint with the weights of another network of the same kind from now on."""
+        self.network.load_state_dict(network.state_dict())
+        if isinstance(network, TransformNetwork) and isinstance(self.network, TransformNetwork):
+            self.network.opacity = network.opacity
+
     def paint_mapped(self, image: Tensor, shares: Tensor) -> Tensor:
         """As `paint`, for a network of several styles, with the share of each style per pixel, (N, styles, H, W)."""
         with torch.inference_mode():
@@ -108,11 +116,20 @@ class Torch(Backend):
         return result
 
 
-class _Exported(Backend):
-    """A runtime for an ONNX graph of graphs/onnx_graph.py that graphs/onnx_file.py has checked."""
+class Exported(Backend):
+    """A runtime for an ONNX graph of graphs/onnx_graph.py that graphs/onnx_file.py has checked.
+
+    document: of a file with live controls, with all its styles.
+    """
 
     def __init__(self, painting: PaintingGraph) -> None:
-        self.plan, self.uint8_pixels = painting.plan, painting.uint8_pixels
+        self.plan, self.uint8_pixels, self.rows = painting.plan, painting.uint8_pixels, painting.rows
+        self.document: Metadata | None = None
+        self.controls: dict[str, np.ndarray] = {}
+
+    def set(self, rows: Tensor, fade: Tensor) -> None:
+        """Style and controls of a graph that takes them: weights of the table rows (1, rows), and opacity (1,)."""
+        self.controls = {onnx_graph.ROWS: rows.float().numpy(), FADE: fade.float().numpy()}
 
     def memory(self, count: int, height: int, width: int) -> float:
         """See Backend; runtimes take half as much again as the plan says, for their own tensor layouts."""
@@ -142,7 +159,7 @@ class _Exported(Backend):
         return painted
 
 
-class Onnx(_Exported):
+class Onnx(Exported):
     """ONNX Runtime on the CPU, with as many threads as torch.
 
     Args:
@@ -164,9 +181,9 @@ class Onnx(_Exported):
         self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, array: np.ndarray) -> np.ndarray:
-        """See _Exported."""
+        """See Exported."""
         try:
-            (painted,) = self.session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: array}, self.options)
+            (painted,) = self.session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: array, **self.controls}, self.options)
         except Exception as error:  # ONNX Runtime raises plain Exceptions
             if "alloc" in str(error):
                 raise MemoryError(str(error)) from error
@@ -174,7 +191,7 @@ class Onnx(_Exported):
         return np.asarray(painted)
 
 
-class OpenVino(_Exported):
+class OpenVino(Exported):
     """OpenVINO on the CPU; arguments as for Onnx."""
 
     def __init__(self, painting: PaintingGraph) -> None:
@@ -186,9 +203,9 @@ class OpenVino(_Exported):
         self.compiled = core.compile_model(core.read_model(painting.content), "CPU", settings)
 
     def run(self, array: np.ndarray) -> np.ndarray:
-        """See _Exported."""
+        """See Exported."""
         try:
-            return np.array(self.compiled({onnx_graph.INPUT: array})[onnx_graph.OUTPUT])
+            return np.array(self.compiled({onnx_graph.INPUT: array, **self.controls})[onnx_graph.OUTPUT])
         except RuntimeError as error:
             if "alloc" in str(error) or any(words in str(error) for words in NO_MEMORY):
                 raise MemoryError(str(error)) from error
@@ -206,7 +223,7 @@ def load(
         backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx if the device is
             the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
         compiled: whether to use torch.compile; needs torch or auto, which is torch then.
-        controls: the style, strength and stroke to paint with; not for ONNX files.
+        controls: the style, strength and stroke to paint with; not for ONNX files that have them built in.
 
     Returns:
         The backend, and the document of the file, narrowed to the chosen styles.
@@ -223,12 +240,7 @@ def load(
     if path.suffix.lower() == ".onnx":
         if backend == "torch" or compiled or device not in ("auto", "cpu"):
             raise UserError(f"{path} is an ONNX file, which backend=onnx or backend=openvino paint, on the CPU")
-        if controls != DEFAULT_CONTROLS:
-            raise UserError(
-                f"{path} is an ONNX file, whose style and controls were chosen when it was exported: leave out style, "
-                "strength and stroke"
-            )
-        return _open(path, OpenVino if backend == "openvino" else Onnx)
+        return _open(path, OpenVino if backend == "openvino" else Onnx, controls)
     chosen = choose_device(device)
     network, metadata = open_style(path, controls)
     if backend in ("onnx", "openvino"):
@@ -255,15 +267,26 @@ def _export(network: nn.Module, backend: str) -> Backend:
     return exported
 
 
-def _open(path: Path, kind: type[Onnx] | type[OpenVino]) -> tuple[Backend, Metadata]:
+def _open(path: Path, kind: type[Onnx] | type[OpenVino], controls: StyleControls) -> tuple[Backend, Metadata]:
     """Open an ONNX file that export.py wrote."""
     painting, metadata = read(path)
+    if not painting.rows and controls != DEFAULT_CONTROLS:
+        raise UserError(
+            f"{path} is an ONNX file, whose style and controls were chosen when it was exported: leave out style, "
+            "strength and stroke, or export it with controls=live"
+        )
     try:
-        return kind(painting), metadata
+        opened = kind(painting)
     except UserError:
         raise
     except Exception as error:  # the exceptions of ONNX Runtime and OpenVINO have no common class
         raise unreadable(path, error) from error
+    if not painting.rows:
+        return opened, metadata
+    opened.document = metadata
+    rows, fade, chosen = table_weights(path, layout(metadata.network["args"]), metadata, controls)
+    opened.set(rows, fade)
+    return opened, chosen
 
 
 def first_channels(network: nn.Module) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from onestroke import style_file
 from onestroke.errors import UserError, near
 from onestroke.imaging import images
 from onestroke.networks.base import TransformNetwork
-from onestroke.networks.conditioning import DEFAULTS, conditioning_of
+from onestroke.networks.conditioning import DEFAULTS, Conditioning, conditioning_of
 from onestroke.style_document import Metadata
 
 
@@ -57,6 +58,14 @@ class StyleControls:
     strength: float | None = None
     stroke: float | None = None
 
+    def changed(self, mix: str | None, strength: float | None, stroke: float | None) -> StyleControls:
+        """These, with those changed that are given."""
+        return StyleControls(
+            self.mix if mix is None else mix,
+            self.strength if strength is None else strength,
+            self.stroke if stroke is None else stroke,
+        )
+
 
 DEFAULT_CONTROLS = StyleControls()
 
@@ -70,9 +79,29 @@ def open_controls(path: Path, controls: StyleControls) -> tuple[nn.Module, Metad
     Raises:
         UserError: as `style_file.load`, and for a control that the network doesn't have, or outside of 0 to 1.
     """
-    network, metadata = style_file.load(path)
-    available = conditioning_of(network).controls
-    settings: dict[str, float | None] = {}
+    return with_controls(path, *style_file.load(path), controls)
+
+
+def with_controls(
+    path: Path, network: nn.Module, metadata: Metadata, controls: StyleControls
+) -> tuple[nn.Module, Metadata]:
+    """As `open_controls`, for a file that was loaded; neither network nor document is changed."""
+    metadata = copy.deepcopy(metadata)
+    settings = settings_of(path, conditioning_of(network).controls, metadata, controls)
+    if isinstance(network, TransformNetwork) and settings:
+        network = network.fixed(**settings)
+        metadata.network["args"] = {**metadata.network["args"], "controls": []}
+        metadata.style = {**metadata.style, **settings}
+    return network, metadata
+
+
+def settings_of(path: Path, available: Sequence[str], metadata: Metadata, controls: StyleControls) -> dict[str, float]:
+    """The value of each control that a network has: the chosen one, or the file's default.
+
+    Raises:
+        UserError: for a control that the network doesn't have, or outside of 0 to 1.
+    """
+    settings: dict[str, float] = {}
     for control, value in (("strength", controls.strength), ("stroke", controls.stroke)):
         if value is not None and control not in available:
             raise UserError(
@@ -85,11 +114,7 @@ def open_controls(path: Path, controls: StyleControls) -> tuple[nn.Module, Metad
             stored = metadata.style.get(control)
             known = stored if isinstance(stored, int | float) and 0 <= stored <= 1 else DEFAULTS[control]
             settings[control] = float(known if value is None else value)
-    if isinstance(network, TransformNetwork) and available:
-        network = network.fixed(**settings)
-        metadata.network["args"] = {**metadata.network["args"], "controls": []}
-        metadata.style = {**metadata.style, **settings}
-    return network, metadata
+    return settings
 
 
 def open_style(path: Path, controls: StyleControls = DEFAULT_CONTROLS) -> tuple[nn.Module, Metadata]:
@@ -101,23 +126,66 @@ def open_style(path: Path, controls: StyleControls = DEFAULT_CONTROLS) -> tuple[
     Raises:
         UserError: as `open_controls` and `shares`, or if the file has several styles and none is chosen.
     """
-    network, metadata = open_controls(path, controls)
-    names, chosen = metadata.styles, controls.mix
-    if chosen is None:
-        if len(names) > 1:
-            raise UserError(
-                f"{path} holds {len(names)} styles, so choose: style={names[0]}, or any of {', '.join(names)}"
-            )
+    return with_style(path, *style_file.load(path), controls)
+
+
+def with_style(
+    path: Path, network: nn.Module, metadata: Metadata, controls: StyleControls
+) -> tuple[nn.Module, Metadata]:
+    """As `open_style`, for a file that was loaded; neither network nor document is changed."""
+    network, metadata = with_controls(path, network, metadata, controls)
+    names = metadata.styles
+    if controls.mix is None and len(names) == 1:
         return network, metadata
-    found = shares(chosen, names)
+    found = mix_of(path, names, controls.mix)
     if len(names) > 1:
         if not isinstance(network, TransformNetwork):
             raise UserError(f"{path}: the network {metadata.network['name']} can't mix styles")
         network = network.blended(torch.tensor([found.get(name, 0.0) for name in names]))
         metadata.network["args"] = {**metadata.network["args"], "styles": 1}
-        listed = [style for style in metadata.style["styles"] if style.get("name") in found]
-        metadata.style = {**metadata.style, "name": "+".join(found), "styles": listed, "mix": found}
+        _narrow(metadata, found)
     return network, metadata
+
+
+def _narrow(metadata: Metadata, found: Mapping[str, float]) -> None:
+    """Leave only the chosen styles in the document of a file of several."""
+    listed = [style for style in metadata.style["styles"] if style.get("name") in found]
+    metadata.style = {**metadata.style, "name": "+".join(found), "styles": listed, "mix": dict(found)}
+
+
+def mix_of(path: Path, names: Sequence[str], chosen: str | None) -> dict[str, float]:
+    """Name -> share of each chosen style; of a file of one style, that.
+
+    Raises:
+        UserError: as `shares`, or if the file has several styles and none is chosen.
+    """
+    if chosen is None and len(names) > 1:
+        raise UserError(f"{path} holds {len(names)} styles, so choose: style={names[0]}, or any of {', '.join(names)}")
+    return {names[0]: 1.0} if chosen is None else shares(chosen, names)
+
+
+def table_weights(
+    path: Path, conditioning: Conditioning, metadata: Metadata, controls: StyleControls
+) -> tuple[Tensor, Tensor, Metadata]:
+    """What a graph with live controls takes, for a style and controls.
+
+    Returns:
+        The weight of each table row, (1, rows), the opacity over the photo, (1,), and the document of the file,
+        narrowed to the chosen styles.
+
+    Raises:
+        UserError: as `settings_of` and `mix_of`.
+    """
+    settings = settings_of(path, conditioning.controls, metadata, controls)
+    found = mix_of(path, metadata.styles, controls.mix)
+    mix = torch.tensor([[found.get(name, 0.0) for name in metadata.styles]])
+    rows, fade = conditioning.shares(1, mix, settings), conditioning.fade(1, settings, mix.device)
+    assert rows is not None
+    chosen = copy.deepcopy(metadata)
+    chosen.style |= settings
+    if len(metadata.styles) > 1:
+        _narrow(chosen, found)
+    return rows, torch.ones(1) if fade is None else fade, chosen
 
 
 def shares_of_map(chosen: str, names: Sequence[str], style_map: Tensor) -> Tensor:

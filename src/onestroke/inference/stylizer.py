@@ -14,6 +14,7 @@ from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
 from onestroke.inference.controls import StyleControls
+from onestroke.inference.live import LiveStyle
 from onestroke.inference.mapped_styles import MappedStyles
 from onestroke.inference.memory import check_free, memory_errors_for_users
 from onestroke.inference.pictures import Picture, check_batch, paint_picture
@@ -57,6 +58,21 @@ class Stylizer:
         self.controls = StyleControls(mix, strength, stroke)
         self.backend, self.metadata = backends.load(self.path, device, backend, compiled, self.controls)
         self.device = self.backend.device
+
+    def set(self, mix: str | None = None, strength: float | None = None, stroke: float | None = None) -> None:
+        """Change style, strength or stroke before the next picture; None keeps what was set before.
+
+        Raises:
+            UserError: as when it is made; everything stays as it was then.
+        """
+        controls = self.controls.changed(mix, strength, stroke)
+        self.backend, self.metadata = self._live.set(controls)
+        self.controls = controls
+        self.__dict__.pop("_mapped", None)
+
+    @cached_property
+    def _live(self) -> LiveStyle:
+        return LiveStyle(self.path, self.backend)
 
     @cached_property
     def _mapped(self) -> MappedStyles:

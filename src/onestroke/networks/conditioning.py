@@ -25,7 +25,7 @@ ANCHORS = {"strength": 3, "stroke": 2}
 """The controls that a network may have, in row order, and the number of evenly spaced anchor positions of each."""
 DEFAULTS = {"strength": 0.5, "stroke": 0.0}
 # Below this strength the painting is also blended with the photo, so that strength 0 is the photo itself.
-_FADES_UNTIL = 0.25
+FADES_UNTIL = 0.25
 
 Setting = Tensor | float | None
 """A control's value in [0, 1], (N,) or one for all pictures; None: its default."""
@@ -103,7 +103,7 @@ class Conditioning:
         """Opacity of the painting over the photo, (N,) in [0, 1]; None, for 1, without a strength control."""
         if "strength" not in self.controls:
             return None
-        return (_each(settings, "strength", count, device) / _FADES_UNTIL).clamp(max=1)
+        return (_each(settings, "strength", count, device) / FADES_UNTIL).clamp(max=1)
 
     def condition(self, image: Tensor, mix: Tensor | None, settings: Mapping[str, Setting]) -> Condition:
         """The condition of a batch (N, ...). Arguments as for `shares`, but a single style needs no mix."""

@@ -58,7 +58,7 @@ class InstanceNorm(Tables):
         if features.device.type == "cpu" and given is None:
             # batch norm of a single picture is instance norm, and its kernels support channels_last and bf16: three
             # times as fast as `_scaled`, forward and backward
-            ones = zip(torch.split(features, 1), weight, bias, strict=True)
+            ones = zip(torch.split(features, 1), weight.unbind(), bias.unbind(), strict=True)
             return torch.cat([F.batch_norm(f, None, None, w, b, True, 0.0, self.eps) for f, w, b in ones])
         return self._scaled(features, weight[:, :, None, None], bias[:, :, None, None], given)
 

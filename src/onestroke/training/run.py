@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.nn.functional as F
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
-from torch import nn
 
 from onestroke import ranks
 from onestroke.data.datamodule import PhotoBatches
@@ -33,10 +32,9 @@ from onestroke.training.logs import write_config
 from onestroke.training.module import StyleTransfer
 from onestroke.training.output import resume_command
 from onestroke.training.schedule import Schedule
-from onestroke.training.settings import Settings
 from onestroke.training.style_export import StyleExport
 from onestroke.training.summary import announce, report
-from onestroke.training.warm_start import adapt_norms_only, choose, controls_come_along, warm_start
+from onestroke.training.warm_start import adapt_norms_only, choose, moving_share, warm_start
 
 
 def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Path:
@@ -109,7 +107,7 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
         adapt_norms_only(network, settings.adapt)
     draw = Draw(
         conditioning_of(network), len(parts.styles), len(parts.at_sizes[0]), parts.style_settings.strength,
-        settings.seed, _moving(settings, network, init),
+        settings.seed, moving_share(settings, network, init),
     )  # fmt: skip
     schedule = Schedule(settings.steps, settings.minutes, clock)
     module = StyleTransfer(network, parts.objective(), validation, settings.recipe, schedule, draw, parts.teacher())
@@ -118,15 +116,6 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
     if parts.file is not None:
         resume_file.check(parts.file, module, module.configure_optimizers())
     return module
-
-
-def _moving(settings: Settings, network: nn.Module, init: Path | None) -> float:
-    """The share of the pictures whose controls are drawn at random."""
-    if settings.adapt == "controls":
-        return 1.0
-    if not isinstance(settings.vary, str):
-        return settings.vary
-    return 0.0 if init is not None and controls_come_along(network, init) else 0.5
 
 
 def _fit(trainer: pl.Trainer, module: StyleTransfer, data: PhotoBatches, parts: Parts) -> None:

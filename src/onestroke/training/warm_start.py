@@ -20,6 +20,7 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import conditioning_of
 from onestroke.networks.table_rows import rows_from
 from onestroke.networks.tables import tables_of
+from onestroke.training.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,15 @@ def controls_come_along(network: nn.Module, init: Path) -> bool:
     """Whether a network has controls, and a style file has all of them."""
     theirs, mine = style_file.read_document(init).network["args"].get("controls", ()), conditioning_of(network).controls
     return bool(mine) and all(control in theirs for control in mine)
+
+
+def moving_share(settings: Settings, network: nn.Module, init: Path | None) -> float:
+    """The share of the training pictures whose controls are drawn at random."""
+    if settings.adapt == "controls":
+        return 1.0
+    if not isinstance(settings.vary, str):
+        return settings.vary
+    return 0.0 if init is not None and controls_come_along(network, init) else 0.5
 
 
 def _nearest(

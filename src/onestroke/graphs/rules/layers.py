@@ -71,24 +71,26 @@ def average_pool(args: Arguments) -> Value:
 
 
 def norm(args: Arguments) -> Value:
-    """InstanceNormalization with constant scale and shift."""
+    """InstanceNormalization."""
     x, scale, shift = args.inputs(3)
     x = args.floats(x)
     args.require(args.number("epsilon", 1e-5) > 0, "no epsilon")
     args.done()
     for table in (scale, shift):
-        args.require(
-            table is not None and table.fixed and (table.shape, table.kind) == ((x.shape[1],), x.kind), "a table"
-        )
+        args.require(table is not None and (table.shape, table.kind) == ((x.shape[1],), x.kind), "a table")
     return Value(x.shape, x.kind)
 
 
 def matmul(args: Arguments) -> Value:
-    """MatMul of a constant matrix and a tensor (N, C, pixels), or of two tensors (N, A, B) and (N, B, C)."""
+    """MatMul of a matrix and a tensor (N, C, pixels), of two tensors (N, A, B) and (N, B, C), or of two matrices."""
     a, b = (args.floats(value, None) for value in args.inputs(2))
     args.done()
-    args.require(a.kind == b.kind and len(b.shape) == 3, "other factors")
-    args.require((a.fixed and len(a.shape) == 2) or (len(a.shape) == 3 and a.shape[0] == b.shape[0]), "other factors")
+    args.require(a.kind == b.kind, "other factors")
+    if len(a.shape) == len(b.shape) == 2:
+        args.require(b.fixed and a.shape[1] == b.shape[0], "factors of several sizes")
+        return Value((a.shape[0], b.shape[1]), a.kind)
+    args.require(len(b.shape) == 3, "other factors")
+    args.require(len(a.shape) == 2 or (len(a.shape) == 3 and a.shape[0] == b.shape[0]), "other factors")
     args.require(a.shape[-1] == b.shape[1], "factors of several sizes")
     return Value((b.shape[0], a.shape[-2], b.shape[2]), a.kind)
 
