@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -53,6 +55,9 @@ def as_if_started(script: Path, arguments: Sequence[str], cwd: Path) -> Iterator
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     GlobalHydra.instance().clear()
     _made.cache_clear()  # what it remembers are the folders of another working directory
+    # Hydra composes the config twice, the first time for hydra.mode alone, which only searches set
+    searches = any(re.search(r"(^|[+~])hydra[./]|^hparams_search=|^experiment=|^-", each) for each in arguments)
+    mode = Hydra.get_mode if searches else _no_mode
     try:
         os.chdir(cwd)
         torch.set_num_threads(1)
@@ -60,6 +65,7 @@ def as_if_started(script: Path, arguments: Sequence[str], cwd: Path) -> Iterator
             mock.patch.object(sys, "argv", [str(script), *arguments]),
             mock.patch.object(sys, "path", [str(script.parent), *sys.path]),
             mock.patch.dict(os.environ, environment()),
+            mock.patch.object(Hydra, "get_mode", mode),
         ):
             yield
     finally:
@@ -70,6 +76,10 @@ def as_if_started(script: Path, arguments: Sequence[str], cwd: Path) -> Iterator
         root.handlers, threading.excepthook = handlers, hook
         for number, handler_before in signals.items():
             signal.signal(number, handler_before)
+
+
+def _no_mode(*_: object, **__: object) -> None:
+    """What Hydra finds where no config sets hydra.mode."""
 
 
 def command(script: str, *arguments: str, cwd: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str]:

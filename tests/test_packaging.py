@@ -12,6 +12,7 @@ import sysconfig
 import venv
 import zipfile
 from dataclasses import dataclass
+from email import message_from_bytes
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from PIL import Image
 from onestroke.cli.main import COMMANDS
 from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import read_document
-from tests.commands import ROOT, TINY, environment
+from tests.commands import ROOT, TINY, command, environment
 
 SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate")
 SUBCOMMANDS = [name.split() for name in COMMANDS]
@@ -72,9 +73,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def started(folder: Path, name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A program of an environment, started from another folder, where nothing else leads to the package."""
-    variables = {key: value for key, value in environment().items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+def started(
+    folder: Path, name: str, *arguments: str, cwd: Path, gone: tuple[str, ...] = (), **more: str
+) -> subprocess.CompletedProcess[str]:
+    """A program of an environment, started from another folder, where nothing else leads to the package.
+
+    Its environment has no variables of the names in `gone`, and those of `more`.
+    """
+    gone = (*gone, "PYTHONPATH", "VIRTUAL_ENV")
+    variables = {key: value for key, value in environment().items() if key not in gone} | more
     return subprocess.run(
         [str(folder / "bin" / name), *arguments], cwd=cwd, env=variables, capture_output=True, text=True, check=False
     )  # fmt: skip
@@ -95,113 +102,11 @@ def test_the_wheel_holds_all_that_the_checkout_has(wheel: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {info.name, "onestroke"}
 
 
-# In one process, since each would import torch anew: the scripts that pip wrote, one after the other, and then where
-# the package is.
-SCRIPTED = """
-import contextlib, io, json, runpy, sys
-import onestroke, torch
-
-told = []
-for arguments in json.loads(sys.argv[1]):
-    sys.argv, out = arguments, io.StringIO()
-    try:
-        with contextlib.redirect_stdout(out):
-            code = runpy.run_path(arguments[0], run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    told.append([code, out.getvalue()])
-print(json.dumps([told, onestroke.__file__, onestroke.__version__, torch.__version__]))
-"""
-
-
-@dataclass
-class Scripted:
-    """What the installed scripts said, exit code and output by their arguments, and left in their folders."""
-
-    told: dict[tuple[str, ...], tuple[int, str]]
-    package: Path
-    versions: tuple[str, str]  # of OneStroke and of torch
-    folder: Path
-
-
-HELPED = [(script, "--help") for script in SCRIPTS] + [("onestroke", *words, "--help") for words in SUBCOMMANDS]
-
-
-@pytest.fixture(scope="module")
-def scripted(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Scripted:
-    folder = tmp_path_factory.mktemp("scripted")
-    photo(folder / "photo.png")
-    (gallery,) = installed.glob("lib/python*/site-packages/onestroke/assets/gallery.safetensors")
-    style = read_document(gallery).styles[0]
-    small = [option for option in TINY if not option.startswith("network.")]  # the gallery's network
-    commands = [
-        *HELPED,
-        (
-            "onestroke-infer",
-            f"ckpt={gallery}",
-            f"style={style}",
-            "input=photo.png",
-            "output=painted.png",
-            "backend=torch",
-        ),
-        # one step at next to no rate: what comes out is what it started from
-        ("onestroke-train", *small, "style=udnie", "steps=1", "lr=1e-12"),
-    ]
-    given = [[str(installed / "bin" / script), *arguments] for script, *arguments in commands]
-    done = started(installed, "python", "-c", SCRIPTED, json.dumps(given), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    told, package, *versions = json.loads(done.stdout.splitlines()[-1])
-    named = {command: tuple(each) for command, each in zip(commands, told, strict=True)}
-    return Scripted(named, Path(package), tuple(versions), folder)
-
-
-def test_the_wheel_s_package_is_the_one_that_is_found(installed: Path, scripted: Scripted) -> None:
-    assert installed in scripted.package.parents
-    assert scripted.versions == (metadata.version("onestroke"), torch.__version__)
-
-
-def test_each_command_is_installed_and_says_how_it_is_used(scripted: Scripted) -> None:
-    for command in HELPED:
-        code, text = scripted.told[command]
-        name = command[-2].removeprefix("onestroke-")
-        assert (code, name in text) == (0, True), (command, text)
-    assert {path.name for path in scripted.folder.iterdir()} == {"photo.png", "painted.png", "checkpoints", "runs"}
-
-
-def test_the_one_command_and_the_module_list_all_commands(installed: Path, tmp_path: Path) -> None:
-    listed = started(installed, "python", "-m", "onestroke", "--help", cwd=tmp_path)
-    assert listed.stdout == started(installed, "onestroke", cwd=tmp_path).stdout
-    assert [" ".join(words) for words in SUBCOMMANDS] == re.findall(r"^  (\w+(?: \w+)?)  ", listed.stdout, re.MULTILINE)
-    assert list(tmp_path.iterdir()) == []
-
-
-def ended(scripted: Scripted, script: str) -> int:
-    """The exit code of a script's last command."""
-    return [code for command, (code, _) in scripted.told.items() if command[0] == script][-1]
-
-
-def test_the_wheel_s_gallery_paints_a_photo(scripted: Scripted) -> None:
-    assert ended(scripted, "onestroke-infer") == 0
-    painted = np.asarray(Image.open(scripted.folder / "painted.png")).astype(float)
-    assert painted.shape == (40, 56, 3)
-    assert np.abs(painted - np.asarray(Image.open(scripted.folder / "photo.png"))).mean() > 10
-
-
-def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(scripted: Scripted) -> None:
-    assert ended(scripted, "onestroke-train") == 0
-    photos = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    found = Stylizer(scripted.folder / "checkpoints" / "udnie.safetensors").paint(photos)
-    expected = Stylizer(ROOT / "checkpoints" / "gallery.safetensors", mix="udnie").paint(photos)
-    assert float((found - expected).abs().max()) < 1 / 255
-    assert float((found - photos).abs().mean()) > 0.1
-
-
-# --- the core dependencies alone --------------------------------------------------------------------------
-
 # Python as it is where nothing but what the core needs is installed: neither the modules of all else nor what their
-# metadata says are found. Then every module is imported, and each line of arguments is a command's.
-ALONE = """
-import contextlib, importlib, io, json, pkgutil, re, sys
+# metadata says are found. Every module is imported, and then the scripts that pip wrote run one after the other: all in
+# one process, since each would import torch anew.
+SCRIPTED = """
+import contextlib, importlib, io, json, pkgutil, re, runpy, sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -225,17 +130,19 @@ with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
     for module in pkgutil.walk_packages(onestroke.__path__, "onestroke."):
         importlib.import_module(module.name)
 left = [str(path) for folder in (Path.home(), Path.cwd()) for path in folder.rglob("*")]
-print(json.dumps([[name for name in sys.modules if name.startswith("onestroke")], said.getvalue(), left]), flush=True)
-for name, *arguments in commands:
-    sys.argv = [name + ".py", *arguments]
+imported = [name for name in sys.modules if name.startswith("onestroke")]
+told = []
+for arguments in commands:
+    sys.argv, out = arguments, io.StringIO()
     try:
-        failed = importlib.import_module("onestroke.cli." + name).main()
+        with contextlib.redirect_stdout(out):
+            code = runpy.run_path(arguments[0], run_name="__main__")
     except SystemExit as end:
-        failed = end.code
-    if failed:
-        sys.exit(f"{name} {arguments}: {failed}")
+        code = end.code
+    told.append([code, out.getvalue()])
 there = sorted(set(modules) & {name.partition(".")[0] for name in sys.modules})
-sys.exit(f"imported all the same: {there}" if there else 0)
+print(json.dumps([told, imported, said.getvalue(), left, there, onestroke.__file__, onestroke.__version__,
+                  sys.modules["torch"].__version__]))
 """
 
 
@@ -244,75 +151,133 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def needed(name: str, found: set[str]) -> set[str]:
+def needed(name: str, lines: list[str], found: set[str]) -> set[str]:
     """The distributions that one needs by itself, without its extras, and those that these need."""
     if plain(name) not in found:
         found.add(plain(name))
-        for line in metadata.requires(name) or []:
-            requirement = Requirement(line)
+        for requirement in map(Requirement, lines):
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 with contextlib.suppress(metadata.PackageNotFoundError):
-                    needed(requirement.name, found)
+                    needed(requirement.name, metadata.requires(requirement.name) or [], found)
     return found
 
 
-def core() -> set[str]:
-    """The distributions that are there where OneStroke is installed without extras."""
-    tomllib = pytest.importorskip("tomllib")  # Python 3.11
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = {"onestroke"}
-    for line in project["dependencies"]:
-        needed(Requirement(line).name, found)
-    return found
+def beyond(wheel: Path) -> tuple[list[str], list[str]]:
+    """The modules and the distributions that are not there where the wheel is installed without extras."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = message_from_bytes(archive.read(name)).get_all("Requires-Dist")
+    assert lines is not None
+    kept = needed("onestroke", lines, set())
+    by_module = {name: {plain(one) for one in owners} for name, owners in metadata.packages_distributions().items()}
+    modules = sorted(name for name, owners in by_module.items() if not owners & kept)
+    assert {"skimage", "matplotlib", "onnx", "onnxruntime", "pytest"} <= set(modules)
+    assert not {"torch", "numpy", "PIL", "hydra", "omegaconf", "tensorboard"} & set(modules)
+    return modules, sorted(set().union(*by_module.values()) - kept)
 
 
 @dataclass
-class Alone:
-    """The folder in which the commands ran, and what importing all modules did."""
+class Scripted:
+    """What the installed scripts said, exit code and output by their arguments, and left in their folders."""
 
+    told: dict[tuple[str, ...], tuple[int, str]]
+    modules: list[str]  # of the package, all imported
+    said: str  # by importing them
+    left: list[str]  # by importing them, in the home and the working folder
+    there: list[str]  # modules that are not the core's
+    package: Path
+    versions: tuple[str, str]  # of OneStroke and of torch
     folder: Path
-    modules: list[str]
-    said: str
-    left: list[str]  # files in the home and the working folder
+    photo: Path
+
+
+HELPED = [(script, "--help") for script in SCRIPTS] + [("onestroke", *words, "--help") for words in SUBCOMMANDS]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
-    kept = core()
-    by_module = {name: {plain(one) for one in owners} for name, owners in metadata.packages_distributions().items()}
-    modules = sorted(name for name, owners in by_module.items() if not owners & kept)
-    distributions = sorted(set().union(*by_module.values()) - kept)
-    assert {"skimage", "matplotlib", "onnx", "onnxruntime", "pytest"} <= set(modules)
-    assert not {"torch", "numpy", "PIL", "hydra", "omegaconf", "tensorboard"} & set(modules)
-    folder, home, away = (tmp_path_factory.mktemp(name) for name in ("alone", "home", "away"))
-    photo(away / "photo.png")
-    trained = ["train", *TINY, "style=udnie", "steps=1", "out=udnie.safetensors"]
-    painted = ["infer", "ckpt=udnie.safetensors", f"input={away / 'photo.png'}", "output=painted.png"]
-    commands = [["train", "--help"], trained, painted, ["export", "--help"], ["evaluate", "--help"]]
-    gone = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME", "MPLCONFIGDIR")
-    variables = {name: value for name, value in environment().items() if name not in gone}
-    variables |= {"HOME": str(home), "USERPROFILE": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, json.dumps([modules, distributions, commands])],
-        cwd=folder, env=variables, capture_output=True, text=True, check=False,
+def scripted(installed: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Scripted:
+    folder, home, away = (tmp_path_factory.mktemp(name) for name in ("scripted", "home", "away"))
+    source = photo(away / "photo.png")
+    (gallery,) = installed.glob("lib/python*/site-packages/onestroke/assets/gallery.safetensors")
+    style = read_document(gallery).styles[0]
+    small = [option for option in TINY if not option.startswith("network.")]  # the gallery's network
+    commands = [
+        *HELPED,
+        ("onestroke-infer", f"ckpt={gallery}", f"style={style}", f"input={source}", "output=painted.png"),
+        # one step at next to no rate: what comes out is what it started from
+        ("onestroke-train", *small, "style=udnie", "steps=1", "lr=1e-12"),
+    ]
+    given = [[str(installed / "bin" / script), *arguments] for script, *arguments in commands]
+    done = started(
+        installed, "python", "-c", SCRIPTED, json.dumps([*beyond(wheel), given]), cwd=folder,
+        gone=("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME", "MPLCONFIGDIR"),
+        HOME=str(home), USERPROFILE=str(home), PYTHONDONTWRITEBYTECODE="1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return Alone(folder, *json.loads(done.stdout.splitlines()[0]))
+    told, modules, said, left, there, package, *versions = json.loads(done.stdout.splitlines()[-1])
+    named = {command: tuple(each) for command, each in zip(commands, told, strict=True)}
+    return Scripted(named, modules, said, left, there, Path(package), tuple(versions), folder, source)
 
 
-def test_the_core_dependencies_are_enough(alone: Alone) -> None:
-    assert Image.open(alone.folder / "painted.png").size == (56, 40)
+def test_the_wheel_s_package_is_the_one_that_is_found(installed: Path, scripted: Scripted) -> None:
+    assert installed in scripted.package.parents
+    assert scripted.versions == (metadata.version("onestroke"), torch.__version__)
 
 
-def test_importing_every_module_leaves_nothing_behind(alone: Alone) -> None:
+def test_each_command_is_installed_and_says_how_it_is_used(scripted: Scripted) -> None:
+    for asked in HELPED:
+        code, text = scripted.told[asked]
+        name = asked[-2].removeprefix("onestroke-")
+        assert (code, name in text) == (0, True), (asked, text)
+    assert {path.name for path in scripted.folder.iterdir()} == {"painted.png", "checkpoints", "runs"}
+
+
+def test_the_one_command_and_the_module_list_all_commands(installed: Path, tmp_path: Path) -> None:
+    listed = started(installed, "python", "-m", "onestroke", "--help", cwd=tmp_path)
+    assert listed.stdout == started(installed, "onestroke", cwd=tmp_path).stdout
+    assert [" ".join(words) for words in SUBCOMMANDS] == re.findall(r"^  (\w+(?: \w+)?)  ", listed.stdout, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def ended(scripted: Scripted, script: str) -> int:
+    """The exit code of a script's last command."""
+    return [code for command, (code, _) in scripted.told.items() if command[0] == script][-1]
+
+
+def test_the_wheel_s_gallery_paints_a_photo(scripted: Scripted) -> None:
+    assert ended(scripted, "onestroke-infer") == 0
+    painted = np.asarray(Image.open(scripted.folder / "painted.png")).astype(float)
+    assert painted.shape == (40, 56, 3)
+    assert np.abs(painted - np.asarray(Image.open(scripted.photo))).mean() > 10
+
+
+def test_the_wheel_trains_from_its_own_gallery_cards_and_vgg(scripted: Scripted) -> None:
+    assert ended(scripted, "onestroke-train") == 0
+    photos = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    found = Stylizer(scripted.folder / "checkpoints" / "udnie.safetensors").paint(photos)
+    expected = Stylizer(ROOT / "checkpoints" / "gallery.safetensors", mix="udnie").paint(photos)
+    assert float((found - expected).abs().max()) < 1 / 255
+    assert float((found - photos).abs().mean()) > 0.1
+
+
+# --- the core dependencies alone --------------------------------------------------------------------------
+
+
+def test_the_core_dependencies_are_enough(scripted: Scripted) -> None:
+    assert [command for command, (code, _) in scripted.told.items() if code] == []
+    assert scripted.there == [], "imported all the same"
+    assert Image.open(scripted.folder / "painted.png").size == (56, 40)
+
+
+def test_importing_every_module_leaves_nothing_behind(scripted: Scripted) -> None:
     package = ROOT / "src" / "onestroke"
     files = {path for path in package.rglob("*.py") if path != package / "__init__.py"}
     modules = {
         ".".join(("onestroke", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
         for path in files
     }
-    assert modules <= set(alone.modules), "a module was not imported"
-    assert (alone.said, alone.left) == ("", [])
+    assert modules <= set(scripted.modules), "a module was not imported"
+    assert (scripted.said, scripted.left) == ("", [])
 
 
 # --- from a bare machine to a painted photo -----------------------------------------------------------------
@@ -352,19 +317,24 @@ def quickstart(ready: tuple[Path, Path], *arguments: str) -> subprocess.Complete
 
 @BASH
 def test_quickstart_trains_and_paints(ready: tuple[Path, Path]) -> None:
-    root, _ = ready
-    quick = root / "configs" / "experiment" / "quick.yaml"
-    assert "minutes: 4" in quick.read_text()
-    # the same way with a network and pictures so small that it takes a few steps and no minutes
-    quick.write_text(
-        "# @package _global_\nsteps: 2\nbatch_size: 1\ncrop: 32\nmeasure: false\n"
-        "network: {channels: [4, 8, 8], blocks: 1, ends: 3}\ndata: {validation: 1}\n"
-    )
+    """The commands that it gives, run here on a network and pictures so small that they take no minutes."""
+    root, folder = ready
+    assert "minutes: 4" in (root / "configs" / "experiment" / "quick.yaml").read_text()
     photo(root.parent / "my photo.png")
+    python, noted = folder / "bin" / "python", root.parent / "noted"
+    python.unlink()
+    note = f'printf "%s\\0" "$@" >> "{noted}"; echo >> "{noted}"'
+    python.write_text(f'#!/bin/sh\ncase $1 in *.py) {note} ;; *) exec "${{0%/*}}/python3" "$@" ;; esac\n')
+    python.chmod(0o755)
     done = quickstart(ready, "input=my photo.png", "style=udnie", "minutes=5")
     assert done.returncode == 0, done.stderr
     style, painting = (root / "runs" / "quickstart" / name for name in ("udnie.safetensors", "my photo.udnie.png"))
     assert f"style file   {style}" in done.stdout and f"painting     {painting}" in done.stdout
+    (train, *asked), (infer, *wanted) = (line.split("\0")[:-1] for line in noted.read_text().splitlines())
+    assert (train, infer) == ("train.py", "infer.py") and "experiment=quick" in asked
+    for script, arguments in ((train, [*asked, *TINY, "batch_size=1", "steps=2"]), (infer, wanted)):
+        ran = command(script, *arguments, cwd=root, root=root)
+        assert ran.returncode == 0, ran.stderr
     training = read_document(style).training
     assert (training["steps"], training["config"]["minutes"], training["config"]["style"]["name"]) == (2, 5, "udnie")
     assert Image.open(painting).size == (56, 40)

@@ -26,6 +26,9 @@ FOLDER = Path(__file__).parents[1] / "checkpoints"
 GALLERY = FOLDER / "gallery.safetensors"
 STYLES = ["composition_vii", "great_wave", "night_cafe", "starry_night", "the_scream", "udnie", "wheat_field"]
 REALTIME = ["great_wave", "starry_night", "udnie"]
+# the others of the gallery's seven are tried with the slow tests: each takes seconds, and they are of one network
+QUICK = ["great_wave", "udnie"]
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in STYLES]
 FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_realtime" for style in REALTIME)]}
 
 
@@ -46,7 +49,7 @@ def errors(stylizer: Stylizer, judge: Objective, photos: list[Tensor]) -> tuple[
     return sum(float(f["content"]) for f in found) / len(found), sum(float(f["gram"]) for f in found) / len(found)
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", EACH)
 def test_strength_turns_the_photo_into_the_painting_step_by_step(style: str, photos: list[Tensor], vgg: VGG) -> None:
     judge = Objective({"content": Content(), "gram": Gram()}, vgg, from_card(style, 256, Gram().layers)).eval()
     content, gram = 0.0, math.inf
@@ -61,7 +64,7 @@ def test_strength_turns_the_photo_into_the_painting_step_by_step(style: str, pho
         content, gram = further, nearer
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", EACH)
 def test_half_a_turn_of_the_stroke_control_is_nearer_to_the_painting_seen_twice_as_large(
     style: str, photos: list[Tensor], vgg: VGG
 ) -> None:
