@@ -116,7 +116,7 @@ KINDS: dict[str, list[str]] = {
 
 def small(*overrides: str, **more: Any) -> dict[str, Any]:
     photos = [] if any(override.startswith("data=") for override in overrides) else PHOTOS
-    return shallow("loss=[content,gram]", *photos, *overrides, **{"steps": 6, "save_every": 2, **more})
+    return shallow("loss=[content,gram]", *photos, *overrides, **{"steps": 5, "save_every": 2, **more})
 
 
 @pytest.mark.parametrize("kind", KINDS)
