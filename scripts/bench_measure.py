@@ -93,7 +93,7 @@ def race(
     for turn in range(warmup + runs):
         for one in contestants:
             time.sleep(PAUSE if rest else 0)
-            _forget_peak(device)
+            forget_peak(device)
             seconds, itself = _timed(one.work, calls[one.name], device)
             if turn >= warmup:
                 found[one.name].seconds.append(seconds)
@@ -105,23 +105,24 @@ def race(
 
 def _timed(work: Callable[[], float | None], calls: int, device: torch.device) -> tuple[float, bool]:
     """Seconds of a call, and whether the work timed itself."""
-    _wait_for(device)
+    wait_for(device)
     started = time.perf_counter()
     own = None
     for _ in range(calls):
         own = work()
-    _wait_for(device)
+    wait_for(device)
     return ((time.perf_counter() - started) / calls, False) if own is None else (own, True)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def _forget_peak(device: torch.device) -> None:
+def forget_peak(device: torch.device) -> None:
     """Start the peak anew. Where the system has no way to, the process's peak so far is what counts."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
