@@ -199,9 +199,12 @@ def test_products_and_softmax_are_read_only_as_they_are_written() -> None:
         return result
 
     assert of(matmul, floats(2, 3, 5), floats(2, 5, 7)).shape == (2, 3, 7)
-    assert of(matmul, floats(3, 5, fixed=True), floats(2, 5, 7)).shape == (2, 3, 7)
+    for fixed in (True, False):  # a change of colours may follow from live controls
+        assert of(matmul, floats(3, 5, fixed=fixed), floats(2, 5, 7)).shape == (2, 3, 7)
+    assert of(matmul, floats(1, 6), floats(6, 5, fixed=True)).shape == (1, 5)
     for a, b in (
-        (floats(2, 3, 5), floats(2, 4, 7)), (floats(1, 3, 5), floats(2, 5, 7)), (floats(3, 5), floats(2, 5, 7)),
+        (floats(2, 3, 5), floats(2, 4, 7)), (floats(1, 3, 5), floats(2, 5, 7)), (floats(3, 4), floats(2, 5, 7)),
+        (floats(1, 6), floats(6, 5)), (floats(1, 6), floats(5, 6, fixed=True)),
         (floats(2, 3, 5), floats(5, 7)), (floats(2, 3, 5), Value((2, 5, 7), "float16")),
         (floats(1, 2, 3, 5), floats(1, 2, 5, 7)),
     ):  # fmt: skip
