@@ -116,7 +116,19 @@ EXPORT: dict[str, tuple[list[str], str, Any]] = {
 
 
 def test_no_option_of_export_is_left_out() -> None:
-    assert set(EXPORT) == {field.name for field in fields(export.Options)} - {"out", "overwrite"}
+    assert set(EXPORT) == {field.name for field in fields(export.Options)} - {"out", "overwrite", "controls"}
+
+
+def test_live_controls_are_another_export(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Path, str]] = []
+
+    def watch(path: Path, pixels: str) -> None:
+        seen.append((path, pixels))
+        raise UserError("seen")
+
+    monkeypatch.setattr(export, "export_live", watch)
+    assert export.main(["ckpt=controls.safetensors", "controls=live", "pixels=float"]) == 2
+    assert seen == [(Path("controls.safetensors"), "float")]
 
 
 @pytest.mark.parametrize("option", EXPORT)

@@ -384,14 +384,14 @@ def test_weights_that_are_not_finite_are_never_exported(tmp_path: Path, monkeypa
 
 
 def test_a_time_budget_ends_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that goes on by a twentieth of a second whenever it is looked at, and so the same on any machine."""
+    """By a clock that goes on by a tenth of a second whenever it is looked at, and so the same on any machine."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     config = {**CONFIG, "steps": 10**6, "minutes": 0.4, "trainer": {**CONFIG["trainer"], "log_every_n_steps": 1}}
-    path = train(config, tmp_path / "run", itertools.count(3.0, 0.05).__next__)
+    path = train(config, tmp_path / "run", itertools.count(3.0, 0.1).__next__)
     training = load(path)[1].training
     assert training["seconds"] == pytest.approx(24, abs=0.5)
-    assert 50 < training["steps"] < 200
+    assert 25 < training["steps"] < 100
     rates = [rate for _, rate in scalars(tmp_path / "run")["schedule/learning_rate"]]
     assert max(rates) > 5 * rates[0]  # it has warmed up
     assert rates[-1] < 0.1 * max(rates)

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -183,7 +184,7 @@ def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:
         network: the network in torch.
         pixels: "uint8" if `paint` rounds to levels of 255, else "float".
     """
-    scenes = torch.from_numpy(np.stack(Scenes(validation=2).held_out(256))).permute(0, 3, 1, 2).float() / 255
+    scenes = _scenes()
     images = [scenes[:1, :, :height, :width] for height, width in SIZES]
     images.append(scenes[:, :, : SIZES[0][0], : SIZES[0][1]])
     found: list[Tensor] = []
@@ -201,6 +202,12 @@ def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:
         found.append(torch.stack((largest, mean)))
     largest, mean = torch.stack(found).amax(0).tolist()
     return Difference(largest, mean)
+
+
+@cache
+def _scenes() -> Tensor:
+    """Two rendered scenes to compare with, (2, 3, 256, 256) in [0, 1]."""
+    return torch.from_numpy(np.stack(Scenes(validation=2).held_out(256))).permute(0, 3, 1, 2).float() / 255
 
 
 def milliseconds(paints: Sequence[Paint], side: int) -> list[float]:
