@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from onestroke.errors import UserError, escaped
 from onestroke.evaluation import comparison_report
 from onestroke.evaluation.artifacts.edge_bias import edge_bias, edge_differences, shared_edge_bias
 from onestroke.evaluation.artifacts.flat_noise import flat_noise_of
+from onestroke.evaluation.explanation.explaining import Explanation, explain
 from onestroke.evaluation.measure import Measure, fired, from_reference, means
 from onestroke.evaluation.report import Entry, Row, table, write_html, write_json
 from onestroke.evaluation.stability import stability
@@ -30,6 +32,7 @@ from onestroke.files import make_folder
 from onestroke.imaging import images
 from onestroke.imaging.finding import search
 from onestroke.imaging.left_out import LeftOut
+from onestroke.inference.controls import StyleControls
 from onestroke.inference.stylizer import Stylizer
 from onestroke.optimization.reference import Trace, cached, default_folder, iterations_to
 from onestroke.perception.style_card import CARD_LAYERS
@@ -75,7 +78,8 @@ class Job:
     """A painter to measure: a style of a style file, or a folder of finished pictures.
 
     outputs: its paintings. paint: float (N, 3, H, W) in [0, 1] -> the same, for a style file. faults: for finished
-    pictures, the artefacts of each at its full size. own: metrics of all pictures together.
+    pictures, the artefacts of each at its full size. own: metrics of all pictures together. paint_at: for a style file,
+    by control, picture and position -> painting.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Job:
     paint: Callable[[Tensor], Tensor] | None = None
     faults: dict[str, dict[str, float]] = field(default_factory=dict)
     own: dict[str, float] = field(default_factory=dict)
+    paint_at: dict[str, Callable[[Tensor, float], Tensor]] = field(default_factory=dict)
 
 
 def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
@@ -108,9 +113,11 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
         size = metadata.style.get("size", 256)
         size = size if isinstance(size, int) and 64 <= size <= 4096 else 256
         facts = {"file": path, **{k: metadata.training.get(k) for k in ("steps", "images", "seconds", "dataset")}}
-        strength = options.strength if "strength" in metadata.network["args"].get("controls", ()) else None
+        controls = metadata.network["args"].get("controls", ())
+        strength = options.strength if "strength" in controls else None
         for own in metadata.styles:
-            stylizer = Stylizer(path, options.device, mix=own if several else None, strength=strength)
+            mix = own if several else None
+            stylizer = Stylizer(path, options.device, mix=mix, strength=strength)
             name = own if several else options.style or own
             try:
                 own_measure = measure(name, size)
@@ -120,11 +127,34 @@ def jobs(options: Options, photos: Pictures, vgg: VGG) -> list[Job]:
                 raise UserError(f"{path} imitates '{name}', which is no style that ships: add style=picture") from error
             outputs = {photo: stylizer.paint(image) for photo, image in photos.items()}
             found.append(Job(Path(path).stem, own_measure, name, facts, outputs, stylizer.paint))
+            found[-1].paint_at = _along(path, options.device, StyleControls(mix, strength), controls)
     for folder in options.outputs:
         assert options.style is not None
         own_measure = measure(options.style, 256)
         found.append(finished(folder, options, photos, own_measure))
     return found
+
+
+def _along(
+    path: str, device: str, fixed: StyleControls, controls: Collection[str]
+) -> dict[str, Callable[[Tensor, float], Tensor]]:
+    """By control that a style file has, a function that paints a picture with that control at a position.
+
+    Args:
+        path: of the style file.
+        device: to paint on.
+        fixed: the style, and the strength at which the other control is varied.
+        controls: that the file has.
+    """
+
+    def along(control: str) -> Callable[[Tensor, float], Tensor]:
+        def paint(picture: Tensor, position: float) -> Tensor:
+            strength, stroke = (position, None) if control == "strength" else (fixed.strength, position)
+            return Stylizer(path, device, mix=fixed.mix, strength=strength, stroke=stroke).paint(picture)
+
+        return paint
+
+    return {control: along(control) for control in ("strength", "stroke") if control in controls}
 
 
 def evaluate(options: Options, progress: Callable[[str, int, int], None]) -> list[Entry]:
@@ -141,7 +171,7 @@ def evaluate(options: Options, progress: Callable[[str, int, int], None]) -> lis
     vgg = VGG(CARD_LAYERS)
     entries = []
     found = jobs(options, photos, vgg)
-    total = sum(len(job.outputs) + (job.paint is not None and options.stability) for job in found)
+    total = sum(len(job.outputs) + (job.paint is not None) * (options.stability + options.explain) for job in found)
     done = 0
     folder = Path(options.cache) if options.cache else default_folder()
     for job in found:
@@ -169,9 +199,21 @@ def evaluate(options: Options, progress: Callable[[str, int, int], None]) -> lis
         areas = [row.metrics["artefact/area_blobs"] for row in rows if "artefact/area_blobs" in row.metrics]
         own |= {"artefact/area_blobs": max(areas)} if areas else {}
         everything = {**means([row.metrics for row in rows]), **own}
-        entries.append(Entry(job.name, job.style, job.facts, rows, own, fired(everything)))
+        entry = Entry(job.name, job.style, job.facts, rows, own, fired(everything))
+        if job.paint is not None and options.explain:
+            progress(f"{job.name}: explanation", done, total)
+            entry.explanation = _explained(job, photos)
+            done += 1
+        entries.append(entry)
     progress("done", total, total)
     return entries
+
+
+def _explained(job: Job, photos: Pictures) -> Explanation:
+    """The explanation of the first photo's painting."""
+    first, photo = next(iter(photos.items()))
+    paint_at = {control: partial(paint, photo) for control, paint in job.paint_at.items()}
+    return explain(job.measure, photos, job.outputs[first], paint_at)
 
 
 def reference(measure: Measure, photo: Tensor, loss: float, iterations: int, folder: Path) -> Trace | None:

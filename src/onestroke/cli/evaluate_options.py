@@ -45,6 +45,11 @@ class Options(CommandOptions):
     stability: bool = option(
         "measure stability too, on moving pictures and rendered fields (about a minute more)", True
     )
+    explain: bool = option(
+        "explain the first photo's painting: what each layer asks for, where each term pulls, what each control "
+        "changes, which features the style uses most (about a minute more for each style)",
+        False,
+    )
     lpips: bool = option("LPIPS too, with the extra 'lpips' installed: downloads AlexNet (233 MB) once", False)
     out: str | None = option(
         "where report.json and report.html go; default: reports/<time>", None, placeholder="FOLDER", path=True
@@ -66,6 +71,8 @@ class Options(CommandOptions):
             self._check_against()
         if not self.ckpt and not self.outputs:
             raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
+        if self.explain and not self.ckpt:
+            raise UserError("explain needs ckpt=, a style file to explain: ckpt=checkpoints/udnie.safetensors")
         if self.lpips:
             require("torchvision", "lpips")  # for the weights of AlexNet
         if self.outputs and self.style is None:
@@ -84,6 +91,7 @@ class Options(CommandOptions):
             "strength": self.strength != 0.5,
             "iterations": self.iterations not in (0, 150),
             "lpips": self.lpips,
+            "explain": self.explain,
             "cache": self.cache is not None,
             "keep": self.keep,
         }

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,11 @@ from rich.table import Table
 from torch import Tensor
 
 from onestroke.errors import printable
+from onestroke.evaluation.explanation.explaining import Explanation
+from onestroke.evaluation.explanation.page_section import section
+from onestroke.evaluation.figures import figure, number, text
 from onestroke.evaluation.measure import means
 from onestroke.files import atomic
-from onestroke.imaging import images
 
 CROP = 96  # pixels of a picture that are shown enlarged
 MAIN = (
@@ -57,7 +56,8 @@ class Entry:
     """One style file, or one folder of finished pictures.
 
     name: of the file or folder. style: its name. facts: about its origin. rows: one for each photo. own: metrics of the
-    network itself, not of single photos. fired: names of the artefact detectors that fire.
+    network itself, not of single photos. fired: names of the artefact detectors that fire. explanation: of the
+    first photo's painting.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Entry:
     rows: list[Row]
     own: dict[str, float] = field(default_factory=dict)
     fired: list[str] = field(default_factory=list)
+    explanation: Explanation | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -78,16 +79,11 @@ def table(entries: Sequence[Entry]) -> Table:
     present = [name for name in MAIN if any(name in entry.metrics for entry in entries)]
     result = Table("painter", "style", *[name.replace("_", " ") for name in present], "artefacts")
     for entry in entries:
-        numbers = [show(entry.metrics.get(name)) for name in present]
+        numbers = [number(entry.metrics.get(name)) for name in present]
         # a file's name may contain rich's markup and control characters of terminals
         named = (escape(printable(name)) for name in (entry.name, entry.style))
         result.add_row(*named, *numbers, ", ".join(entry.fired) or "none")
     return result
-
-
-def show(value: float | None) -> str:
-    """Format a number with three digits; empty for None."""
-    return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def write_json(path: Path, entries: Sequence[Entry], settings: Mapping[str, Any]) -> None:
@@ -106,6 +102,7 @@ def write_json(path: Path, entries: Sequence[Entry], settings: Mapping[str, Any]
                 "metrics": _finite(entry.metrics),
                 "artefacts": entry.fired,
                 "photos": {row.name: _finite(row.metrics) for row in entry.rows},
+                **({} if entry.explanation is None else {"explanation": entry.explanation.document()}),
             }
             for entry in entries
         ],
@@ -131,45 +128,46 @@ def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    return "<p class=small>" + " · ".join(f"{_text(k)} {_text(v)}" for k, v in settings.items()) + "</p>"
+    return "<p class=small>" + " · ".join(f"{text(k)} {text(v)}" for k, v in settings.items()) + "</p>"
 
 
 def _overview(entries: Sequence[Entry]) -> str:
     present = [name for name in MAIN if any(name in entry.metrics for entry in entries)]
-    head = "".join(f"<th>{_text(name.replace('_', ' '))}</th>" for name in present)
+    head = "".join(f"<th>{text(name.replace('_', ' '))}</th>" for name in present)
     lines = []
     for entry in entries:
-        cells = "".join(f"<td>{show(entry.metrics.get(name))}</td>" for name in present)
+        cells = "".join(f"<td>{number(entry.metrics.get(name))}</td>" for name in present)
         fired = ", ".join(entry.fired) or "none"
         lines.append(
-            f"<tr><td><a href='#{_anchor(entry)}'>{_text(entry.name)}</a></td><td>{_text(entry.style)}</td>{cells}"
+            f"<tr><td><a href='#{_anchor(entry)}'>{text(entry.name)}</a></td><td>{text(entry.style)}</td>{cells}"
         )
-        lines.append(f"<td>{_text(fired)}</td></tr>")
+        lines.append(f"<td>{text(fired)}</td></tr>")
     return f"<table><tr><th>painter</th><th>style</th>{head}<th>artefacts</th></tr>{''.join(lines)}</table>"
 
 
 def _anchor(entry: Entry) -> str:
-    return _text(f"{entry.name} {entry.style}".replace(" ", "-"))
+    return text(f"{entry.name} {entry.style}".replace(" ", "-"))
 
 
 def _entry(entry: Entry) -> str:
-    anchor = f"<h2 id='{_anchor(entry)}'>{_text(entry.name)} <span class=small>{_text(entry.style)}</span></h2>"
+    anchor = f"<h2 id='{_anchor(entry)}'>{text(entry.name)} <span class=small>{text(entry.style)}</span></h2>"
     figures = "".join(_row(row) for row in entry.rows)
     numbers = "".join(
-        f"<tr><td>{_text(name)}</td><td>{show(value)}</td></tr>" for name, value in sorted(entry.metrics.items())
+        f"<tr><td>{text(name)}</td><td>{number(value)}</td></tr>" for name, value in sorted(entry.metrics.items())
     )
     details = f"<details><summary>all numbers</summary><table>{numbers}</table></details>"
-    return f"{anchor}{_bars(entry.metrics)}{figures}{details}"
+    explained = "" if entry.explanation is None else section(entry.explanation)
+    return f"{anchor}{_bars(entry.metrics)}{figures}{details}{explained}"
 
 
 def _row(row: Row) -> str:
     pictures = [("photo", row.photo), ("output", row.output)]
     if row.reference is not None:
         pictures.append(("direct optimisation at this loss", row.reference))
-    whole = "".join(_figure(picture, f"{row.name}: {label}") for label, picture in pictures)
-    near = "".join(_figure(_middle(picture), f"{label}, enlarged", "crop") for label, picture in pictures)
-    words = " · ".join(f"{name.replace('_', ' ')} {show(row.metrics[name])}" for name in MAIN if name in row.metrics)
-    return f"<div class=row>{whole}</div><div class=row>{near}</div><p class=small>{_text(words)}</p>"
+    whole = "".join(figure(picture, f"{row.name}: {label}") for label, picture in pictures)
+    near = "".join(figure(_middle(picture), f"{label}, enlarged", "crop", lossless=True) for label, picture in pictures)
+    words = " · ".join(f"{name.replace('_', ' ')} {number(row.metrics[name])}" for name in MAIN if name in row.metrics)
+    return f"<div class=row>{whole}</div><div class=row>{near}</div><p class=small>{text(words)}</p>"
 
 
 def _bars(metrics: Mapping[str, float]) -> str:
@@ -180,8 +178,8 @@ def _bars(metrics: Mapping[str, float]) -> str:
         return ""
     largest = max(layers.values()) or 1.0
     lines = [
-        f"<tr><td>{_text(name)}</td><td class=bar><div class={name.split('/')[0]} "
-        f"style='width:{100 * value / largest:.1f}%'></div></td><td>{show(value)}</td></tr>"
+        f"<tr><td>{text(name)}</td><td class=bar><div class={name.split('/')[0]} "
+        f"style='width:{100 * value / largest:.1f}%'></div></td><td>{number(value)}</td></tr>"
         for name, value in layers.items()
     ]
     return f"<table class=bars>{''.join(lines)}</table>"
@@ -193,21 +191,6 @@ def _middle(picture: Tensor) -> Tensor:
     return picture[..., top : top + CROP, left : left + CROP]
 
 
-def _figure(picture: Tensor, caption: str, kind: str = "whole") -> str:
-    stream = BytesIO()
-    # crops are shown enlarged, where artefacts of JPEG would be visible
-    lossless = kind == "crop"
-    images.to_pil(picture.clamp(0, 1)).save(stream, "PNG" if lossless else "JPEG", quality=90)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    source = f"data:image/{'png' if lossless else 'jpeg'};base64,{data}"
-    words = _text(caption)
-    return f"<figure class={kind}><img src='{source}' alt='{words}'><figcaption>{words}</figcaption></figure>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)
-
-
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>OneStroke: evaluation</title>
 <meta name="viewport" content="width=device-width"><style>
@@ -216,6 +199,8 @@ table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular
 td, th { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
 .row { display: flex; gap: .5rem; margin-top: .5rem } figure { margin: 0; flex: 1 } img { width: 100%; display: block }
 .crop img { image-rendering: pixelated } figcaption, .small { font-size: 12px; color: #666; font-weight: normal }
+.grid { display: grid; grid-template-columns: repeat(4, 1fr); gap: .5rem; margin-top: .5rem }
+.map img, .patches img { image-rendering: pixelated }
 .bars { width: 100% } .bars td { border: 0; padding: .1rem .4rem; white-space: nowrap } .bar { width: 100% }
 .bar div { height: .8rem; background: #b58900 }
 .bar .content { background: #268bd2 } .bar .style { background: #dc322f }
