@@ -105,6 +105,9 @@ def test_pictures_for_a_layer_keep_the_photo_s_aspect_and_so_many_pixels(vgg: VG
     (noise, photo) = layer_pictures(scene(1, 96)[..., :48], style, vgg, ["relu1_2"], side=32, iterations=0)
     assert noise.picture.shape == photo.picture.shape == (1, 3, 46, 23)
     assert photo.before == pytest.approx(photo.errors["relu1_2"])
+    strip = torch.rand(1, 3, 8, 800, generator=torch.Generator().manual_seed(0))
+    found = layer_pictures(strip, style, vgg, ["relu4_3"], side=32, iterations=0)
+    assert {one.picture.shape for one in found} == {(1, 3, 16, 1600)}
 
 
 def test_steps_of_a_control_are_measured_as_they_are_painted(vgg: VGG, style: Style) -> None:

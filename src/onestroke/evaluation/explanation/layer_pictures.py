@@ -23,6 +23,7 @@ SIDE = 128  # pictures have as many pixels as a square of this side: with more, 
 ITERATIONS = 30
 Start = Literal["noise", "photo"]
 STARTS: tuple[Start, ...] = ("noise", "photo")
+_SHORTEST = 16  # pixels that a side has at least: relu4_3 sees two of its features then
 _NOISE = 0.1  # standard deviation of the noise around mid-grey
 _SMOOTH = 4.0  # standard deviation in pixels of its blur: deep layers don't remove the grain of white noise
 
@@ -56,7 +57,7 @@ def layer_pictures(
         iterations: of L-BFGS, at most, for each picture.
     """
     short, long = sorted(photo.shape[-2:])
-    small = images.fit(photo, short_side=round(side * math.sqrt(short / long)))
+    small = images.fit(photo, short_side=max(_SHORTEST, round(side * math.sqrt(short / long))))
     found = []
     for layer in layers:
         objective = Objective({"gram": Gram([layer])}, vgg, style).eval()
@@ -72,5 +73,5 @@ def layer_pictures(
 def _noise(like: Tensor) -> Tensor:
     """Smooth noise in [0, 1] of the shape of a picture, always the same."""
     white = torch.randn(like.shape, generator=torch.Generator().manual_seed(0))
-    smooth = gaussian_blur(white, _SMOOTH)
+    smooth = gaussian_blur(white, _SMOOTH, border="replicate")
     return (0.5 + _NOISE * smooth / smooth.std()).clamp(0, 1).to(like)
