@@ -172,6 +172,7 @@ EVALUATE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
     "lpips": ("lpips=true", lambda c: c["lpips"], True),
     "cache": ("cache=kept", lambda c: c["folder"], Path("kept")),
     "device": ("device=cuda:3", lambda c: c["device"], "cuda:3"),
+    "explain": ("explain=true", lambda c: c["explained"], ["controls"]),
 }
 
 
@@ -183,7 +184,7 @@ def test_no_option_of_evaluate_is_left_out() -> None:
 @pytest.mark.parametrize("option", EVALUATE)
 def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     argument, look, expected = EVALUATE[option]
-    calls: Calls = {"stable": 0}
+    calls: Calls = {"stable": 0, "explained": []}
 
     def stable(paint: Any, photos: list[Tensor]) -> dict[str, float]:
         calls["stable"] = len(photos)
@@ -193,6 +194,7 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     monkeypatch.setattr(evaluate, "from_reference", lambda *args: (calls.update(reference=args), Measuring(calls))[1])
     monkeypatch.setattr(evaluate, "cached", lambda *args, **more: calls.update(more))
     monkeypatch.setattr(evaluate, "stability", stable)
+    monkeypatch.setattr(evaluate, "_explained", lambda job, photos: calls["explained"].append(job.name))
     monkeypatch.setattr(evaluate, "flat_noise_of", lambda paint: 0.0)
     monkeypatch.setattr(evaluate, "edge_bias", lambda paint: {"top": 0.0})
     given = ["ckpt=controls.safetensors", "photos=photos"]
