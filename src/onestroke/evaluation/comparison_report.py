@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from torch import Tensor
 
 from onestroke.errors import printable
 from onestroke.evaluation.comparison import BEST, Errors, Line, Pair, Summary, lines, mean_curves, ratios
+from onestroke.evaluation.figures import figure, text
 from onestroke.files import atomic
 from onestroke.imaging import images
 
@@ -72,10 +70,10 @@ def write(out: Path, comparisons: Sequence[Comparison], settings: Mapping[str, A
         document = {"settings": dict(settings), "comparisons": [_document(one) for one in comparisons]}
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     names = dict.fromkeys((one.name, one.style) for one in comparisons)
-    parts = [_HEAD, "<h1>OneStroke: comparison</h1>", f"<p class=small>{_text(NOTE)}</p>"]
+    parts = [_HEAD, "<h1>OneStroke: comparison</h1>", f"<p class=small>{text(NOTE)}</p>"]
     for name, style in names:
         own = [one for one in comparisons if (one.name, one.style) == (name, style)]
-        parts += [f"<h2>{_text(name)} <span class=small>{_text(style)}</span></h2>", _html_table(own), *_html_rows(own)]
+        parts += [f"<h2>{text(name)} <span class=small>{text(style)}</span></h2>", _html_table(own), *_html_rows(own)]
         images.write(out / f"sheet_{name}.jpg", _sheet(own))
     with atomic(out / "report.html") as temporary:
         temporary.write_text("\n".join([*parts, "</body></html>\n"]), encoding="utf-8")
@@ -150,9 +148,9 @@ def _curves(curves: Mapping[str, Sequence[Errors]]) -> dict[str, list[dict[str, 
 
 
 def _html_table(own: Sequence[Comparison]) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in _columns(own))
+    head = "".join(f"<th>{text(name)}</th>" for name in _columns(own))
     rows = [
-        f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in _cells(one, line, own))}</tr>"
+        f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in _cells(one, line, own))}</tr>"
         for one in own
         for line in lines(one.pairs)
     ]
@@ -172,7 +170,7 @@ def _rows(own: Sequence[Comparison]) -> dict[str, list[tuple[str, Tensor]]]:
 
 def _html_rows(own: Sequence[Comparison]) -> list[str]:
     return [
-        f"<div class=row>{''.join(_figure(picture, caption) for caption, picture in row)}</div>"
+        f"<div class=row>{''.join(figure(picture, caption, quality=92) for caption, picture in row)}</div>"
         for row in _rows(own).values()
     ]
 
@@ -188,19 +186,6 @@ def _sheet(own: Sequence[Comparison]) -> Tensor:
         rows.append(torch.cat(padded, dim=3))
     width = max(row.shape[-1] for row in rows)
     return torch.cat([F.pad(row, (0, width - row.shape[-1], 0, 0), value=1.0) for row in rows], dim=2)
-
-
-def _figure(picture: Tensor, caption: str) -> str:
-    stream = BytesIO()
-    images.to_pil(picture.clamp(0, 1)).save(stream, "JPEG", quality=92)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    words = _text(caption)
-    source = f"data:image/jpeg;base64,{data}"
-    return f"<figure><img src='{source}' alt='{words}'><figcaption>{words}</figcaption></figure>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)
 
 
 _HEAD = """<!doctype html>

@@ -11,7 +11,7 @@ from torch import Tensor
 from onestroke.imaging import images
 
 
-def figure(picture: Tensor, caption: str, kind: str = "whole", lossless: bool = False) -> str:
+def figure(picture: Tensor, caption: str, kind: str = "whole", lossless: bool = False, quality: int = 90) -> str:
     """A figure with the picture inside.
 
     Args:
@@ -19,9 +19,10 @@ def figure(picture: Tensor, caption: str, kind: str = "whole", lossless: bool = 
         caption: plain text.
         kind: the class in the page's style sheet.
         lossless: as PNG, for pictures that are shown enlarged, where artefacts of JPEG would be visible.
+        quality: of JPEG.
     """
     stream = BytesIO()
-    images.to_pil(picture.clamp(0, 1)).save(stream, "PNG" if lossless else "JPEG", quality=90)
+    images.to_pil(picture.clamp(0, 1)).save(stream, "PNG" if lossless else "JPEG", quality=quality)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     source = f"data:image/{'png' if lossless else 'jpeg'};base64,{data}"
     words = text(caption)

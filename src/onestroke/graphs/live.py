@@ -23,12 +23,11 @@ class Live:
     """A traced network with its tables.
 
     core: the graph; its inputs after the picture are the parameters of each layer with tables, (1, ...) each, by the
-    names of `tables`, and FADE, (1,). tables: by the same names, (rows, ...). rows: number of table rows.
+    names of `tables`, and FADE, (1,). tables: by the same names, (rows, ...).
     """
 
     core: Core
     tables: dict[str, Tensor]
-    rows: int
 
 
 class _WithParameters(nn.Module):
@@ -73,7 +72,7 @@ def trace_live(network: TransformNetwork) -> Live:
     tables = dict(named(network))
     parameters = {name: table.mean(dim=0, keepdim=True) for name, table in tables.items()}
     core = trace(_WithParameters(network), {**parameters, FADE: torch.full((1,), 0.5)})
-    return Live(core, tables, network.conditioning.rows)
+    return Live(core, tables)
 
 
 def _name(layer: str, part: str) -> str:

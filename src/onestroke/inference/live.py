@@ -52,14 +52,14 @@ class LiveStyle:
         Raises:
             UserError: for a style that the file lacks, several without a choice, or a control out of its range.
         """
-        conditioning = layout(self.metadata.network["args"])
-        rows, fade, chosen = table_weights(self.path, conditioning, self.metadata, controls)
         if isinstance(self.backend, Torch):
             assert self.network is not None
             network, metadata = with_style(self.path, self.network, self.metadata, controls)
             self.backend.update(network)
             return self.backend, metadata
         assert isinstance(self.backend, Exported)
+        conditioning = layout(self.metadata.network["args"])
+        rows, fade, chosen = table_weights(self.path, conditioning, self.metadata, controls)
         if not self.backend.rows:
             assert isinstance(self.network, TransformNetwork)
             live = trace_live(self.network)
