@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from onestroke.networks.base import TransformNetwork, check_sound
-from onestroke.networks.conditioning import Conditioning
-from onestroke.networks.layers import Chain, Conv, ConvNormReLU, InstanceNorm, Residual, Upsample
+from onestroke.networks.base import check_sound
+from onestroke.networks.hourglass import Hourglass
+from onestroke.networks.layers import Chain, Conv, ConvNormReLU, InstanceNorm, Residual
 from onestroke.networks.tables import PLAIN, Condition, Conditioned
 
 _FACTOR = 8  # of the attention; reflection needs sides of at least two pixels there
@@ -51,7 +51,7 @@ class LinearAttention(Conditioned):
         return result
 
 
-class AttentionNetwork(TransformNetwork):
+class AttentionNetwork(Hourglass):
     """The residual network with linear attention between its blocks.
 
     At its default widths it does about the work of the default network: 43,000 multiply-adds for each pixel.
@@ -82,22 +82,10 @@ class AttentionNetwork(TransformNetwork):
         upsampling: str = "bilinear",
     ) -> None:
         check_sound("AttentionNetwork", channels, 3, blocks=blocks, keys=keys, styles=styles)
-        full, half, quarter = channels
-        conditioning = Conditioning.of(styles, controls)
-        super().__init__(Conv(full, 3, 9), conditioning, adds_photo, _FACTOR, 2 * _FACTOR, low_pass)
-        rows = conditioning.rows
-        self.encoder = Chain(
-            ConvNormReLU(3, full, 9, 1, rows),
-            ConvNormReLU(full, half, 3, 2, rows),
-            ConvNormReLU(half, quarter, 3, 2, rows),
-        )
-        residual: list[nn.Module] = [Residual(quarter, rows) for _ in range(blocks)]
-        residual.insert(blocks // 2, LinearAttention(quarter, keys, rows))
-        self.middle = Chain(*residual)
-        self.decoder = Chain(Upsample(quarter, half, rows, upsampling), Upsample(half, full, rows, upsampling))
 
-    def painted(self, image: Tensor, condition: Condition) -> Tensor:
-        """See TransformNetwork."""
-        features = self.middle(self.encoder(image, condition), condition)
-        result: Tensor = self.paint(self.decoder(features, condition))
-        return result
+        def middle(rows: int) -> Chain:
+            residual: list[nn.Module] = [Residual(channels[-1], rows) for _ in range(blocks)]
+            residual.insert(blocks // 2, LinearAttention(channels[-1], keys, rows))
+            return Chain(*residual)
+
+        super().__init__(channels, middle, 9, styles, adds_photo, upsampling, controls, low_pass, _FACTOR, 2 * _FACTOR)

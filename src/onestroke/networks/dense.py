@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from onestroke.networks.base import TransformNetwork, check_sound
-from onestroke.networks.conditioning import Conditioning
-from onestroke.networks.layers import Chain, Conv, ConvNormReLU, Upsample
+from onestroke.networks.base import check_sound
+from onestroke.networks.hourglass import Hourglass
+from onestroke.networks.layers import Chain, ConvNormReLU
 from onestroke.networks.tables import PLAIN, Condition, Conditioned
-
-_SMALLEST = 16  # large enough for the reflection padding of the first kernel, and of the blocks
 
 
 class DenseBlock(Conditioned):
@@ -40,7 +38,7 @@ class DenseBlock(Conditioned):
         return result
 
 
-class DenseNetwork(TransformNetwork):
+class DenseNetwork(Hourglass):
     """The residual network with densely connected blocks at a quarter of the size.
 
     At its default widths it does about the work of the default network: 44,000 multiply-adds for each pixel.
@@ -73,20 +71,8 @@ class DenseNetwork(TransformNetwork):
         upsampling: str = "bilinear",
     ) -> None:
         check_sound("DenseNetwork", channels, 3, blocks=blocks, layers=layers, growth=growth, styles=styles)
-        full, half, quarter = channels
-        conditioning = Conditioning.of(styles, controls)
-        super().__init__(Conv(full, 3, 9), conditioning, adds_photo, 4, _SMALLEST, low_pass)
-        rows = conditioning.rows
-        self.encoder = Chain(
-            ConvNormReLU(3, full, 9, 1, rows),
-            ConvNormReLU(full, half, 3, 2, rows),
-            ConvNormReLU(half, quarter, 3, 2, rows),
-        )
-        self.middle = Chain(*(DenseBlock(quarter, growth, layers, rows) for _ in range(blocks)))
-        self.decoder = Chain(Upsample(quarter, half, rows, upsampling), Upsample(half, full, rows, upsampling))
 
-    def painted(self, image: Tensor, condition: Condition) -> Tensor:
-        """See TransformNetwork."""
-        features = self.middle(self.encoder(image, condition), condition)
-        result: Tensor = self.paint(self.decoder(features, condition))
-        return result
+        def middle(rows: int) -> Chain:
+            return Chain(*(DenseBlock(channels[-1], growth, layers, rows) for _ in range(blocks)))
+
+        super().__init__(channels, middle, 9, styles, adds_photo, upsampling, controls, low_pass)

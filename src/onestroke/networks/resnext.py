@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from onestroke.errors import UserError
-from onestroke.networks.base import TransformNetwork, check_sound
-from onestroke.networks.conditioning import Conditioning
-from onestroke.networks.layers import Chain, Conv, ConvNormReLU, InstanceNorm, Upsample
+from onestroke.networks.base import check_sound
+from onestroke.networks.hourglass import Hourglass
+from onestroke.networks.layers import Chain, Conv, ConvNormReLU, InstanceNorm
 from onestroke.networks.tables import PLAIN, Condition, Conditioned
-
-_SMALLEST = 16  # large enough for the reflection padding of the first kernel, and of the blocks
 
 
 class GroupedResidual(Conditioned):
@@ -40,7 +38,7 @@ class GroupedResidual(Conditioned):
         return result
 
 
-class GroupedNetwork(TransformNetwork):
+class GroupedNetwork(Hourglass):
     """The residual network with blocks of grouped convolutions at a quarter of the size.
 
     At its default widths it does about the work of the default network: 41,000 multiply-adds for each pixel.
@@ -75,20 +73,8 @@ class GroupedNetwork(TransformNetwork):
         check_sound("GroupedNetwork", channels, 3, blocks=blocks, width=width, groups=groups, styles=styles)
         if width % groups:
             raise UserError(f"a GroupedNetwork takes groups that divide its width, not {groups} for {width} channels")
-        full, half, quarter = channels
-        conditioning = Conditioning.of(styles, controls)
-        super().__init__(Conv(full, 3, 9), conditioning, adds_photo, 4, _SMALLEST, low_pass)
-        rows = conditioning.rows
-        self.encoder = Chain(
-            ConvNormReLU(3, full, 9, 1, rows),
-            ConvNormReLU(full, half, 3, 2, rows),
-            ConvNormReLU(half, quarter, 3, 2, rows),
-        )
-        self.middle = Chain(*(GroupedResidual(quarter, width, groups, rows) for _ in range(blocks)))
-        self.decoder = Chain(Upsample(quarter, half, rows, upsampling), Upsample(half, full, rows, upsampling))
 
-    def painted(self, image: Tensor, condition: Condition) -> Tensor:
-        """See TransformNetwork."""
-        features = self.middle(self.encoder(image, condition), condition)
-        result: Tensor = self.paint(self.decoder(features, condition))
-        return result
+        def middle(rows: int) -> Chain:
+            return Chain(*(GroupedResidual(channels[-1], width, groups, rows) for _ in range(blocks)))
+
+        super().__init__(channels, middle, 9, styles, adds_photo, upsampling, controls, low_pass)
