@@ -18,6 +18,7 @@ from onestroke.cli.train import config_folder
 from onestroke.data.datamodule import to_image
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
+from onestroke.inference.backend import Backend
 from onestroke.inference.memory import free_on
 from onestroke.packages import installed
 from onestroke.perception.vgg import VGG
@@ -134,7 +135,7 @@ def infer_cases(
         compiled: whether torch.compile is one of the roads.
     """
     baseline = ClassicNetwork().to(device).requires_grad_(False).eval()
-    painters: list[tuple[str, nn.Module, backends.Backend]] = []
+    painters: list[tuple[str, nn.Module, Backend]] = []
     for name in networks:
         network, found = _painters(name, device, roads, compiled)
         painters += [(f"{name}-{road}", network, backend) for road, backend in found.items()]
@@ -167,7 +168,7 @@ def _painting(name: str, network: nn.Module, paint: Callable[[Tensor], Tensor], 
 
 
 def _check_memory(
-    sizes: Sequence[Size], batches: Sequence[int], painters: Sequence[backends.Backend], device: torch.device
+    sizes: Sequence[Size], batches: Sequence[int], painters: Sequence[Backend], device: torch.device
 ) -> None:
     """Refuse, before anything is timed, what the system would kill us for."""
     size, batch = max(sizes, key=math.prod), max(batches)
@@ -181,7 +182,7 @@ def _check_memory(
 
 def _painters(
     name: str, device: torch.device, roads: Sequence[str], compiled: bool
-) -> tuple[nn.Module, dict[str, backends.Backend]]:
+) -> tuple[nn.Module, dict[str, Backend]]:
     """A network with random weights, and what paints with it; through a style file, as for a user."""
     config = composed([f"network={name}"])["network"]
     torch.manual_seed(0)

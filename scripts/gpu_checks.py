@@ -29,6 +29,7 @@ from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError, near
 from onestroke.imaging import images
 from onestroke.inference import backends
+from onestroke.inference.backend import Backend
 from onestroke.training.parts import instantiate_part
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -263,7 +264,7 @@ def _two_steps(setup: Setup, crop: int) -> Callable[[], object]:
     return work
 
 
-def _one_painting(network: backends.Backend, side: int) -> Callable[[], object]:
+def _one_painting(network: Backend, side: int) -> Callable[[], object]:
     image = torch.rand(1, 3, side, side)
     return lambda: network.paint(image)
 

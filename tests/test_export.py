@@ -27,6 +27,7 @@ from onestroke.export.fold_norms import freeze
 from onestroke.graphs import onnx_file, onnx_graph
 from onestroke.graphs.tracing import NORM, trace
 from onestroke.inference import backends
+from onestroke.inference.exported import Onnx
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.attention import AttentionNetwork
 from onestroke.networks.base import TransformNetwork
@@ -316,7 +317,7 @@ def test_operations_that_our_networks_do_not_use_are_exported_too() -> None:
     network = Other().eval().requires_grad_(False)
     core = trace(network)
     assert (core.multiple, core.smallest) == (8, 8)
-    paint = backends.Onnx(onnx_file.check_exported(onnx_graph.build(core, "{}", "float"))).paint
+    paint = Onnx(onnx_file.check_exported(onnx_graph.build(core, "{}", "float"))).paint
     for size in [(97, 131), (5, 3), (64, 8)]:
         image = torch.rand(2, 3, *size)
         assert torch.allclose(paint(image), network(image).clamp(0, 1), atol=1e-5), size

@@ -19,7 +19,7 @@ from onestroke.errors import UserError
 from onestroke.export import exporting
 from onestroke.export.exporting import export
 from onestroke.inference import backends
-from onestroke.inference.backends import Onnx
+from onestroke.inference.exported import Onnx
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata

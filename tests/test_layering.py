@@ -39,7 +39,7 @@ ORDER = (
     ("optimization",),
     ("evaluation",),
     ("training", "inference"),
-    ("export",),
+    ("export", "live"),
     ("cli",),
     ("__main__",),
 )

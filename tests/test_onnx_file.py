@@ -21,7 +21,8 @@ from onestroke.graphs import onnx_file, onnx_graph, onnx_wire
 from onestroke.graphs.onnx_nodes import Nodes
 from onestroke.graphs.tracing import trace
 from onestroke.inference import memory
-from onestroke.inference.backends import Onnx, Torch
+from onestroke.inference.backends import Torch
+from onestroke.inference.exported import Onnx
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.residual import ResidualNetwork

@@ -24,8 +24,9 @@ from onestroke.graphs import onnx_graph
 from onestroke.graphs.onnx_file import check_exported
 from onestroke.graphs.onnx_nodes import Model
 from onestroke.graphs.tracing import Core, trace
-from onestroke.inference.backends import Onnx, Torch, first_channels
+from onestroke.inference.backends import Torch, first_channels
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style
+from onestroke.inference.exported import Onnx
 from onestroke.style_document import FORMAT
 from onestroke.version import __version__
 

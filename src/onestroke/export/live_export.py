@@ -25,7 +25,8 @@ from onestroke.export.exporting import (
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import trace_live
 from onestroke.graphs.onnx_file import check_exported
-from onestroke.inference.backends import Onnx, Torch, first_channels
+from onestroke.inference.backends import Torch, first_channels
+from onestroke.inference.exported import Onnx
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import ANCHORS, DEFAULTS, FADES_UNTIL, Conditioning
 from onestroke.networks.tables import Condition

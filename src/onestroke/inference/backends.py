@@ -1,10 +1,9 @@
-"""Run a style's network with PyTorch, ONNX Runtime or OpenVINO."""
+"""Choose what runs a style's network: PyTorch, which is here, or a runtime for graphs."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,47 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onestroke.devices import NO_MEMORY, choose_device
+from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
 from onestroke.graphs import onnx_graph
-from onestroke.graphs.live import FADE, layout
-from onestroke.graphs.onnx_file import PaintingGraph, check_exported, first_line, read, unreadable
-from onestroke.graphs.rules.arguments import Unsound
+from onestroke.graphs.live import layout
+from onestroke.graphs.onnx_file import check_exported, first_line, read, unreadable
 from onestroke.graphs.tracing import trace
+from onestroke.inference.backend import Backend, NotFinite
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style, table_weights
+from onestroke.inference.exported import Onnx, OpenVino
 from onestroke.inference.memory import peak_memory
 from onestroke.networks.base import TransformNetwork
-from onestroke.packages import installed, require
+from onestroke.packages import installed
 from onestroke.style_document import Metadata
 
 NAMES = ("torch", "onnx", "openvino", "auto")
-
-
-class Backend(ABC):
-    """A network that is ready to paint.
-
-    device: the device that it runs on.
-    """
-
-    device = torch.device("cpu")
-
-    @abstractmethod
-    def memory(self, count: int, height: int, width: int) -> float:
-        """Estimate the peak memory in bytes, on the device, of painting `count` pictures of one size at once.
-
-        The estimate is 0.9 to 1.5 times the memory measured for pictures of 0.3 to 3 megapixels.
-
-        Raises:
-            UserError: the network can't paint that size.
-        """
-
-    @abstractmethod
-    def paint(self, image: Tensor) -> Tensor:
-        """Paint: float (N, 3, H, W) in [0, 1], on any device -> the same shape, fp32, in [0, 1], on the CPU.
-
-        Raises:
-            MemoryError, RuntimeError: from the runtime; callers turn those about memory into UserErrors.
-        """
 
 
 class Torch(Backend):
@@ -71,6 +44,7 @@ class Torch(Backend):
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: Any = torch.compile(self.network) if compiled else self.network
         self._held: dict[int, Callable[[int, int, int], float]] = {}
+        self._levels = torch.tensor(255.0, device=device)
 
     def memory(self, count: int, height: int, width: int, styles: int = 0) -> float:
         """See Backend; for `paint_mapped`, `styles` is the number of styles."""
@@ -102,114 +76,31 @@ class Torch(Backend):
     def paint(self, image: Tensor) -> Tensor:
         """See Backend."""
         with torch.inference_mode():
-            ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
-            try:
-                painted = self._run(ready)
-            except Exception as error:
-                # the compiler's exceptions have no common class in all versions, but all are defined in torch._*
-                if self._run is self.network or not type(error).__module__.startswith("torch._"):
-                    raise
-                warnings.warn(f"compiling failed, so painting goes on without: {first_line(error)}", stacklevel=2)
-                self._run = self.network
-                painted = self._run(ready)
-            result: Tensor = painted.clamp(0, 1).cpu()
-        return result
+            return self._painted(image.to(self.device, torch.float32, memory_format=torch.channels_last)).cpu()
 
-
-class Exported(Backend):
-    """A runtime for an ONNX graph of graphs/onnx_graph.py that graphs/onnx_file.py has checked.
-
-    document: of a file with live controls, with all its styles.
-    """
-
-    def __init__(self, painting: PaintingGraph) -> None:
-        self.plan, self.uint8_pixels, self.rows = painting.plan, painting.uint8_pixels, painting.rows
-        self.document: Metadata | None = None
-        self.controls: dict[str, np.ndarray] = {}
-
-    def set(self, rows: Tensor, fade: Tensor) -> None:
-        """Style and controls of a graph that takes them: weights of the table rows (1, rows), and opacity (1,)."""
-        self.controls = {onnx_graph.ROWS: rows.float().numpy(), FADE: fade.float().numpy()}
-
-    def memory(self, count: int, height: int, width: int) -> float:
-        """See Backend; runtimes take half as much again as the plan says, for their own tensor layouts."""
-        try:
-            held = self.plan.cost(count, height, width).bytes
-        except Unsound as error:
-            raise UserError(f"this ONNX file can't paint {width} x {height}: {error}") from error
-        return 1.5 * held + 36 * count * height * width
-
-    @abstractmethod
-    def run(self, array: np.ndarray) -> np.ndarray:
-        """Run the graph: uint8 (N, H, W, 3) or float32 (N, 3, H, W) in [0, 1] -> the same."""
-
-    def paint(self, image: Tensor) -> Tensor:
+    def paint_frame(self, frame: np.ndarray) -> np.ndarray:
         """See Backend."""
-        image = image.to("cpu", torch.float32)
-        if not self.uint8_pixels:
-            return torch.from_numpy(self._run_checked(image.contiguous().numpy()))
-        levels = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
-        return torch.from_numpy(self._run_checked(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            # a tensor, since CUDA multiplies by the reciprocal of a number, which rounds differently
+            image = torch.from_numpy(frame).to(self.device)[None].permute(0, 3, 1, 2) / self._levels
+            painted = self._painted(image)
+            if not torch.isfinite(painted.sum()):
+                raise NotFinite
+            levels = (painted * 255 + 0.5).to(torch.uint8)
+            return levels[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _run_checked(self, array: np.ndarray) -> np.ndarray:
-        """`run`, checking that shape and dtype stay the same."""
-        painted = self.run(array)
-        if (painted.shape, painted.dtype) != (array.shape, array.dtype):
-            raise UserError(f"this ONNX file paints {painted.shape} where the photo is {array.shape}: export it again")
-        return painted
-
-
-class Onnx(Exported):
-    """ONNX Runtime on the CPU, with as many threads as torch.
-
-    Args:
-        painting: a graph from `onnx_file.read` or `onnx_file.check_exported`.
-    """
-
-    def __init__(self, painting: PaintingGraph) -> None:
-        super().__init__(painting)
-        runtime = require("onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # errors are raised; they need not be printed on stderr too
-        # otherwise its threads spin after each run and take CPU time from other code
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.session = runtime.InferenceSession(painting.content, options, providers=["CPUExecutionProvider"])
-        self.options = runtime.RunOptions()
-        self.options.log_severity_level = 4
-        # otherwise it keeps the memory of the largest picture, and less is free for the next one
-        self.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-
-    def run(self, array: np.ndarray) -> np.ndarray:
-        """See Exported."""
+    def _painted(self, ready: Tensor) -> Tensor:
+        """Run the network on its device; returns values in [0, 1]."""
         try:
-            (painted,) = self.session.run([onnx_graph.OUTPUT], {onnx_graph.INPUT: array, **self.controls}, self.options)
-        except Exception as error:  # ONNX Runtime raises plain Exceptions
-            if "alloc" in str(error):
-                raise MemoryError(str(error)) from error
-            raise UserError(f"ONNX Runtime can't paint this: {first_line(error)}") from error
-        return np.asarray(painted)
-
-
-class OpenVino(Exported):
-    """OpenVINO on the CPU; arguments as for Onnx."""
-
-    def __init__(self, painting: PaintingGraph) -> None:
-        super().__init__(painting)
-        openvino = require("openvino", "openvino")
-        core = openvino.Core()
-        # fp32 also on CPUs with bf16, whose rounding is visible in a painting
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        self.compiled = core.compile_model(core.read_model(painting.content), "CPU", settings)
-
-    def run(self, array: np.ndarray) -> np.ndarray:
-        """See Exported."""
-        try:
-            return np.array(self.compiled({onnx_graph.INPUT: array, **self.controls})[onnx_graph.OUTPUT])
-        except RuntimeError as error:
-            if "alloc" in str(error) or any(words in str(error) for words in NO_MEMORY):
-                raise MemoryError(str(error)) from error
-            raise UserError(f"OpenVINO can't paint this: {first_line(error)}") from error
+            painted: Tensor = self._run(ready)
+        except Exception as error:
+            # the compiler's exceptions have no common class in all versions, but all are defined in torch._*
+            if self._run is self.network or not type(error).__module__.startswith("torch._"):
+                raise
+            warnings.warn(f"compiling failed, so painting goes on without: {first_line(error)}", stacklevel=2)
+            self._run = self.network
+            painted = self._run(ready)
+        return painted.clamp(0, 1)
 
 
 def load(

@@ -11,8 +11,10 @@ from onestroke.errors import UserError
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import layout, trace_live
 from onestroke.graphs.onnx_file import check_exported
-from onestroke.inference.backends import Backend, Exported, Torch
+from onestroke.inference.backend import Backend
+from onestroke.inference.backends import Torch
 from onestroke.inference.controls import StyleControls, table_weights, with_style
+from onestroke.inference.exported import Exported
 from onestroke.networks.base import TransformNetwork
 from onestroke.style_document import Metadata
 

@@ -14,6 +14,7 @@ from onestroke.errors import UserError, near
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS, masked, recoloured
 from onestroke.inference.controls import StyleControls
+from onestroke.inference.frames import Frames, no_picture
 from onestroke.inference.live import LiveStyle
 from onestroke.inference.mapped_styles import MappedStyles
 from onestroke.inference.memory import check_free, memory_errors_for_users
@@ -141,14 +142,16 @@ class Stylizer:
             painted = self.backend.paint(image) if style_map is None else self._mapped.paint(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
-            raise UserError(
-                f"{self.path} paints no picture (numbers that are not finite, or all black); train it again"
-            )
+            raise no_picture(self.path)
         # A copy made outside of inference_mode is an ordinary tensor, which a caller can use in autograd.
         result: Tensor = painted.clone(memory_format=torch.contiguous_format)
         original = image.cpu().float().clamp(0, 1)
         result = recoloured(result, original, color, None if alpha is None else alpha.cpu().float())
         return result if mask is None else masked(result, original, mask.cpu().float(), feather)
+
+    def frames(self, height: int, width: int) -> Frames:
+        """Paint frame after frame of one size, checked once; see `Frames`."""
+        return Frames(self, height, width)
 
     def check_memory(self, count: int, height: int, width: int, mapped: bool = False) -> None:
         """Check before painting that enough memory is free.

@@ -1,0 +1,94 @@
+"""Paint the frames of a camera or a clip, all of one size, at close to the speed of the network alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from onestroke.errors import UserError, near
+from onestroke.inference.backend import Backend, NotFinite
+from onestroke.inference.compositing import recoloured
+from onestroke.inference.memory import memory_errors_for_users
+
+FRAME_COLORS = ("style", "photo")
+"""The colours of frames; matching the palette of each frame anew would flicker."""
+_DARK = 63  # a frame of no higher level may be painted all black
+
+
+class Painter(Protocol):
+    """What frames need of a Stylizer."""
+
+    path: Path
+    backend: Backend
+
+    def check_memory(self, count: int, height: int, width: int) -> None:
+        """Raise a UserError if painting takes more memory than is free."""
+        ...
+
+
+class Frames:
+    """Paints frame after frame of one size, as `Stylizer.frames` returns it.
+
+        frames = stylizer.frames(480, 640)
+        painted = frames(frame)
+
+    The memory is checked once, and the runtime keeps its memory between frames. What `Stylizer.set` changes holds from
+    the next frame on. The levels are those that the Stylizer paints; with color=photo within one of them, since the
+    painting is rounded before.
+
+    Args:
+        stylizer: paints the frames.
+        height, width: of each frame, in pixels.
+
+    Raises:
+        UserError: painting a frame of this size takes more memory than is free.
+    """
+
+    def __init__(self, stylizer: Painter, height: int, width: int) -> None:
+        if height < 1 or width < 1:
+            raise UserError(f"there is nothing to paint in a frame of {width} x {height}")
+        stylizer.check_memory(1, height, width)
+        self.stylizer = stylizer
+        self.shape = (height, width, 3)
+
+    def __call__(self, frame: np.ndarray, color: str = "style") -> np.ndarray:
+        """Paint a frame.
+
+        Args:
+            frame: uint8 (H, W, 3), RGB.
+            color: style, or photo for the luminance of the painting in the colours of the frame.
+
+        Returns:
+            uint8 (H, W, 3), RGB, in memory of its own.
+
+        Raises:
+            UserError: the frame has another shape or type, there is no such color, the memory does not suffice, or the
+                painting is not finite or all black.
+        """
+        if frame.shape != self.shape or frame.dtype != np.uint8:
+            raise UserError(f"these frames are uint8 {self.shape}, not {frame.dtype} {frame.shape}")
+        if color not in FRAME_COLORS:
+            raise UserError(f"color={color}: {near(color, FRAME_COLORS)}")
+        ready = np.require(frame, requirements=["C", "W"])  # torch warns of arrays that can't be written to
+        try:
+            with memory_errors_for_users(*self.shape[:2]):
+                painted = self.stylizer.backend.paint_frame(ready)
+        except NotFinite as error:
+            raise no_picture(self.stylizer.path) from error
+        if not painted.any() and frame.max() > _DARK:
+            raise no_picture(self.stylizer.path)
+        return painted if color == "style" else _recoloured(painted, ready, color)
+
+
+def no_picture(path: Path) -> UserError:
+    """The error about a style file whose painting is not finite or all black."""
+    return UserError(f"{path} paints no picture (numbers that are not finite, or all black); train it again")
+
+
+def _recoloured(painted: np.ndarray, photo: np.ndarray, color: str) -> np.ndarray:
+    images = [torch.from_numpy(each)[None].permute(0, 3, 1, 2) / 255 for each in (painted, photo)]
+    levels = (recoloured(images[0], images[1], color) * 255 + 0.5).to(torch.uint8)
+    return levels[0].permute(1, 2, 0).contiguous().numpy()
