@@ -1,8 +1,9 @@
-"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for other programs."""
+"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for other programs, or as a web page."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from onestroke.data.heldout import centre
 from onestroke.errors import UserError
 from onestroke.export.exporting import LIMITS, SIDE, SIZES, Exported, export
 from onestroke.export.live_export import export_live
+from onestroke.export.site_folder import check_site, write_site
+from onestroke.export.web_export import export_web
+from onestroke.export.web_runtime import runtime_folder
 from onestroke.files import atomic, make_folder
 from onestroke.graphs.onnx_graph import OPSET, PIXELS
 from onestroke.imaging.finding import search
@@ -28,7 +32,7 @@ onestroke export ... is the same, where OneStroke is installed"""
 
 EPILOGUE = "The exported file takes pictures of any size and any batch size. format=torch supports variant=fp32 only."
 
-FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+FORMATS = {"onnx": ".onnx", "torch": ".pt2", "web": ".site"}
 _PHOTOS, _SIDE = 16, 256  # number of photos for calibration, and their side in pixels
 
 
@@ -47,9 +51,14 @@ class Options(CommandOptions):
         "baked: style, strength and stroke are built in; live: they are inputs of the graph, for each picture anew",
         "baked", choices=("baked", "live"),
     )  # fmt: skip
-    format: str = option("onnx, or torch for torch.export", "onnx", choices=FORMATS)
+    format: str = option(
+        "onnx; torch for torch.export; or web: a folder with a page that paints photos and the camera in the\n"
+        "visitor's browser, in all styles of the file, for any web server",
+        "onnx", choices=FORMATS,
+    )  # fmt: skip
     out: str | None = option(
-        "default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx or starry_night.pt2",
+        "default: beside the style file, as starry_night.onnx, starry_night.fp16.onnx, starry_night.pt2 or\n"
+        "starry_night.site",
         None, placeholder="FILE", path=True,
     )  # fmt: skip
     variant: str = option(
@@ -67,15 +76,16 @@ class Options(CommandOptions):
         "a folder or pattern of typical photos, to calibrate frozen and int8; default: rendered scenes",
         None, placeholder="PATH", path=True,
     )  # fmt: skip
-    overwrite: bool = option("replace a file that is there already", False)
+    overwrite: bool = option("replace a file, or a site, that is there already", False)
 
     def check(self) -> None:
         """Raise a UserError for options that can't be combined."""
-        if self.controls == "live":
-            chosen = [name for name in ("style", "strength", "stroke") if getattr(self, name) is not None]
-            if chosen or (self.format, self.variant) != ("onnx", "fp32"):
-                wrong = f"{chosen[0]}=" if chosen else "format=torch" if self.format == "torch" else "variant="
-                raise UserError(f"controls=live leaves the choice open, in ONNX and in fp32: leave {wrong} out")
+        fixed = [f"{name}=" for name in ("style", "strength", "stroke") if getattr(self, name) is not None]
+        fixed += ["format=torch"] * (self.format == "torch") + ["variant="] * (self.variant != "fp32")
+        if self.controls == "live" and fixed:
+            raise UserError(f"controls=live leaves the choice open, in ONNX and in fp32: leave {fixed[0]} out")
+        if self.format == "web" and (fixed or self.pixels != "uint8"):
+            raise UserError(f"format=web leaves the choice to the visitor: leave {(*fixed, 'pixels=')[0]} out")
         if self.format == "torch" and self.variant != "fp32":
             raise UserError(f"variant={self.variant} is for format=onnx; format=torch has fp32 alone")
         if self.photos is not None and self.variant not in ("frozen", "int8"):
@@ -95,8 +105,11 @@ def place(options: Options) -> Path:
         out = Path(stem + ("" if options.variant == "fp32" else f".{options.variant}") + suffix)
     else:
         out = Path(options.out)
-        if out.suffix.lower() != suffix:
+        if options.format != "web" and out.suffix.lower() != suffix:
             raise UserError(f"out={options.out}: a file of format={options.format} ends in {suffix}")
+    if options.format == "web":
+        check_site(out, options.overwrite)
+        return out
     if os.path.lexists(out) and not options.overwrite:
         raise UserError(f"{out} is there already: choose another out, or add overwrite=true")
     return out
@@ -120,6 +133,9 @@ def photos(given: str) -> list[np.ndarray]:
 def run(options: Options) -> None:
     """Export, and print the path and the measurements."""
     out = place(options)
+    if options.format == "web":
+        write_page(options, out)
+        return
     measured = None if options.photos is None else photos(options.photos)
     if options.controls == "live":
         exported = export_live(Path(options.ckpt), options.pixels)
@@ -133,9 +149,18 @@ def run(options: Options) -> None:
     print(summary(options, exported))
 
 
+def write_page(options: Options, out: Path) -> None:
+    """Write the folder of a page, and print its path, the measurements of its graph, and how to look at it."""
+    site = export_web(Path(options.ckpt), runtime_folder())
+    write_site(out, site.files)
+    print(out)
+    print(summary(options, site.model))
+    print(f"  to look at it: python -m http.server -d {shlex.quote(str(out))}, then http://localhost:8000")
+
+
 def summary(options: Options, exported: Exported) -> str:
     """Format, difference from torch and time of an exported file, in three lines."""
-    kind = f"ONNX, opset {OPSET}" if options.format == "onnx" else "torch.export"
+    kind = "torch.export" if options.format == "torch" else f"ONNX, opset {OPSET}"
     shape = "uint8 (N, H, W, 3)" if options.pixels == "uint8" else "float (N, 3, H, W) in [0, 1]"
     sizes = ", ".join(f"{height} x {width}" for height, width in SIZES)
     threads = torch.get_num_threads()

@@ -1,0 +1,134 @@
+/* The signals of a mapping, each in [0, 1], from what the browser has: only those that a route names are started. */
+
+import { Motion } from "./motion.js";
+import { Sound } from "./sound.js";
+import { words } from "./words.js";
+
+/** Measures signals. */
+export class Signals {
+  /** @type {Object<string, number>} */
+  values = { "motion.x": 0.5, "motion.y": 0.5, "pointer.x": 0.5, "pointer.y": 0.5 };
+  #wanted = new Set();
+  #touches = new Set();
+  #motion = new Motion();
+  #sound = null;
+  #own = null; // a camera that is looked at and not shown
+  #socket = null;
+
+  /**
+   * @param {HTMLElement} area where pointer and touch count
+   * @param {() => {video: HTMLVideoElement, mirrored: boolean} | null} camera the one that is shown, if any
+   * @param {(sentence: string) => void} tell
+   */
+  constructor(area, camera, tell) {
+    this.camera = camera;
+    this.tell = tell;
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
+      area.addEventListener(name, (event) => this.#point(event, area));
+    }
+  }
+
+  /**
+   * Start what these signals need, and stop what none of them needs.
+   * @param {string[]} names
+   * @param {string} remote address of a WebSocket; empty for none
+   */
+  async want(names, remote) {
+    const before = this.#wanted;
+    this.#wanted = new Set(names.map((name) => name.split(".")[0]));
+    const begins = (kind) => this.#wanted.has(kind) && !before.has(kind);
+    if (begins("sound")) await this.#listen();
+    if (begins("midi")) await this.#midi();
+    if (begins("motion") && !this.camera()) await this.#watch();
+    if (!this.#wanted.has("sound")) this.#sound = this.#sound?.stop();
+    if (!this.#wanted.has("motion")) this.#own = this.#own?.stop();
+    this.#connect(this.#wanted.has("remote") ? remote : "");
+  }
+
+  /** The values now. */
+  now() {
+    const seen = this.camera() ?? this.#own;
+    if (this.#wanted.has("motion") && seen?.video.readyState >= 2) this.#motion.look(seen.video, seen.mirrored, this.values);
+    if (this.#sound) this.#sound.look(this.values);
+    return this.values;
+  }
+
+  async #listen() {
+    try {
+      this.#sound = await Sound.start();
+    } catch {
+      this.tell(words("noSound"));
+    }
+  }
+
+  async #watch() {
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 320, height: 240 } });
+      const video = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
+      await video.play();
+      const stop = () => stream.getTracks().forEach((track) => track.stop());
+      this.#own = { video, mirrored: true, stop };
+    } catch {
+      this.tell(words("cameraDenied"));
+    }
+  }
+
+  async #midi() {
+    if (!navigator.requestMIDIAccess) return this.tell(words("noMidi"));
+    try {
+      const access = await navigator.requestMIDIAccess();
+      const hear = ({ data: [status, number, value] }) => {
+        if ((status & 0xf0) === 0xb0) this.values[`midi.${number}`] = value / 127; // a control change
+      };
+      const all = () => access.inputs.forEach((input) => (input.onmidimessage = hear));
+      access.onstatechange = all;
+      all();
+    } catch {
+      this.tell(words("noMidi"));
+    }
+  }
+
+  #connect(url) {
+    if (this.#socket?.asked === url) return;
+    this.#socket?.close();
+    this.#socket = null;
+    if (!url) return;
+    try {
+      this.#socket = Object.assign(new WebSocket(url), { asked: url });
+    } catch {
+      return this.tell(words("noRemote", { url }));
+    }
+    const socket = this.#socket;
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = () => {
+      if (socket !== this.#socket) return;
+      this.tell(words("noRemote", { url }));
+      this.#socket = null;
+      setTimeout(() => this.#wanted.has("remote") && !this.#socket && this.#connect(url), 3000);
+    };
+  }
+
+  #receive(data) {
+    let message;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      return; // no message of ours
+    }
+    for (const [name, value] of Object.entries(message ?? {})) {
+      if (typeof value === "number") this.values[`remote.${name}`] = Math.max(0, Math.min(1, value));
+    }
+  }
+
+  #point(event, area) {
+    const box = area.getBoundingClientRect();
+    this.values["pointer.x"] = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
+    this.values["pointer.y"] = Math.max(0, Math.min(1, (event.clientY - box.top) / box.height));
+    const ends = event.type === "pointerup" || event.type === "pointercancel";
+    if (event.type === "pointerdown" || ends) this.values["pointer.down"] = ends ? 0 : 1;
+    if (event.pointerType !== "touch") return;
+    if (ends) this.#touches.delete(event.pointerId);
+    else this.#touches.add(event.pointerId);
+    this.values["touch.count"] = Math.min(1, this.#touches.size / 5);
+  }
+}
