@@ -131,6 +131,19 @@ def test_live_controls_are_another_export(inside: Path, monkeypatch: pytest.Monk
     assert seen == [(Path("controls.safetensors"), "float")]
 
 
+def test_a_page_is_another_export(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+
+    def watch(path: Path, runtime: Path) -> None:
+        seen.append(path)
+        raise UserError("seen")
+
+    monkeypatch.setattr(export, "export_web", watch)
+    for more in ([], ["controls=live"], ["out=site"]):
+        assert export.main(["ckpt=controls.safetensors", "format=web", *more]) == 2
+    assert seen == [Path("controls.safetensors")] * 3
+
+
 @pytest.mark.parametrize("option", EXPORT)
 def test_each_option_of_export(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments, name, expected = EXPORT[option]

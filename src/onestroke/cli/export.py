@@ -1,4 +1,4 @@
-"""`onestroke export`, `python export.py`: write a style as ONNX or torch.export, for other programs, or as a web page."""
+"""`onestroke export`, `python export.py`: write a style as ONNX, as torch.export or as a web page."""
 
 from __future__ import annotations
 

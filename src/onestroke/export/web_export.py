@@ -35,12 +35,14 @@ MODEL = "model.onnx"
 _SCENE = (7, 11)  # the seed of two trees by the sea
 _SCENE_SIDE, _THUMBNAIL_SIDE = 768, 176  # pixels
 _WORKER = "service-worker.js"
-_FACTS = ("name", "title", "artist", "year")  # of a style, for the page
 
 
 @dataclass(frozen=True)
 class Site:
-    """files: by its path in the site, each file's content, or the file that it is a copy of. model: its measurements."""
+    """The files of a site.
+
+    files: by its path in the site, each file's content, or the file that it is a copy of. model: its measurements.
+    """
 
     files: dict[str, bytes | Path]
     model: Exported
@@ -79,18 +81,25 @@ def export_web(path: Path, runtime: Path) -> Site:
 
 def _facts(path: Path, metadata: Metadata, conditioning: Conditioning | None) -> dict[str, Any]:
     """What the page needs to know of the style file; conditioning: None where nothing can be chosen."""
-    listed = {style.get("name"): style for style in metadata.style.get("styles", []) if isinstance(style, dict)}
-    styles = [
-        {key: str(listed.get(name, {}).get(key, "")) for key in _FACTS} | {"name": name, "thumbnail": _thumbnail(i)}
-        for i, name in enumerate(metadata.styles)
-    ]
     live = None if conditioning is None else inputs(conditioning, metadata.styles)
     if live is not None and conditioning is not None:
         live["defaults"] = settings_of(path, conditioning.controls, metadata, DEFAULT_CONTROLS)
     return {
-        "onestroke_site": 1, "onestroke": __version__, "onnxruntime_web": VERSION, "model": MODEL, "styles": styles,
+        "onestroke_site": 1, "onestroke": __version__, "onnxruntime_web": VERSION, "model": MODEL,
+        "styles": _described(metadata),
         "live": live,
     }  # fmt: skip
+
+
+def _described(metadata: Metadata) -> list[dict[str, str]]:
+    """Each style with its facts; a mix that is built in has those of all of its styles."""
+    listed = [style for style in metadata.style.get("styles", []) if isinstance(style, dict)]
+    groups = [[style] for style in listed] if len(listed) == len(metadata.styles) else [listed]
+    return [
+        {key: " + ".join(str(style[key]) for style in group if style.get(key)) for key in ("title", "artist", "year")}
+        | {"name": name, "thumbnail": _thumbnail(i)}
+        for i, (name, group) in enumerate(zip(metadata.styles, groups, strict=True))
+    ]
 
 
 def _thumbnail(number: int) -> str:
@@ -101,8 +110,7 @@ def _thumbnail(number: int) -> str:
 def _pictures(path: Path, names: list[str]) -> dict[str, bytes]:
     """A made-up scene to begin with, and the thumbnails: a smaller one, painted in each style."""
     scene = compose(np.random.default_rng(_SCENE), _SCENE_SIDE)
-    begin = scene[_SCENE_SIDE // 6 : -_SCENE_SIDE // 6]  # 3 : 2
-    found = {"scene.jpg": _jpeg(begin, 85)}
+    found = {"scene.jpg": _jpeg(scene[: _SCENE_SIDE * 3 // 4], 85)}
     small = np.asarray(Image.fromarray(scene).resize((_THUMBNAIL_SIDE,) * 2, Image.Resampling.LANCZOS))
     stylizer = Stylizer(path, device="cpu", mix=names[0] if len(names) > 1 else None)
     for number, name in enumerate(names):

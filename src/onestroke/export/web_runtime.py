@@ -1,4 +1,4 @@
-"""onnxruntime-web, which paints in the browser: where it is kept on this machine, and which of its files a site needs."""
+"""onnxruntime-web, which paints in the browser: where it is kept, and which of its files a site needs."""
 
 from __future__ import annotations
 
