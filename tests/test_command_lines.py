@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options
+from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options, live, live_options
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.export import exporting
@@ -218,6 +219,69 @@ def test_each_option_of_evaluate(option: str, inside: Path, monkeypatch: pytest.
     calls["pictures"] = 0
     evaluate.evaluate(parse(evaluate_options.Options, [*plain, argument]), lambda *_: None)
     assert look(calls) == expected
+
+
+class Room:
+    """Stands for all that live.py opens: writes down what each part was made with, and ends at the first painting."""
+
+    def __init__(self, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("Camera", "Clip", "Osc", "Performance", "Server", "VirtualCamera", "Window", "Stage"):
+            monkeypatch.setattr(live, name, self.part(calls, name, getattr(live, name)))
+        monkeypatch.setattr(live, "Capture", lambda source, say: self)
+
+    read = 0
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def part(self, calls: Calls, name: str, kind: Any) -> Callable[..., Any]:
+        signature = inspect.signature(kind)
+
+        def make(*args: Any, **more: Any) -> Any:
+            calls[name] = dict(signature.bind(*args, **more).arguments)
+            made = mock.MagicMock()
+            made.address, made.idle_routes.return_value = "http://here/", []
+            return made
+
+        return make
+
+
+LIVE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
+    "ckpt": ("ckpt=plain.safetensors", lambda c: c["Performance"]["path"], Path("plain.safetensors")),
+    "camera": ("camera=3", lambda c: c["Camera"]["which"], "3"),
+    "input": ("input=clip.mp4", lambda c: c.get("Clip"), {"path": Path("clip.mp4")}),
+    "show": ("show=window", lambda c: [name for name in ("Server", "Window") if name in c], ["Window"]),
+    "map": ("map=dance", lambda c: getattr(c["Performance"]["mapping"], "name", None), "dance"),
+    "size": ("size=256", lambda c: c["Stage"]["size"], 256),
+    "mirror": ("mirror=true", lambda c: c["Stage"]["mirror"], True),
+    "style": ("style=a:1,b:2", lambda c: c["Performance"]["chosen"], StyleControls("a:1,b:2")),
+    "strength": ("strength=0.3", lambda c: c["Performance"]["chosen"], StyleControls(strength=0.3)),
+    "stroke": ("stroke=0.7", lambda c: c["Performance"]["chosen"], StyleControls(stroke=0.7)),
+    "host": ("host=10.0.0.7", lambda c: c["Server"]["host"], "10.0.0.7"),
+    "port": ("port=8765", lambda c: c["Server"]["port"], 8765),
+    "osc": ("osc=9000", lambda c: c.get("Osc", {}).get("port"), 9000),
+    "device": ("device=cuda:3", lambda c: c["Performance"]["device"], "cuda:3"),
+    "backend": ("backend=openvino", lambda c: c["Performance"]["backend"], "openvino"),
+}
+
+
+def test_no_option_of_live_is_left_out() -> None:
+    assert set(LIVE) == {field.name for field in fields(live_options.Options)}
+
+
+@pytest.mark.parametrize("option", LIVE)
+def test_each_option_of_live(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    argument, look, expected = LIVE[option]
+    for given, same in (([], False), ([argument], True)):
+        calls: Calls = {}
+        Room(calls, monkeypatch)
+        ckpt = [] if given and option == "ckpt" else ["ckpt=controls.safetensors"]
+        assert live.main([*ckpt, *given]) == 0
+        assert (look(calls) == expected) is same
+        monkeypatch.undo()
 
 
 def test_compiling_reaches_torch(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from onestroke.cli import evaluate_options, export, infer_options, train
+from onestroke.cli import evaluate_options, export, infer_options, live_options, train
 from tests.commands import ROOT
 from tests.running import composed
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-TOOLS = {"evaluate.py": evaluate_options.Options, "export.py": export.Options, "infer.py": infer_options.Options}
+TOOLS = {
+    "evaluate.py": evaluate_options.Options,
+    "export.py": export.Options,
+    "infer.py": infer_options.Options,
+    "live.py": live_options.Options,
+}
 
 
 def commands(name: str) -> Iterator[tuple[Path, list[str]]]:

@@ -28,7 +28,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import read_document
 from tests.commands import ROOT, TINY, command, environment
 
-SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate")
+SCRIPTS = ("onestroke-train", "onestroke-infer", "onestroke-export", "onestroke-evaluate", "onestroke-live")
 SUBCOMMANDS = [name.split() for name in COMMANDS]
 
 
