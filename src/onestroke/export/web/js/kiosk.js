@@ -1,6 +1,8 @@
-/* Kiosk mode: the picture alone, until Esc, or a finger that stays for two seconds. */
+/* Kiosk mode: the picture alone, until Esc, or a finger that stays in the upper right corner for two seconds: an
+   audience that plays with the picture doesn't end it. */
 
 const LONG = 2000; // milliseconds
+const CORNER = 90; // pixels
 
 /** Shows nothing but the picture, and the page again. */
 export class Kiosk {
@@ -11,8 +13,9 @@ export class Kiosk {
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.leave());
     // the browser takes Esc for itself in full screen
     document.addEventListener("fullscreenchange", () => document.fullscreenElement || this.leave());
-    document.addEventListener("pointerdown", () => {
-      this.#press = setTimeout(() => this.leave(), LONG);
+    document.addEventListener("pointerdown", ({ clientX, clientY }) => {
+      const corner = clientX > innerWidth - CORNER && clientY < CORNER;
+      if (corner) this.#press = setTimeout(() => this.leave(), LONG);
     });
     for (const name of ["pointerup", "pointercancel"]) {
       document.addEventListener(name, () => clearTimeout(this.#press));

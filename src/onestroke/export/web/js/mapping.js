@@ -70,10 +70,11 @@ function checked(given, which) {
   const { signal, control } = given;
   if (!SIGNALS.includes(signal) && !OTHERS.test(signal)) throw new Error(`${which}: there is no signal ${signal}`);
   if (!CONTROLS.includes(control)) throw new Error(`${which}: there is no control ${control}`);
-  const full = route(given);
   for (const key of Object.keys(given)) {
-    if (!(key in full)) throw new Error(`${which}: there is no ${key}`);
+    if (!(key in route({}))) throw new Error(`${which}: there is no ${key}`);
   }
+  if ("period" in given && !timed(signal)) throw new Error(`${which}: period is for time.sine and time.saw`);
+  const full = route(given);
   for (const [key, [least, most]] of Object.entries(LIMITS)) {
     if (!number(full[key], least, most)) throw new Error(`${which}: ${key} is a number from ${least} to ${most}`);
   }

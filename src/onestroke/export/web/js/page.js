@@ -233,6 +233,7 @@ async function begin() {
     $("stage").dataset.painted = String(Number($("stage").dataset.painted ?? 0) + 1);
     $("stage").dataset.settled = String(studio.settled);
   });
+  studio.addEventListener("changed", () => ($("stage").dataset.settled = "false"));
   studio.addEventListener("failed", async ({ detail }) => {
     stage.tell(words("noPaint", { why: detail.message }));
     if (studio.painter?.backend !== "webgpu") return;

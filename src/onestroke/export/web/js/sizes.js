@@ -1,7 +1,7 @@
 /* The sizes that a picture is painted at, from how fast this device paints. */
 
-const SIDES = [192, 256, 320, 384, 512, 640, 768, 1024, 1280];
-const FRAME = 110; // milliseconds that a frame of the camera, or a painting while a slider moves, may take
+const SIDES = [256, 320, 384, 512, 640, 768, 1024, 1280];
+const FRAME = 180; // milliseconds that a frame of the camera, or a painting while a slider moves, may take
 const SETTLED = 2500; // milliseconds that the painting of a photo may take
 
 /**

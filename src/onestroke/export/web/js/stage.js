@@ -50,6 +50,7 @@ export class Stage {
     context.setTransform(mirrored ? -1 : 1, 0, 0, 1, mirrored ? width : 0, 0);
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);
+    context.imageSmoothingQuality = "high"; // as the worker does
     context.drawImage(original, 0, 0, width, height);
   }
 

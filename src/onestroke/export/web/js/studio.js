@@ -60,6 +60,7 @@ export class Studio extends EventTarget {
     this.#changed = true;
     this.#settled = false;
     clearTimeout(this.#rest);
+    this.dispatchEvent(new Event("changed"));
     this.next();
   }
 

@@ -45,7 +45,7 @@ const tasks = {
     const painting = { width, height, rgb: await engine.paint(photo.rgb, width, height, inputs) };
     if (keepsColors) keepColors(painting.rgb, photo.rgb);
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { alpha: false });
     if (width === bitmap.width && height === bitmap.height) {
       context.putImageData(new ImageData(rgbaOf(painting.rgb), width, height), 0, 0);
     } else {
