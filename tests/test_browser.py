@@ -428,7 +428,7 @@ def test_a_page_of_one_style_without_service_workers_has_no_controls_for_it(brow
         settled(page)
         picture = photo(50, 70)
         show(page, picture)
-        assert apart(pixels(page), Stylizer(style, device="cpu")(picture)) <= 1  # type: ignore[arg-type]
+        assert apart(pixels(page), Stylizer(style, device="cpu")(picture)) <= 1
         for part in ("#strength-part", "#stroke-part", "#mixing"):
             assert not page.is_visible(part)
         assert page.is_visible("#colors") and not page.evaluate("self.crossOriginIsolated")
