@@ -26,6 +26,14 @@ absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where tests are run and not handed out: now that all is imported, fork the process that theirs come from."""
+    if session.items:
+        from tests.processes import start_server
+
+        start_server()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where this user's caches would be, for the tests and what they start; nothing goes to the real one."""

@@ -2,8 +2,9 @@
 
 Importing torch and Lightning takes eight seconds of a core, many times what a command in a test takes itself. A forked
 process has all else that a process has: an exit code, signals, standard streams, a folder and an environment of its
-own, and a memory in which nothing but the imports has happened. tests/test_packaging.py has the commands in processes
-that import everything themselves.
+own, and a memory in which nothing but the imports has happened. It is forked from multiprocessing's fork server, and
+that, in its turn, from the process that has collected the tests, before it runs the first one.
+tests/test_packaging.py has the commands in processes that import everything themselves.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from multiprocessing import forkserver
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver, util
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,6 +30,40 @@ METHOD = "forkserver" if sys.platform.startswith("linux") else "spawn"
 def environment() -> dict[str, str]:
     """This process's, with one thread, so that sums are taken in one order, and this checkout's package."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
+
+
+def start_server() -> None:
+    """Start the fork server as a fork of this process: a fresh one would import everything anew."""
+    if METHOD == "forkserver":
+        with (
+            mock.patch.object(util, "spawnv_passfds", _forked),
+            mock.patch.dict(os.environ, _with_tests(environment())),
+        ):
+            multiprocessing.get_context(METHOD).set_forkserver_preload(["tests.preloaded"])
+            forkserver.ensure_running()
+
+
+def _forked(path: object, arguments: Sequence[object], kept: Sequence[int]) -> int:
+    """In place of starting Python on a command: a fork that runs the command, with its files and no other ones."""
+    with warnings.catch_warnings():
+        # pytest-xdist's thread waits for messages: it holds no lock that the fork would need
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
+    if process:
+        return process
+    try:
+        first = 3
+        for file in [*sorted(kept), os.sysconf("SC_OPEN_MAX")]:
+            os.closerange(first, file)
+            first = file + 1
+        exec(str(arguments[-1]), {})
+    finally:
+        os._exit(1)
+
+
+def _with_tests(variables: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which this folder's modules are found too."""
+    return {**variables, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 
 
 class Started:
@@ -47,8 +83,7 @@ class Started:
         context: Any = multiprocessing.get_context(METHOD)
         self._folder = tempfile.TemporaryDirectory()
         self._out, self._err = (Path(self._folder.name) / name for name in ("out", "err"))
-        ready = {**variables, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}  # for the process that is forked
-        with mock.patch.dict(os.environ, ready, clear=True):
+        with mock.patch.dict(os.environ, _with_tests(variables), clear=True):
             if METHOD == "forkserver":
                 context.set_forkserver_preload(["tests.preloaded"])
                 forkserver.ensure_running()

@@ -318,7 +318,8 @@ def test_data_times_each_source_and_consumer(tmp_path: Path, quick: None, painti
     assert str(folder) not in json.dumps(result) and "data.root=/path/to/photos" in result["command"]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+# a worker is a process that imports torch anew
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_waiting_for_data_is_what_the_consumer_does_not_take(workers: int) -> None:
     taken: list[Tensor] = []
     seconds, waited = bench_data.lap(PhotoBatches(Blocks(), 2, 32, 0, workers), taken.append, 3)

@@ -167,6 +167,7 @@ def test_interrupted_exports_and_goes_on(number: int, photo_folder: Path, tmp_pa
     assert len(list(ckpt.parent.iterdir())) == 1
 
 
+@pytest.mark.slow  # Lightning starts the second process, which imports all anew; tests/test_clusters.py forks both
 def test_two_processes_equal_one(photo_folder: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()

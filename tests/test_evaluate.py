@@ -247,9 +247,9 @@ def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_pat
     for name in ("photos", "gridded", "banded", "sound"):
         (tmp_path / name).mkdir()
     for i in range(4):
-        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((240, 240), Image.Resampling.BICUBIC))
-        grid = np.where(np.add.outer(np.arange(240), np.arange(240)) % 2, 6, -6)[..., None]
-        strip = np.where(np.arange(240) < 16, 40, 0)[:, None, None]
+        photo = np.asarray(Image.fromarray(render(3, i, SIZE)).resize((160, 160), Image.Resampling.BICUBIC))
+        grid = np.where(np.add.outer(np.arange(160), np.arange(160)) % 2, 6, -6)[..., None]
+        strip = np.where(np.arange(160) < 16, 40, 0)[:, None, None]
         for name, picture in (
             ("photos", photo),
             ("sound", photo),

@@ -66,7 +66,7 @@ def _tell_digest(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_the_same_arguments_give_the_same_bytes_in_any_order_and_process() -> None:
-    pairs = [(0, k) for k in range(12)] + [(7, 3), (2**40, 1)]
+    pairs = [(0, k) for k in range(6)] + [(7, 3), (2**40, 1)]
     here = _digest(pairs)
     there = Started(_tell_digest, pairs, cwd=Path.cwd()).done()
     assert there.stdout.strip() == here == _digest(pairs)

@@ -77,13 +77,12 @@ def test_other_samplers(sampler: tuple[str, ...], tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_trials_of_joblib_have_a_style_file_each_and_mistakes_stop_no_other(at_once: int, tmp_path: Path) -> None:
     parallel = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}")
-    done = commands.process("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,2,256,384", cwd=tmp_path)
+    done = commands.process("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,256,384", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("onestroke: ") == 1 and "Traceback" not in done.stderr
-    for size in (1, 2):
-        assert f"style.size must be a whole number of at least 32, not {size}" in done.stdout
+    assert "style.size must be a whole number of at least 32, not 1" in done.stdout
     found = totals(tmp_path, "starry_night")
-    assert sorted(name[-2:] for name in found) == ["_2", "_3"]
+    assert sorted(name[-2:] for name in found) == ["_1", "_2"]
     assert len(set(found.values())) == 2
     for name in found:
         assert f"runs/starry_night/{name}/starry_night.safetensors" in done.stdout
