@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onestroke.cli.live_options import Options
 from onestroke.cli.options import command
+from onestroke.devices import memory_kept
 from onestroke.errors import escaped
 from onestroke.inference.controls import StyleControls
 from onestroke.live.capture import Camera, Capture, Clip, Source
@@ -45,6 +46,7 @@ def run(options: Options) -> None:
         opened.enter_context(suppress(KeyboardInterrupt))
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         opened.callback(signal.signal, signal.SIGTERM, before)
+        opened.enter_context(memory_kept())  # each frame takes the memory of the last one
         opened.enter_context(capture)
         output = output_of(options, performance, signals, figures, report)
         opened.callback(output.close)

@@ -70,8 +70,8 @@ class Motion:
 
     def step(self, picture: np.ndarray) -> dict[str, float]:
         """The signals, for the next picture, uint8 (H, W, 3)."""
-        resized = self._cv2.resize(picture, MOTION_SIZE, interpolation=self._cv2.INTER_AREA)
-        grey = resized.astype(np.float32).mean(axis=2) / 255
+        grey = self._cv2.cvtColor(picture, self._cv2.COLOR_RGB2GRAY)
+        grey = self._cv2.resize(grey, MOTION_SIZE, interpolation=self._cv2.INTER_AREA).astype(np.float32) / 255
         amount = 0.0
         if self._before is not None:
             changed = np.maximum(np.abs(grey - self._before) - _NOISE, 0)

@@ -106,7 +106,9 @@ def fitted(pixels: np.ndarray, size: int, mirror: bool = False) -> np.ndarray:
     scale = min(1.0, size / max(height, width))
     sides = [max(_MULTIPLE, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in (width, height)]
     if sides != [width, height]:
-        pixels = cv2.resize(pixels, sides, interpolation=cv2.INTER_AREA)
+        # down to a half, bilinear interpolation leaves no pixel out, and is ten times as fast
+        kind = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, sides, interpolation=kind)
     return np.ascontiguousarray(pixels[:, ::-1]) if mirror else pixels
 
 
