@@ -14,13 +14,14 @@ from onestroke.networks.tables import tables_of
 from onestroke.style_document import Metadata
 
 NAMES = ["waves", "stars", "scream"]
-NETWORK: dict[str, Any] = {"channels": [4, 6], "blocks": 1}
 
 
-def small_style(path: Path, styles: int = 3, controls: tuple[str, ...] = ("strength", "stroke")) -> Path:
+def small_style(
+    path: Path, styles: int = 3, controls: tuple[str, ...] = ("strength", "stroke"), channels: tuple[int, int] = (4, 8)
+) -> Path:
     """A style file of the realtime network in which every row of every table differs."""
     torch.manual_seed(0)
-    args = {**NETWORK, "styles": styles, "controls": list(controls)}
+    args = {"channels": list(channels), "blocks": 1, "styles": styles, "controls": list(controls)}
     network: Any = style_file.network_classes()["RealtimeNetwork"](**args)
     for layer in tables_of(network):
         for table in layer.parameters(recurse=False):

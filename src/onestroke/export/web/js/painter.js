@@ -34,7 +34,7 @@ export class Painter {
 
   /**
    * Have the worker do a task.
-   * @param {"open" | "measure" | "paint" | "file"} task
+   * @param {"open" | "measure" | "sample" | "paint" | "file"} task
    * @param {object} job its arguments
    * @param {Transferable[]} transferred
    * @returns {Promise<any>}
@@ -66,9 +66,10 @@ export class Painter {
   }
 }
 
-/** How many threads WASM gets: half the cores, which often are two to a core; 1 where the page is not isolated. */
+/** How many threads WASM gets: of many cores half, since two often share one; 1 where the page is not isolated. */
 export function threadCount() {
-  return self.crossOriginIsolated ? Math.max(1, Math.min(4, Math.ceil((navigator.hardwareConcurrency || 1) / 2))) : 1;
+  const cores = navigator.hardwareConcurrency || 1;
+  return self.crossOriginIsolated ? Math.min(cores, Math.max(2, Math.min(4, Math.ceil(cores / 2)))) : 1;
 }
 
 /** Whether this browser has a GPU for WebGPU that is more than an emulation. */

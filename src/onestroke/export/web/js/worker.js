@@ -27,6 +27,13 @@ const tasks = {
     return [{ milliseconds: Math.min(...times.slice(1)) }];
   },
 
+  /** What is painted of a made-up picture, to compare backends by: 64 x 48, RGB. */
+  async sample({ inputs }) {
+    const wave = (i) => 128 + 100 * Math.sin((i % 192) / 17) * Math.cos(Math.floor(i / 192) / 5 + (i % 3));
+    const rgb = Uint8Array.from({ length: 64 * 48 * 3 }, (_, i) => wave(i));
+    return [{ rgb: await engine.paint(rgb, 64, 48, inputs) }];
+  },
+
   /** Paint a picture at a size. */
   async paint({ bitmap, width, height, mirrored, inputs, keepsColors }) {
     const photo = pixels(bitmap, width, height, mirrored);
