@@ -404,6 +404,22 @@ def test_messages_from_outside_move_the_controls(page: Any) -> None:
     page.wait_for_selector("#strength-part output:text-is('30 %')")
 
 
+def test_movement_and_sound_are_measured(page: Any) -> None:
+    choose(page, PLAIN)
+    page.click("#camera")
+    more_painted(page, 2)
+    page.evaluate("document.querySelector('#interactive').open = true")
+    page.select_option("#preset", "presets/dance.json")
+    page.wait_for_selector(".route:nth-child(4)")
+    page.click("#play")
+    for route in (1, 3):  # of movement, and of low sounds: the fake camera turns and beeps
+        page.wait_for_selector(f".route:nth-child({route}) .meter i:not([style*='scaleX(0)'])", timeout=20_000)
+    page.wait_for_selector("#strength-part output:not(:text-is('60 %'))")
+    page.click("#play")
+    page.click("#camera")
+    settled(page)
+
+
 def test_a_kiosk_shows_the_picture_alone_until_esc(context: Any, address: str) -> None:
     page = context.new_page()
     page.goto(f"{address}?kiosk&map=breathing&style=stars")

@@ -110,7 +110,7 @@ def _thumbnail(number: int) -> str:
 def _pictures(path: Path, names: list[str]) -> dict[str, bytes]:
     """A made-up scene to begin with, and the thumbnails: a smaller one, painted in each style."""
     scene = compose(np.random.default_rng(_SCENE), _SCENE_SIDE)
-    found = {"scene.jpg": _jpeg(scene[: _SCENE_SIDE * 3 // 4], 85)}
+    found = {"scene.jpg": _jpeg(scene[: _SCENE_SIDE * 3 // 4], 75)}
     small = np.asarray(Image.fromarray(scene).resize((_THUMBNAIL_SIDE,) * 2, Image.Resampling.LANCZOS))
     stylizer = Stylizer(path, device="cpu", mix=names[0] if len(names) > 1 else None)
     for number, name in enumerate(names):

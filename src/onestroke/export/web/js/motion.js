@@ -1,9 +1,9 @@
-/* Movement in the camera's picture: how much, and where. */
+/* Movement in the camera's picture: how much, and where; measured as by onestroke.live.signals. */
 
-const WIDTH = 48;
-const HEIGHT = 36;
-const LEAST = 0.06; // difference of luma, of 1, that is more than the camera's noise
-const MUCH = 0.25; // share of the picture that moves when the amount is 1
+const WIDTH = 64;
+const HEIGHT = 48;
+const NOISE = 0.04; // a smaller change of a pixel, of 1, is the camera's noise
+const GAIN = 4; // the amount is 1 if a quarter of the picture changes
 
 /** Compares frames of the camera. */
 export class Motion {
@@ -11,6 +11,7 @@ export class Motion {
     willReadFrequently: true,
   });
   #before = null;
+  #time = -1;
 
   /**
    * Compare the video's frame with the one before.
@@ -20,26 +21,32 @@ export class Motion {
    *   moves
    */
   look(video, mirrored, signals) {
+    if (video.currentTime === this.#time) return; // no new frame since
+    this.#time = video.currentTime;
     this.#context.drawImage(video, 0, 0, WIDTH, HEIGHT);
     const { data } = this.#context.getImageData(0, 0, WIDTH, HEIGHT);
     const now = Float32Array.from({ length: WIDTH * HEIGHT }, (_, i) => {
       const p = i * 4;
       return (0.299 * data[p] + 0.587 * data[p + 1] + 0.114 * data[p + 2]) / 255;
     });
-    const before = this.#before;
+    if (this.#before) compare(this.#before, now, mirrored, signals);
     this.#before = now;
-    if (!before) return;
-    let [moved, x, y] = [0, 0, 0];
-    now.forEach((value, i) => {
-      if (Math.abs(value - before[i]) < LEAST) return;
-      moved++;
-      x += (i % WIDTH) + 0.5;
-      y += Math.floor(i / WIDTH) + 0.5;
-    });
-    signals["motion.amount"] = Math.min(1, moved / (now.length * MUCH));
-    if (!moved) return;
-    const across = x / moved / WIDTH;
-    signals["motion.x"] = mirrored ? 1 - across : across;
-    signals["motion.y"] = y / moved / HEIGHT;
   }
+}
+
+function compare(before, now, mirrored, signals) {
+  let [count, total, x, y] = [0, 0, 0, 0];
+  now.forEach((value, i) => {
+    const changed = Math.abs(value - before[i]) - NOISE;
+    if (changed <= 0) return;
+    count++;
+    total += changed;
+    x += changed * ((i % WIDTH) + 0.5);
+    y += changed * (Math.floor(i / WIDTH) + 0.5);
+  });
+  signals["motion.amount"] = Math.min(1, (GAIN * count) / now.length);
+  if (!count) return;
+  const across = x / total / WIDTH;
+  signals["motion.x"] = mirrored ? 1 - across : across;
+  signals["motion.y"] = y / total / HEIGHT;
 }

@@ -4,6 +4,8 @@ import { Motion } from "./motion.js";
 import { Sound } from "./sound.js";
 import { words } from "./words.js";
 
+const FINGERS = 5; // that are 1
+
 /** Measures signals. */
 export class Signals {
   /** @type {Object<string, number>} */
@@ -23,7 +25,7 @@ export class Signals {
   constructor(area, camera, tell) {
     this.camera = camera;
     this.tell = tell;
-    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]) {
       area.addEventListener(name, (event) => this.#point(event, area));
     }
   }
@@ -49,7 +51,7 @@ export class Signals {
   now() {
     const seen = this.camera() ?? this.#own;
     if (this.#wanted.has("motion") && seen?.video.readyState >= 2) this.#motion.look(seen.video, seen.mirrored, this.values);
-    if (this.#sound) this.#sound.look(this.values);
+    Object.assign(this.values, this.#sound?.heard);
     return this.values;
   }
 
@@ -115,7 +117,8 @@ export class Signals {
     } catch {
       return; // no message of ours
     }
-    for (const [name, value] of Object.entries(message ?? {})) {
+    // what live.py is told in the same words
+    for (const [name, value] of Object.entries(message?.remote ?? message ?? {})) {
       if (typeof value === "number") this.values[`remote.${name}`] = Math.max(0, Math.min(1, value));
     }
   }
@@ -124,11 +127,9 @@ export class Signals {
     const box = area.getBoundingClientRect();
     this.values["pointer.x"] = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
     this.values["pointer.y"] = Math.max(0, Math.min(1, (event.clientY - box.top) / box.height));
-    const ends = event.type === "pointerup" || event.type === "pointercancel";
-    if (event.type === "pointerdown" || ends) this.values["pointer.down"] = ends ? 0 : 1;
-    if (event.pointerType !== "touch") return;
-    if (ends) this.#touches.delete(event.pointerId);
-    else this.#touches.add(event.pointerId);
-    this.values["touch.count"] = Math.min(1, this.#touches.size / 5);
+    if (event.type === "pointerdown") this.#touches.add(event.pointerId);
+    else if (event.type !== "pointermove") this.#touches.delete(event.pointerId);
+    this.values["pointer.down"] = this.#touches.size ? 1 : 0;
+    this.values["touch.count"] = Math.min(1, this.#touches.size / FINGERS);
   }
 }

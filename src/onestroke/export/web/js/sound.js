@@ -1,15 +1,20 @@
-/* The microphone: how loud, how much in three ranges of pitch, and beats. Nothing is kept. */
+/* The microphone: how loud, how much in three ranges of pitch, and beats; measured as by live.py. Nothing is kept. */
 
-const BANDS = { "sound.low": [30, 250], "sound.mid": [250, 2000], "sound.high": [2000, 9000] }; // hertz
-const QUIET = -75; // decibels that count as 0
-const LOUD = -25; // decibels that count as 1
-const RISE = 0.13; // of the low band above its average that is a beat
-const APART = 0.2; // seconds between two beats at least
+const BANDS = { "sound.low": [30, 200], "sound.mid": [200, 2000], "sound.high": [2000, 8000] }; // hertz
+const LOUD = 1.5; // the sum of the three that is the level 1
+const ABOVE = 1.3; // times its mean that the low band has at a beat
+const LEAST = 0.2; // of the low band at a beat
+const FADES = 0.8; // of a beat that is left a step later
+const SLOW = 0.03; // share of a step in the mean
+const STEP = 33; // milliseconds
 
 /** Listens to the microphone. */
 export class Sound {
-  #average = 0;
-  #last = 0;
+  #usual = 0;
+  #beat = 0;
+  #timer;
+  /** @type {Object<string, number>} what is heard now: sound.level, .low, .mid, .high and .beat */
+  heard = {};
 
   /** @returns {Promise<Sound>} rejects if the microphone is not allowed */
   static async start() {
@@ -24,40 +29,32 @@ export class Sound {
   constructor(stream, context) {
     this.stream = stream;
     this.context = context;
-    this.analyser = new AnalyserNode(context, { fftSize: 1024, smoothingTimeConstant: 0.3 });
+    this.analyser = new AnalyserNode(context, { fftSize: 1024, smoothingTimeConstant: 0.5 });
     context.createMediaStreamSource(stream).connect(this.analyser);
-    this.decibels = new Float32Array(this.analyser.frequencyBinCount);
-    this.wave = new Float32Array(this.analyser.fftSize);
-  }
-
-  /**
-   * Measure what is heard now.
-   * @param {Object<string, number>} signals sound.level, .low, .mid, .high and .beat are set
-   */
-  look(signals) {
-    this.analyser.getFloatFrequencyData(this.decibels);
-    this.analyser.getFloatTimeDomainData(this.wave);
-    const power = this.wave.reduce((sum, value) => sum + value * value, 0) / this.wave.length;
-    signals["sound.level"] = scaled(10 * Math.log10(power + 1e-12), -60, -10);
-    const width = this.context.sampleRate / this.analyser.fftSize;
-    for (const [name, [from, to]] of Object.entries(BANDS)) {
-      const band = this.decibels.subarray(Math.floor(from / width), Math.ceil(to / width));
-      signals[name] = scaled(Math.max(...band), QUIET, LOUD);
-    }
-    const now = this.context.currentTime;
-    const low = signals["sound.low"];
-    const beat = low > this.#average + RISE && now - this.#last > APART;
-    if (beat) this.#last = now;
-    this.#average += (low - this.#average) * 0.08;
-    signals["sound.beat"] = beat ? 1 : 0;
+    this.bins = new Uint8Array(this.analyser.frequencyBinCount);
+    this.#timer = setInterval(() => this.#listen(), STEP);
   }
 
   stop() {
+    clearInterval(this.#timer);
     for (const track of this.stream.getTracks()) track.stop();
     this.context.close();
   }
-}
 
-function scaled(value, low, high) {
-  return Math.max(0, Math.min(1, (value - low) / (high - low)));
+  #listen() {
+    this.analyser.getByteFrequencyData(this.bins);
+    const { heard } = this;
+    for (const [name, band] of Object.entries(BANDS)) heard[name] = this.#mean(band);
+    const low = heard["sound.low"];
+    this.#beat = low > ABOVE * this.#usual && low > LEAST ? 1 : this.#beat * FADES;
+    this.#usual += SLOW * (low - this.#usual);
+    heard["sound.beat"] = this.#beat;
+    heard["sound.level"] = Math.min(1, (low + heard["sound.mid"] + heard["sound.high"]) / LOUD);
+  }
+
+  #mean([from, to]) {
+    const hertz = this.context.sampleRate / this.analyser.fftSize;
+    const band = this.bins.subarray(Math.max(1, Math.round(from / hertz)), Math.round(to / hertz) + 1);
+    return band.reduce((sum, value) => sum + value, 0) / band.length / 255;
+  }
 }
