@@ -4,6 +4,7 @@
     python scripts/bench.py train [size=256] [batch=4]                      # images/s of a training step
     python scripts/bench.py vgg   [size=256] [batch=4]                      # the VGG passes of a step
     python scripts/bench.py infer [size=512] [batch=1]                      # one photo, on every backend there is
+    python scripts/bench.py frames [size=512] [networks=realtime]           # frame after frame, controls changing
     python scripts/bench.py data  [crop=128,256] [workers=0,1,2] [data.root=/path/to/photos]
 
 Everything is timed in one process (but for the baseline of `train`, whose allocator is left as it is), the
@@ -20,6 +21,8 @@ vgg: content is forward to relu3_3, output forward and backward to relu4_3; the 
 infer: the baseline is the classic network in eager torch, NCHW. Sizes may be width x height: size=512,1280x720.
 Ours are networks=classic,default,... (all of configs/network) on backends=torch,onnx,openvino (all that are installed),
 with compile=true torch.compile too; each as Stylizer has it, from float pixels to float pixels on the CPU.
+frames: the baseline is ONNX Runtime with the exported graph alone (controls=live), with bytes in and out; ours are a
+Stylizer's frames and the Stylizer itself, with ONNX Runtime and torch, whose strength changes before each frame.
 data: the time a batch takes from scenes, and from data.root's photos (data.NAME=... as for train.py), with as many
 worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache, which the warmup
 fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
@@ -43,6 +46,7 @@ from typing import Any
 import bench_measure
 import torch
 from bench_data import chosen_sources, data_cases, sources
+from bench_frames import frames_cases
 from bench_measure import Case, Spread, compare, matrix_products, precisions, race, short
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
 from bench_report import append, machine, show, write
@@ -93,6 +97,15 @@ class InferOptions(Options):
 
 
 @dataclass
+class FramesOptions(Options):
+    """Of the mode frames."""
+
+    batch: str = option("one frame at a time", "1")
+    size: str = option("sides of the frames in pixels", "512")
+    networks: str = option("of configs/network", "realtime")
+
+
+@dataclass
 class DataOptions(Options):
     """Of the mode data."""
 
@@ -110,6 +123,7 @@ OPTIONS: dict[str, type[Options]] = {
     "train": SizedOptions,
     "vgg": SizedOptions,
     "infer": InferOptions,
+    "frames": FramesOptions,
     "data": DataOptions,
 }
 
@@ -174,6 +188,11 @@ def cases(mode: str, options: Options, overrides: list[str], device: torch.devic
         networks = chosen("networks", some("networks", options.networks), network_names())
         roads = chosen("backends", some("backends", options.backends), roads_on(device))
         return infer_cases(sizes(options.size), batches, device, networks, roads, options.compile)
+    if isinstance(options, FramesOptions):
+        if batches != [1] or device.type != "cpu":
+            raise UserError("the mode frames times one frame at a time, on the CPU")
+        networks = chosen("networks", listed("networks", options.networks), network_names())
+        return frames_cases(sizes(options.size), networks)
     assert isinstance(options, DataOptions)
     if len(batches) > 1:
         raise UserError("batch takes one number in the mode data")

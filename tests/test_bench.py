@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from onestroke.data.datamodule import PhotoBatches
+from onestroke.export import live_export
 from onestroke.losses.objective import Objective
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
@@ -291,6 +292,17 @@ def test_infer_times_each_size_and_batch(tmp_path: Path, quick: None, monkeypatc
         assert row["ms_per_megapixel"] == pytest.approx(row["seconds"] * 1e9 / pixels)
     monkeypatch.setattr(bench_modes, "free_on", lambda device: 2**20)
     assert bench.main(["infer", "size=512", "device=cpu", *choice]) == 2
+
+
+def test_frames_are_timed_beside_the_graph_alone(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(live_export, "SIDE", 32)
+    rows = run(tmp_path, "frames", "size=32,64x32", "threads=1", "networks=realtime")["rows"]
+    names = ["baseline", "frames-onnx", "stylizer-onnx", "frames-torch", "stylizer-torch"]
+    assert [(row["network"], row["size"], row["contestant"]) for row in rows] == [
+        ("realtime", size, name) for size in ("32 x 32", "64 x 32") for name in names
+    ]
+    assert bench.main(["frames", "batch=2", "device=cpu"]) == 2
 
 
 def test_every_network_and_backend_can_be_timed() -> None:
