@@ -361,7 +361,7 @@ def test_the_name_of_the_processor(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["trane"], "there is no mode 'trane': did you mean 'train'?"),
+        (["tran"], "there is no mode 'tran': did you mean 'train'?"),
         (["train", "sise=64"], "there is no option 'sise'"),
         (["train", "crop=64"], "there is no option 'crop'"),
         (["train", "size=16"], "size=16: write multiples of 4"),
