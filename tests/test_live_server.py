@@ -190,7 +190,8 @@ def test_a_wrong_message_is_answered_in_one_sentence(stand: Stand, message: str,
 
 def test_a_client_has_two_paintings_on_their_way_and_then_the_newest(stand: Stand) -> None:
     async def talk(session: Any) -> None:
-        async with session.ws_connect(stand.server.address + "ws") as socket:
+        async with session.ws_connect(stand.server.address + "ws", compress=15) as socket:
+            assert socket.compress == 0, "JPEGs are compressed already"
             await socket.send_json({"frames": True})
 
             async def next_painting() -> tuple[int, bytes]:

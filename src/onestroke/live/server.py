@@ -149,7 +149,8 @@ class Server:
         return response
 
     async def _socket(self, request: Any) -> Any:
-        socket = self._web.WebSocketResponse(max_msg_size=_MAX_MESSAGE, heartbeat=20, timeout=0.5)
+        # JPEGs don't get smaller by compressing them again
+        socket = self._web.WebSocketResponse(max_msg_size=_MAX_MESSAGE, heartbeat=20, timeout=0.5, compress=False)
         await socket.prepare(request)
         self._count += 1
         self._clients.append(socket)
