@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -171,6 +172,31 @@ def test_the_page_paints_a_photo_as_the_stylizer_does(page: Any, style: Path) ->
             before = found
 
 
+GIVE = """([data, kind]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], "given.png", { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  document.body.dispatchEvent(
+    kind === "paste"
+      ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
+      : new DragEvent(kind, { dataTransfer: transfer, ...options }),
+  );
+}"""
+
+
+def test_pictures_are_dropped_and_pasted(page: Any, style: Path) -> None:
+    choose(page, PLAIN)
+    for width, kinds in ((40, ["dragover", "drop"]), (48, ["paste"])):
+        picture, before = photo(44, width), painted(page)
+        for kind in kinds:
+            page.evaluate(GIVE, [base64.b64encode(png(picture)).decode(), kind])
+            assert page.is_visible("#dropping") is (kind == "dragover")
+        painted_in_all(page, before + 1)
+        settled(page)
+        assert apart(pixels(page), wanted(style, picture, PLAIN)) <= 1
+
+
 def test_a_picture_is_saved_at_its_full_size(page: Any, style: Path) -> None:
     picture, setting = photo(300, 420), PLAIN
     page.select_option("#size", "256")
@@ -247,7 +273,8 @@ def test_the_page_works_without_a_network_and_asks_no_other_machine(browser: Any
     visitor = browser.new_context(locale="de-DE")
     asked: list[str] = []
     visitor.on("request", lambda request: asked.append(request.url))
-    with served(site) as address:
+    with served(site.parent) as host:
+        address = f"{host}{site.name}/"  # a site needs no host of its own
         page = visitor.new_page()
         page.goto(address)
         settled(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -65,11 +66,14 @@ def test_a_gpu_that_paints_something_else_is_noticed(channels: tuple[int, int], 
 
 
 def megabytes() -> float:
-    """The memory of the browser's pages: of what it holds alone, not of files that processes share."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    pids = [int(line.split()[0]) for line in listed.splitlines() if "--type=renderer" in line]
+    """The memory of the pages of this test's browser: of what they hold alone, not of files that processes share."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    processes = [line.split(maxsplit=2) for line in listed.splitlines()]
+    ours = {str(os.getpid())}
+    while found := {pid for pid, parent, _ in processes if parent in ours and pid not in ours}:
+        ours |= found
     total = 0.0
-    for pid in pids:
+    for pid in (pid for pid, _, arguments in processes if pid in ours and "--type=renderer" in arguments):
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         total += float(re.findall(r"RssAnon:\s+(\d+) kB", status)[0]) / 1024
     return total
