@@ -130,6 +130,26 @@ def test_a_change_of_controls_paints_as_a_new_stylizer_does(style: Path, backend
         assert changing.name == fresh.name and changing.metadata.style["strength"] == fresh.metadata.style["strength"]
 
 
+@pytest.mark.parametrize(("kind", "styles"), [("RealtimeNetwork", 1), ("RealtimeNetwork", 3), ("ResidualNetwork", 1)])
+def test_with_torch_weights_are_written_over_and_are_those_of_a_new_stylizer_to_the_bit(
+    kind: str, styles: int, tmp_path: Path
+) -> None:
+    style = written(tmp_path / "some.safetensors", kind, styles, ("strength", "stroke"))
+    now: dict[str, Any] = {"mix": "waves" if styles > 1 else "all"}
+    changing, image = Stylizer(style, device="cpu", **now), torch.rand(1, 3, 24, 28)
+    network = changing.backend.network  # type: ignore[attr-defined]
+    settings: list[dict[str, Any]] = [{"strength": 0.1}, {"strength": 0.9, "stroke": 0.3}, {"strength": 0.05}]
+    if styles > 1:
+        settings += [{"mix": "stars:0.2,scream:0.8"}, {"strength": 0.6}]
+    for setting in settings:
+        changing.set(**setting)
+        now |= setting
+        with pytest.raises(UserError):
+            changing.set(mix="none", strength=1.0)
+        assert torch.equal(changing.paint(image), Stylizer(style, device="cpu", **now).paint(image)), now
+    assert changing.backend.network is network  # type: ignore[attr-defined]
+
+
 def test_a_file_with_live_controls_is_opened_as_a_style_file_is(style: Path, live: Path) -> None:
     picture = photo(40, 52)
     opened = Stylizer(live, mix="stars", strength=0.8)

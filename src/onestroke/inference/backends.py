@@ -23,7 +23,6 @@ from onestroke.inference.backend import Backend, NotFinite
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style, table_weights
 from onestroke.inference.exported import Onnx, OpenVino
 from onestroke.inference.memory import peak_memory
-from onestroke.networks.base import TransformNetwork
 from onestroke.packages import installed
 from onestroke.style_document import Metadata
 
@@ -59,12 +58,6 @@ class Torch(Backend):
 
             self._held[styles] = peak_memory(paint)
         return 1.1 * self._held[styles](count, height, width) + 12 * count * height * width
-
-    def update(self, network: nn.Module) -> None:
-        """Paint with the weights of another network of the same kind from now on."""
-        self.network.load_state_dict(network.state_dict())
-        if isinstance(network, TransformNetwork) and isinstance(self.network, TransformNetwork):
-            self.network.opacity = network.opacity
 
     def paint_mapped(self, image: Tensor, shares: Tensor) -> Tensor:
         """As `paint`, for a network of several styles, with the share of each style per pixel, (N, styles, H, W)."""

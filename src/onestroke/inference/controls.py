@@ -83,13 +83,20 @@ def open_controls(path: Path, controls: StyleControls) -> tuple[nn.Module, Metad
 
 
 def with_controls(
-    path: Path, network: nn.Module, metadata: Metadata, controls: StyleControls
+    path: Path,
+    network: nn.Module,
+    metadata: Metadata,
+    controls: StyleControls,
+    into: TransformNetwork | None = None,
 ) -> tuple[nn.Module, Metadata]:
-    """As `open_controls`, for a file that was loaded; neither network nor document is changed."""
+    """As `open_controls`, for a file that was loaded; neither network nor document is changed.
+
+    into: a network that this returned before, to be written over.
+    """
     metadata = copy.deepcopy(metadata)
     settings = settings_of(path, conditioning_of(network).controls, metadata, controls)
     if isinstance(network, TransformNetwork) and settings:
-        network = network.fixed(**settings)
+        network = network.fixed(**settings, into=into)
         metadata.network["args"] = {**metadata.network["args"], "controls": []}
         metadata.style = {**metadata.style, **settings}
     return network, metadata
@@ -130,18 +137,25 @@ def open_style(path: Path, controls: StyleControls = DEFAULT_CONTROLS) -> tuple[
 
 
 def with_style(
-    path: Path, network: nn.Module, metadata: Metadata, controls: StyleControls
+    path: Path,
+    network: nn.Module,
+    metadata: Metadata,
+    controls: StyleControls,
+    into: tuple[TransformNetwork | None, TransformNetwork | None] = (None, None),
 ) -> tuple[nn.Module, Metadata]:
-    """As `open_style`, for a file that was loaded; neither network nor document is changed."""
-    network, metadata = with_controls(path, network, metadata, controls)
+    """As `open_style`, for a file that was loaded; neither network nor document is changed.
+
+    into: what `with_controls` and this returned before, to be written over; the same one for a file of one style.
+    """
     names = metadata.styles
+    found = mix_of(path, names, controls.mix)
+    network, metadata = with_controls(path, network, metadata, controls, into[0])
     if controls.mix is None and len(names) == 1:
         return network, metadata
-    found = mix_of(path, names, controls.mix)
     if len(names) > 1:
         if not isinstance(network, TransformNetwork):
             raise UserError(f"{path}: the network {metadata.network['name']} can't mix styles")
-        network = network.blended(torch.tensor([found.get(name, 0.0) for name in names]))
+        network = network.blended(torch.tensor([found.get(name, 0.0) for name in names]), into[1])
         metadata.network["args"] = {**metadata.network["args"], "styles": 1}
         _narrow(metadata, found)
     return network, metadata

@@ -36,6 +36,7 @@ class LiveStyle:
     def __init__(self, path: Path, backend: Backend) -> None:
         self.path, self.backend = path, backend
         self.network: nn.Module | None = None
+        self.settled: TransformNetwork | None = None  # of several styles, with the controls that were set last
         if path.suffix.lower() != ".onnx":
             self.network, self.metadata = style_file.load(path)
         elif isinstance(backend, Exported) and backend.document is not None:
@@ -55,10 +56,16 @@ class LiveStyle:
             UserError: for a style that the file lacks, several without a choice, or a control out of its range.
         """
         if isinstance(self.backend, Torch):
-            assert self.network is not None
-            network, metadata = with_style(self.path, self.network, self.metadata, controls)
-            self.backend.update(network)
-            return self.backend, metadata
+            assert isinstance(self.network, TransformNetwork)
+            painting = self.backend.network
+            assert isinstance(painting, TransformNetwork)
+            if len(self.metadata.styles) == 1:
+                into = (painting, painting)
+            else:
+                if self.settled is None:
+                    self.settled = self.network.fixed()
+                into = (self.settled, painting)
+            return self.backend, with_style(self.path, self.network, self.metadata, controls, into)[1]
         assert isinstance(self.backend, Exported)
         conditioning = layout(self.metadata.network["args"])
         rows, fade, chosen = table_weights(self.path, conditioning, self.metadata, controls)

@@ -124,14 +124,21 @@ class TransformNetwork(Conditioned):
             result = image + self.opacity * (result - image)
         return result[:, :, :height, :width]
 
-    def fixed(self, strength: float | None = None, stroke: float | None = None) -> TransformNetwork:
-        """A network without controls that paints as this one does at these settings."""
+    def fixed(
+        self, strength: float | None = None, stroke: float | None = None, into: TransformNetwork | None = None
+    ) -> TransformNetwork:
+        """A network without controls that paints as this one does at these settings.
+
+        Args:
+            strength, stroke: in [0, 1]; None is the default.
+            into: what this returned for other settings; it is written over and returned, which is faster than a copy.
+        """
         if not self.conditioning.controls:
-            return copy.deepcopy(self)
+            return copy.deepcopy(self) if into is None else into
         each = torch.eye(self.styles)
         condition = self.conditioning.condition(each, each, {"strength": strength, "stroke": stroke})
         assert condition.shares is not None
-        one = self._over(condition.shares)
+        one = self._over(condition.shares, into)
         if condition.fade is None:
             return one
         fade = float(condition.fade[0])
@@ -149,23 +156,31 @@ class TransformNetwork(Conditioned):
                 colour.bias.mul_(fade)
         return one
 
-    def blended(self, mix: Tensor) -> TransformNetwork:
+    def blended(self, mix: Tensor, into: TransformNetwork | None = None) -> TransformNetwork:
         """A network of one style that paints as this one does with a fixed mix; for networks without controls.
 
         Args:
             mix: weight of each style, (styles,).
+            into: as for `fixed`.
         """
-        return self._over(mix[None])
+        return self._over(mix[None], into)
 
-    def _over(self, shares: Tensor) -> TransformNetwork:
+    def _over(self, shares: Tensor, into: TransformNetwork | None = None) -> TransformNetwork:
         """A network without controls whose table rows are weighted sums of these: weights (styles, rows)."""
-        one = copy.deepcopy(self)
+        one = copy.deepcopy(self) if into is None else into
         one.conditioning = Conditioning(len(shares))
         with torch.no_grad():
-            for layer in tables_of(one):
-                mixed = zip(list(layer.named_parameters(recurse=False)), layer.mixed(shares), strict=True)
+            for layer, own in zip(tables_of(one), tables_of(self), strict=True):
+                mixed = zip(list(layer.named_parameters(recurse=False)), own.mixed(shares), strict=True)
                 for (name, before), table in mixed:
-                    setattr(layer, name, nn.Parameter(table, before.requires_grad))
+                    if into is None:
+                        setattr(layer, name, nn.Parameter(table, before.requires_grad))
+                    else:
+                        before.copy_(table)
+            if into is not None:  # what `fixed` changes besides tables
+                one.opacity = self.opacity
+                for before, now in zip(one.paint.parameters(), self.paint.parameters(), strict=True):
+                    before.copy_(now)
         return one
 
 
