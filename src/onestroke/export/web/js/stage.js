@@ -36,7 +36,7 @@ export class Stage {
    */
   draw(painting, original, mirrored) {
     const { width, height } = painting;
-    $("frame").style.setProperty("--ratio", String(width / height));
+    document.documentElement.style.setProperty("--ratio", String(width / height));
     fit(this.painting, width, height);
     this.painting.getContext("2d", { alpha: false }).drawImage(painting, 0, 0);
     painting.close();
