@@ -283,6 +283,8 @@ CASES: dict[str, Case] = {
     "loss.moments.layers": Case(["relu2_1"], term("moments", "layers"), [("relu2_1",)] * 2),
     "loss.moments.weight": Case(3.0, counted("moments"), [15.0] * 2),
     "loss.contrast.weight": Case(3.0, counted("contrast"), [15.0] * 2),
+    "loss.activation_peaks.weight": Case(3.0, counted("activation_peaks"), [3.0] * 2),
+    "loss.activation_peaks.limit": Case(9.0, term("activation_peaks", "limit"), [9.0] * 2),
     "loss.adversarial.weight": Case(3.0, counted("adversarial"), [15.0] * 2),
     "loss.adversarial.channels": Case(
         9, lambda s: s.module.term_steps.terms["adversarial"].state_dict()["scores.0.bias"].shape[0], 9),
@@ -299,6 +301,8 @@ def base(key: str) -> dict[str, Any]:
         for other in PAINTING_TERMS:
             if "layers" in config["loss"][other]:
                 config["loss"][other]["layers"] = ["relu1_2"]
+    if key.startswith("loss.activation_peaks."):
+        config["loss"] |= composed("loss=[activation_peaks]")["loss"]
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
     if (kind := key.removeprefix("network[").partition("]")[0]) in KINDS:

@@ -63,7 +63,8 @@ class Views:
     output and content: features of the painted batch and of the photos, by layer name, (N, C, H, W); `image` is the
     pixels, in [0, 1]. style: the target statistics, of one style for all pictures or of one for each. second: paints
     some of the photos a second time while a network is trained; else None. step: number of the training step, 0 where
-    finished paintings are evaluated.
+    finished paintings are evaluated. peaks: where a term reads them, the largest activation of each channel of the
+    network's norms, (N, channels), in standard deviations from the channel's mean; else None.
     """
 
     output: Mapping[str, Tensor]
@@ -71,6 +72,7 @@ class Views:
     style: Statistics
     second: SecondPainting | None = None
     step: int = 0
+    peaks: Tensor | None = None
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU that follow from the step, so that a resumed run draws the same."""
@@ -105,6 +107,8 @@ class Term(nn.Module):
     """Whether it reads the photo's features; they are computed up to the deepest layer of such terms."""
     reads_pictures: ClassVar[bool] = False
     """Whether it reads samples of its layers, or patches, of the painting: such a run needs the picture itself."""
+    reads_peaks: ClassVar[bool] = False
+    """Whether it reads `Views.peaks`, of a network that is being trained."""
     trains_only: ClassVar[bool] = False
     """Whether it needs a network that is being trained; it is left out when finished paintings are evaluated."""
 

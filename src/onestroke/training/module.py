@@ -21,6 +21,7 @@ from onestroke.training.averaging import average, ema_decay
 from onestroke.training.distillation import Teacher
 from onestroke.training.finite_guard import CHECKS_EVERY, FiniteGuard
 from onestroke.training.muon import Muon, split
+from onestroke.training.norm_peaks import norm_peaks
 from onestroke.training.recipe import Recipe
 from onestroke.training.schedule import Schedule
 from onestroke.training.term_steps import TermSteps, learners
@@ -68,6 +69,7 @@ class StyleTransfer(LightningModule):
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # in a tuple, so that they are no submodules: they are frozen, large, and not part of a resume file
         self._frozen = (objective, validation, teacher)
+        self.peaks = norm_peaks(self.network, objective)
         self.term_steps = TermSteps(learners(objective))
         self.terms = nn.ModuleDict(self.term_steps.terms)  # for weights and resume file; usually none
         self.recipe, self.schedule, self.guard = recipe, schedule or Schedule(), FiniteGuard()
@@ -166,6 +168,8 @@ class StyleTransfer(LightningModule):
         if (teacher := self.teacher) is not None:
             return teacher.losses(output, photos, chosen), None
         views = self.objective.views(output, photos, chosen.target, self._second_painting(photos, chosen), self.step)
+        if self.peaks is not None:
+            views = replace(views, peaks=self.peaks.found())
         return self.objective.weighted(views, chosen.strength), views
 
     @torch.no_grad()
@@ -215,10 +219,7 @@ class StyleTransfer(LightningModule):
 
     def _second_painting(self, photos: Tensor, chosen: Assignment) -> SecondPainting:
         assert chosen.repeated is not None
-        return SecondPainting(
-            chosen.repeated,
-            lambda pictures, some: self._paint(self.network, pictures, chosen.of(some)).float(),
-        )
+        return SecondPainting(chosen.repeated, lambda x, i: self._paint(self.network, x, chosen.of(i)).float())
 
     def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
         return cast(Tensor, network(photos, **chosen.arguments(len(self.validation.styles), photos.device)))
