@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the tests in a browser need:  ./scripts/setup_browser.sh && ./scripts/test.sh -m browser
+# Sets up what the tests in a browser need:  ./scripts/setup_browser.sh && ./scripts/test.sh -m 'browser and not slow'
 #
 # Chromium (where it is missing, from Debian's packages), playwright into the virtual environment, and into the user's
 # cache onnxruntime-web and axe-core (MPL 2.0, for tests alone), both from npm.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -287,6 +289,14 @@ def test_the_page_works_without_a_network_and_asks_no_other_machine(browser: Any
     assert len(asked) > 30 and any(url.endswith("model.onnx") for url in asked)
     assert [url for url in asked if not url.startswith((address, "blob:" + address))] == []
     visitor.close()
+
+
+def test_a_first_visit_loads_five_megabytes_at_most(site: Path) -> None:
+    listed = json.loads(re.findall(r"const FILES = (\[.*?\]);", (site / "service-worker.js").read_text("utf-8"))[0])
+    loaded = [(site / name).read_bytes() for name in listed if name != "./"]
+    # the gallery's graph, scene and thumbnails, which are larger than this small style's
+    gallery = 1_150_000 + 65_000 + 7 * 12_500
+    assert sum(len(gzip.compress(content, 6)) for content in loaded) + gallery <= 5 * 2**20
 
 
 def test_anyone_can_use_it(page: Any) -> None:
