@@ -251,6 +251,9 @@ async function begin() {
     studio.use(painter, pace);
   });
   if (asked.has("kiosk")) kiosk.enter();
+  // at the same time: whoever is asked for the camera may take a while
+  const found = findPainter(site, look, studio);
+  found.catch(() => {}); // is told below
   await (asked.has("kiosk") || asked.has("camera") ? startCamera(studio) : showScene(studio));
   if (!studio.source) await showScene(studio);
   $("remote").value = asked.get("remote") ?? "";
@@ -258,7 +261,7 @@ async function begin() {
     await play.open(asked.get("map").endsWith(".json") ? asked.get("map") : `presets/${asked.get("map")}.json`);
     await play.run(true);
   }
-  await findPainter(site, look, studio);
+  await found;
 }
 
 begin().catch((error) => {

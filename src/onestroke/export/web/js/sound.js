@@ -22,7 +22,8 @@ export class Sound {
     const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: raw });
     const context = new AudioContext();
-    await context.resume();
+    // some browsers wait for a click first; the picture doesn't
+    document.addEventListener("pointerdown", () => context.state === "suspended" && context.resume());
     return new Sound(stream, context);
   }
 
