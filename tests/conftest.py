@@ -11,8 +11,11 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import entry_points
 from io import BytesIO
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -32,6 +35,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from tests.processes import start_server
 
         start_server()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_callbacks() -> Iterator[None]:
+    """Which installed packages add callbacks to every Trainer, looked up once: that reads a file of each package."""
+    with mock.patch("lightning_fabric.utilities.registry.entry_points", cache(entry_points)):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
