@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def performed(
     return command("live.py", *arguments, cwd=cwd)
 
 
+@pytest.fixture
+def in_background() -> Iterator[None]:
+    """SIGINT is ignored, as in what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_background")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_performance_ends_cleanly(number: int, style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room(number)

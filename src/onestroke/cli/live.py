@@ -42,10 +42,11 @@ def run(options: Options) -> None:
         report.say(f"{escaped(options.ckpt)} has no control for {', '.join(idle)}: these routes of the map do nothing")
     capture = Capture(source, report.say)
     with ExitStack() as opened:
-        # Ctrl-C is how a performance ends, and SIGTERM how the service of an exhibition is stopped
+        # Ctrl-C is how a performance ends, and SIGTERM how the service of an exhibition is stopped. A shell has what it
+        # starts in the background ignore SIGINT, and then `kill -INT` would do nothing
         opened.enter_context(suppress(KeyboardInterrupt))
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        opened.callback(signal.signal, signal.SIGTERM, before)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            opened.callback(signal.signal, number, signal.signal(number, signal.default_int_handler))
         opened.enter_context(memory_kept())  # each frame takes the memory of the last one
         opened.enter_context(capture)
         output = output_of(options, performance, signals, figures, report)
