@@ -39,8 +39,13 @@ def start_server() -> None:
             mock.patch.object(util, "spawnv_passfds", _forked),
             mock.patch.dict(os.environ, _with_tests(environment())),
         ):
-            multiprocessing.get_context(METHOD).set_forkserver_preload(["tests.preloaded"])
-            forkserver.ensure_running()
+            _run_server()
+
+
+def _run_server() -> None:
+    """Start the fork server unless it runs already, in the environment of this moment."""
+    multiprocessing.get_context(METHOD).set_forkserver_preload(["tests.preloaded"])
+    forkserver.ensure_running()
 
 
 def _forked(path: object, arguments: Sequence[object], kept: Sequence[int]) -> int:
@@ -85,8 +90,7 @@ class Started:
         self._out, self._err = (Path(self._folder.name) / name for name in ("out", "err"))
         with mock.patch.dict(os.environ, _with_tests(variables), clear=True):
             if METHOD == "forkserver":
-                context.set_forkserver_preload(["tests.preloaded"])
-                forkserver.ensure_running()
+                _run_server()
             self._process = context.Process(
                 target=_become, args=(target, arguments, cwd, variables, self._out, self._err)
             )

@@ -87,7 +87,8 @@ def test_without_the_token_there_is_nothing(stand: Stand) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere(stand: Stand) -> None:
     async def talk(session: Any) -> None:
-        for name, kind in (("", "text/html"), ("live.js", "text/javascript"), ("live.css", "text/css")):
+        scripts = [(f"{name}.js", "text/javascript") for name in ("live", "midi", "pointer", "sound")]
+        for name, kind in (("", "text/html"), ("live.css", "text/css"), *scripts):
             async with session.get(stand.server.address + name) as answer:
                 assert (answer.status, answer.content_type) == (200, kind)
                 assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

@@ -58,8 +58,7 @@ def export_web(path: Path, runtime: Path) -> Site:
     Raises:
         UserError: the style file can't be read or exported, or the runtime or a package is missing.
     """
-    # not every server knows what .mjs is
-    copied = {f"runtime/{name}".replace(".mjs", ".js"): file for name, file in runtime_files(runtime).items()}
+    copied = {_of_runtime(name): file for name, file in runtime_files(runtime).items()}
     network, metadata = style_file.load(path)
     conditioning = conditioning_of(network)
     live = conditioning.rows > 1
@@ -128,17 +127,19 @@ def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
     return written.getvalue()
 
 
+def _of_runtime(name: str) -> str:
+    """Where a file of the runtime is in the site; not every server knows what .mjs is."""
+    return f"runtime/{name}".replace(".mjs", ".js")
+
+
 def _worker(files: Mapping[str, bytes | Path]) -> bytes:
     """The service worker, with the files to keep from the first visit on, and a version that changes with any file."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(name.encode() + b"\0" + (content if isinstance(content, bytes) else content.read_bytes()))
-    small = {f"runtime/{name}".replace(".mjs", ".js") for name in WASM}
-    large = {name for name in files if name.startswith("runtime/")} - small
+    large = {name for name in files if name.startswith("runtime/")} - {_of_runtime(name) for name in WASM}
     kept = sorted({*files, "./"} - large - {_WORKER})
     source = files[_WORKER]
     assert isinstance(source, bytes)
-    text = source.decode()
-    for placeholder, value in (("@VERSION@", digest.hexdigest()[:16]), ("@FILES@", json.dumps(kept))):
-        text = text.replace(f'"{placeholder}"', value if placeholder == "@FILES@" else json.dumps(value))
-    return text.encode()
+    text = source.decode().replace("@VERSION@", digest.hexdigest()[:16])
+    return text.replace('"@FILES@"', json.dumps(kept)).encode()

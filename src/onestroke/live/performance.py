@@ -10,11 +10,11 @@ from typing import Any
 from onestroke import style_file
 from onestroke.documents import is_number
 from onestroke.errors import UserError, near, quoted
+from onestroke.graphs.live import layout
 from onestroke.graphs.onnx_file import read
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, settings_of, shares
 from onestroke.inference.stylizer import Stylizer
 from onestroke.live.mapping import Followers, SignalMap
-from onestroke.networks.conditioning import Conditioning
 from onestroke.style_document import Metadata
 
 _STEP = 1000  # controls are set in steps of a thousandth: a smaller change is not seen
@@ -45,7 +45,7 @@ class Performance:
     ) -> None:
         self.metadata, live = _document(path)
         self.styles = self.metadata.styles
-        self.controls = tuple(_controls(self.metadata)) if live else ()
+        self.controls = layout(self.metadata.network["args"]).controls if live else ()
         mix = {self.styles[0]: 1.0} if chosen.mix is None else shares(chosen.mix, self.styles)
         if not live and chosen == DEFAULT_CONTROLS:
             self.styles = self.styles[:1]
@@ -175,11 +175,6 @@ def _mixed(first: Mapping[str, float], second: Mapping[str, float], share: float
 def _text(mix: Mapping[str, float]) -> str:
     """A mix in the syntax of `shares`."""
     return ",".join(f"{name}:{share:g}" for name, share in mix.items() if share > 0)
-
-
-def _controls(metadata: Metadata) -> list[str]:
-    given = metadata.network["args"].get("controls", ())
-    return [name for name in ("strength", "stroke") if name in Conditioning.of(1, given).controls]
 
 
 def _document(path: Path) -> tuple[Metadata, bool]:

@@ -24,7 +24,14 @@ from onestroke.packages import require
 
 _MAX_MESSAGE = 2**16  # bytes of a client's message
 _BOUNDARY = "painting"
-_FILES = {"": "text/html", "live.js": "text/javascript", "live.css": "text/css"}
+_PAGE, _MODULES = "live/page/", "export/web/js/"
+_FILES = {
+    "": (f"{_PAGE}index.html", "text/html"),
+    "live.css": (f"{_PAGE}live.css", "text/css"),
+    "live.js": (f"{_PAGE}live.js", "text/javascript"),
+    **{name: (f"{_MODULES}{name}", "text/javascript") for name in ("midi.js", "pointer.js", "sound.js")},
+}
+"""By its name at the server: each file's place in the package, and its type."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",  # the address holds the token
@@ -128,9 +135,9 @@ class Server:
         name = request.match_info["name"]
         if name not in _FILES:
             raise self._web.HTTPNotFound
-        path = files("onestroke") / "live" / "page" / (name or "index.html")
-        text = path.read_text("utf-8")
-        return self._web.Response(text=text, content_type=_FILES[name], charset="utf-8", headers=_HEADERS)
+        place, kind = _FILES[name]
+        text = files("onestroke").joinpath(*place.split("/")).read_text("utf-8")
+        return self._web.Response(text=text, content_type=kind, charset="utf-8", headers=_HEADERS)
 
     async def _mjpeg(self, request: Any) -> Any:
         kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from onestroke.documents import is_number
 from onestroke.errors import UserError
 from onestroke.losses.term import Term, Views
 
@@ -30,7 +31,7 @@ class ActivationPeaks(Term):
 
     def __init__(self, weight: float = 0.5, limit: float = 12.0) -> None:
         super().__init__(["image"], weight)
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < float("inf"):
+        if not is_number(limit, 0) or limit == 0:
             raise UserError(f"ActivationPeaks: limit must be a number above 0, not {limit!r}")
         self.limit = float(limit)
 

@@ -1,4 +1,9 @@
 // The page of live.py: shows the paintings that come over a WebSocket, and sends controls and signals back.
+// What the browser measures is measured by the exported page's modules, which the server sends too.
+import { listenToMidi } from "./midi.js";
+import { placeIn, watchPointer } from "./pointer.js";
+import { Sound } from "./sound.js";
+
 const $ = (id) => document.getElementById(id);
 const picture = $("picture"), context = picture.getContext("2d", { alpha: false, desynchronized: true });
 const NUMBERS = ["strength", "stroke", "mix"];
@@ -109,7 +114,7 @@ $("map").onchange = (event) => send({ map: event.target.value || null });
 function padded(event) {
   if (event.type === "pointerdown") $("pad").setPointerCapture(event.pointerId);
   if (!event.buttons) return;
-  const [x, y] = place(event, $("pad").getBoundingClientRect());
+  const [x, y] = placeIn(event, $("pad").getBoundingClientRect());
   const set = {};
   if (facts.styles.length > 1) set.mix = x;
   if (facts.controls.includes("strength")) set.strength = 1 - y;
@@ -117,12 +122,8 @@ function padded(event) {
 }
 $("pad").onpointerdown = $("pad").onpointermove = padded;
 
-function place(event, box) {
-  const inside = (value) => Math.min(1, Math.max(0, value));
-  return [inside((event.clientX - box.left) / box.width), inside((event.clientY - box.top) / box.height)];
-}
-
 // Signals: sent together, at most 30 times a second.
+const STEP = 33; // milliseconds
 let signals = {}, timer = null;
 function signal(values) {
   Object.assign(signals, values);
@@ -130,51 +131,14 @@ function signal(values) {
     send({ signals });
     signals = {};
     timer = null;
-  }, 33);
+  }, STEP);
 }
 
-const touching = new Set();
-function pointed(event) {
-  const lifted = ["pointerup", "pointercancel", "pointerleave"].includes(event.type);
-  if (event.type === "pointerdown") touching.add(event.pointerId);
-  if (lifted) touching.delete(event.pointerId);
-  const [x, y] = place(event, picture.getBoundingClientRect());
-  const down = touching.size > 0 ? 1 : 0;
-  signal({ "pointer.x": x, "pointer.y": y, "pointer.down": down, "touch.count": Math.min(1, touching.size / 5) });
-}
-for (const type of ["down", "move", "up", "cancel", "leave"]) picture.addEventListener(`pointer${type}`, pointed);
+watchPointer(picture, signal);
 
-// Sound: level, three bands, and a beat where the low band rises above its mean.
 async function listen() {
-  const stream = await navigator.mediaDevices.getUserMedia({
-    audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
-  });
-  const audio = new AudioContext(), analyser = new AnalyserNode(audio, { fftSize: 1024, smoothingTimeConstant: 0.5 });
-  audio.createMediaStreamSource(stream).connect(analyser);
-  const bins = new Uint8Array(analyser.frequencyBinCount), hertz = audio.sampleRate / analyser.fftSize;
-  const mean = (low, high) => {
-    const from = Math.max(1, Math.round(low / hertz)), to = Math.min(bins.length, Math.round(high / hertz) + 1);
-    return bins.subarray(from, to).reduce((sum, value) => sum + value, 0) / (to - from) / 255;
-  };
-  let usual = 0, beat = 0;
-  setInterval(() => {
-    analyser.getByteFrequencyData(bins);
-    const low = mean(30, 200), mid = mean(200, 2000), high = mean(2000, 8000);
-    beat = low > 1.3 * usual && low > 0.2 ? 1 : beat * 0.8;
-    usual += 0.03 * (low - usual);
-    const level = Math.min(1, (low + mid + high) / 1.5);
-    signal({ "sound.level": level, "sound.low": low, "sound.mid": mid, "sound.high": high, "sound.beat": beat });
-  }, 33);
-}
-
-async function midi() {
-  const access = await navigator.requestMIDIAccess();
-  const heard = ({ data: [status, number, value] }) => {
-    if ((status & 0xf0) === 0xb0) signal({ [`midi.${number}`]: value / 127 });
-  };
-  const join = () => access.inputs.forEach((input) => (input.onmidimessage = heard));
-  access.onstatechange = join;
-  join();
+  const sound = await Sound.start();
+  setInterval(() => signal(sound.heard), STEP);
 }
 
 function once(button, start, failed) {
@@ -190,7 +154,7 @@ function once(button, start, failed) {
   };
 }
 once($("sound"), listen, "The browser gives no microphone: allow it, and open the page on the machine itself");
-once($("midi"), midi, "This browser has no MIDI, or it was not allowed");
+once($("midi"), () => listenToMidi(signal), "This browser has no MIDI, or it was not allowed");
 
 const full = () => document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
 const hide = () => document.body.classList.toggle("kiosk");

@@ -1,17 +1,16 @@
 /* The signals of a mapping, each in [0, 1], from what the browser has: only those that a route names are started. */
 
+import { listenToMidi } from "./midi.js";
 import { Motion } from "./motion.js";
+import { watchPointer } from "./pointer.js";
 import { Sound } from "./sound.js";
 import { words } from "./words.js";
-
-const FINGERS = 5; // that are 1
 
 /** Measures signals. */
 export class Signals {
   /** @type {Object<string, number>} */
   values = { "motion.x": 0.5, "motion.y": 0.5, "pointer.x": 0.5, "pointer.y": 0.5 };
   #wanted = new Set();
-  #touches = new Set();
   #motion = new Motion();
   #sound = null;
   #own = null; // a camera that is looked at and not shown
@@ -25,9 +24,7 @@ export class Signals {
   constructor(area, camera, tell) {
     this.camera = camera;
     this.tell = tell;
-    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]) {
-      area.addEventListener(name, (event) => this.#point(event, area));
-    }
+    watchPointer(area, (values) => Object.assign(this.values, values));
   }
 
   /**
@@ -76,15 +73,8 @@ export class Signals {
   }
 
   async #midi() {
-    if (!navigator.requestMIDIAccess) return this.tell(words("noMidi"));
     try {
-      const access = await navigator.requestMIDIAccess();
-      const hear = ({ data: [status, number, value] }) => {
-        if ((status & 0xf0) === 0xb0) this.values[`midi.${number}`] = value / 127; // a control change
-      };
-      const all = () => access.inputs.forEach((input) => (input.onmidimessage = hear));
-      access.onstatechange = all;
-      all();
+      await listenToMidi((values) => Object.assign(this.values, values));
     } catch {
       this.tell(words("noMidi"));
     }
@@ -121,15 +111,5 @@ export class Signals {
     for (const [name, value] of Object.entries(message?.remote ?? message ?? {})) {
       if (typeof value === "number") this.values[`remote.${name}`] = Math.max(0, Math.min(1, value));
     }
-  }
-
-  #point(event, area) {
-    const box = area.getBoundingClientRect();
-    this.values["pointer.x"] = Math.max(0, Math.min(1, (event.clientX - box.left) / box.width));
-    this.values["pointer.y"] = Math.max(0, Math.min(1, (event.clientY - box.top) / box.height));
-    if (event.type === "pointerdown") this.#touches.add(event.pointerId);
-    else if (event.type !== "pointermove") this.#touches.delete(event.pointerId);
-    this.values["pointer.down"] = this.#touches.size ? 1 : 0;
-    this.values["touch.count"] = Math.min(1, this.#touches.size / FINGERS);
   }
 }
