@@ -39,6 +39,7 @@ ORDER = (
     ("optimization",),
     ("evaluation",),
     ("training", "inference"),
+    ("video",),
     ("export", "live"),
     ("cli",),
     ("__main__",),
