@@ -306,7 +306,10 @@ def base(key: str) -> dict[str, Any]:
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
     if (kind := key.removeprefix("network[").partition("]")[0]) in KINDS:
-        names = {"UNetwork": "unet", "DenseNetwork": "dense", "GroupedNetwork": "resnext", "MobileNetwork": "mobile"}
+        names = {
+            "UNetwork": "unet", "DenseNetwork": "dense", "GroupedNetwork": "resnext", "MobileNetwork": "mobile",
+            "RecurrentNetwork": "recurrent",
+        }  # fmt: skip
         config["network"] = {**composed(f"network={names.get(kind, 'attention')}")["network"], **ARGS[KINDS[kind]]}
     if key.startswith("logger.csv"):
         config["logger"] = composed("logger=[csv]")["logger"]

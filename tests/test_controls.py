@@ -24,6 +24,7 @@ from onestroke.networks.base import TransformNetwork
 from onestroke.networks.dense import DenseNetwork
 from onestroke.networks.mobile import MobileNetwork
 from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.resnext import GroupedNetwork
 from onestroke.networks.table_rows import hold, tie
@@ -43,6 +44,7 @@ BOTH = ["strength", "stroke"]
 ARGS: dict[type[TransformNetwork], dict[str, Any]] = {
     ResidualNetwork: {"channels": [4, 6, 8], "blocks": 1, "ends": 3},
     RealtimeNetwork: {"channels": [4, 6], "blocks": 1},
+    RecurrentNetwork: {"channels": [4, 6], "blocks": 1},
     UNetwork: {"channels": [4, 6, 8, 8], "blocks": 1},
     DenseNetwork: {"channels": [4, 6, 8], "blocks": 1, "layers": 2, "growth": 4},
     GroupedNetwork: {"channels": [4, 6, 8], "blocks": 1, "width": 8, "groups": 2},

@@ -8,14 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Past = tuple[np.ndarray, np.ndarray]
+"""The painting of the frame before, moved to where its content is now, uint8 (H, W, 3), and how well it is known,
+float32 (H, W) in [0, 1]."""
+
 
 class Backend(ABC):
     """A network that is ready to paint.
 
-    device: the device that it runs on.
+    device: the device that it runs on. recurrent: whether `paint_frame` takes a past.
     """
 
     device = torch.device("cpu")
+    recurrent = False
 
     @abstractmethod
     def memory(self, count: int, height: int, width: int) -> float:
@@ -36,10 +41,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def paint_frame(self, frame: np.ndarray) -> np.ndarray:
+    def paint_frame(self, frame: np.ndarray, past: Past | None = None) -> np.ndarray:
         """Paint one of many frames of one size: uint8 (H, W, 3) -> the same, with the levels that `paint` gives.
 
-        Memory is kept for the next frame.
+        Memory is kept for the next frame. past: for a recurrent network; None: nothing is known.
 
         Raises:
             NotFinite: the painting is not finite.

@@ -19,10 +19,11 @@ from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import layout
 from onestroke.graphs.onnx_file import check_exported, first_line, read, unreadable
 from onestroke.graphs.tracing import trace
-from onestroke.inference.backend import Backend, NotFinite
+from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style, table_weights
 from onestroke.inference.exported import Onnx, OpenVino
 from onestroke.inference.memory import peak_memory
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.packages import installed
 from onestroke.style_document import Metadata
 
@@ -44,6 +45,7 @@ class Torch(Backend):
         self._run: Any = torch.compile(self.network) if compiled else self.network
         self._held: dict[int, Callable[[int, int, int], float]] = {}
         self._levels = torch.tensor(255.0, device=device)
+        self.recurrent = isinstance(network, RecurrentNetwork)
 
     def memory(self, count: int, height: int, width: int, styles: int = 0) -> float:
         """See Backend; for `paint_mapped`, `styles` is the number of styles."""
@@ -71,28 +73,36 @@ class Torch(Backend):
         with torch.inference_mode():
             return self._painted(image.to(self.device, torch.float32, memory_format=torch.channels_last)).cpu()
 
-    def paint_frame(self, frame: np.ndarray) -> np.ndarray:
+    def paint_frame(self, frame: np.ndarray, past: Past | None = None) -> np.ndarray:
         """See Backend."""
         with torch.inference_mode():
-            # a tensor, since CUDA multiplies by the reciprocal of a number, which rounds differently
-            image = torch.from_numpy(frame).to(self.device)[None].permute(0, 3, 1, 2) / self._levels
-            painted = self._painted(image)
+            image = self._image(frame)
+            given = {}
+            if past is not None and self.recurrent:
+                known = torch.from_numpy(past[1]).to(self.device)[None, None]
+                given["past"] = torch.cat([self._image(past[0]), known], dim=1)
+            painted = self._painted(image, **given)
             if not torch.isfinite(painted.sum()):
                 raise NotFinite
             levels = (painted * 255 + 0.5).to(torch.uint8)
             return levels[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _painted(self, ready: Tensor) -> Tensor:
+    def _image(self, frame: np.ndarray) -> Tensor:
+        """uint8 (H, W, 3) -> float (1, 3, H, W) in [0, 1], on the device."""
+        # a tensor, since CUDA multiplies by the reciprocal of a number, which rounds differently
+        return torch.from_numpy(frame).to(self.device)[None].permute(0, 3, 1, 2) / self._levels
+
+    def _painted(self, ready: Tensor, **more: Tensor) -> Tensor:
         """Run the network on its device; returns values in [0, 1]."""
         try:
-            painted: Tensor = self._run(ready)
+            painted: Tensor = self._run(ready, **more)
         except Exception as error:
             # the compiler's exceptions have no common class in all versions, but all are defined in torch._*
             if self._run is self.network or not type(error).__module__.startswith("torch._"):
                 raise
             warnings.warn(f"compiling failed, so painting goes on without: {first_line(error)}", stacklevel=2)
             self._run = self.network
-            painted = self._run(ready)
+            painted = self._run(ready, **more)
         return painted.clamp(0, 1)
 
 

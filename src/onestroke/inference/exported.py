@@ -14,7 +14,7 @@ from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import FADE
 from onestroke.graphs.onnx_file import PaintingGraph, first_line
 from onestroke.graphs.rules.arguments import Unsound
-from onestroke.inference.backend import Backend, NotFinite
+from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.packages import require
 from onestroke.style_document import Metadata
 
@@ -57,7 +57,7 @@ class Exported(Backend):
         levels = (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
         return torch.from_numpy(self._run_checked(levels.contiguous().numpy())).permute(0, 3, 1, 2).float() / 255
 
-    def paint_frame(self, frame: np.ndarray) -> np.ndarray:
+    def paint_frame(self, frame: np.ndarray, past: Past | None = None) -> np.ndarray:
         """See Backend."""
         if self.uint8_pixels:
             levels: np.ndarray = self._run_checked(frame[None], keep=True)[0]

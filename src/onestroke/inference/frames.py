@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from onestroke.errors import UserError, near
-from onestroke.inference.backend import Backend, NotFinite
+from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.inference.compositing import recoloured
 from onestroke.inference.memory import memory_errors_for_users
 
@@ -39,6 +39,12 @@ class Frames:
     the next frame on. The levels are those that the Stylizer paints; with color=photo within one of them, since the
     painting is rounded before.
 
+    A recurrent style (`frames.recurrent`) paints a clip steadily where each frame comes with its last painting, moved
+    along the motion between the two frames; the first frame, and one after a cut, come without:
+
+        moved = cv2.remap(painted, x + motion.back[..., 0], y + motion.back[..., 1], cv2.INTER_CUBIC)
+        painted = frames(frame, past=(moved, motion.trust))
+
     Args:
         stylizer: paints the frames.
         height, width: of each frame, in pixels.
@@ -54,33 +60,52 @@ class Frames:
         self.stylizer = stylizer
         self.shape = (height, width, 3)
 
-    def __call__(self, frame: np.ndarray, color: str = "style") -> np.ndarray:
+    @property
+    def recurrent(self) -> bool:
+        """Whether the style also sees its last painting; if not, a past changes nothing."""
+        return self.stylizer.backend.recurrent
+
+    def __call__(self, frame: np.ndarray, color: str = "style", past: Past | None = None) -> np.ndarray:
         """Paint a frame.
 
         Args:
             frame: uint8 (H, W, 3), RGB.
             color: style, or photo for the luminance of the painting in the colours of the frame.
+            past: for a recurrent style, its last painting, as it was returned with color=style, moved to where its
+                content is in this frame, uint8 (H, W, 3), and how well each pixel of it is known, float32 (H, W) from 0
+                (hidden before, or outside) to 1.
 
         Returns:
             uint8 (H, W, 3), RGB, in memory of its own.
 
         Raises:
-            UserError: the frame has another shape or type, there is no such color, the memory does not suffice, or the
-                painting is not finite or all black.
+            UserError: the frame or the past has another shape or type, there is no such color, the memory does not
+                suffice, or the painting is not finite or all black.
         """
         if frame.shape != self.shape or frame.dtype != np.uint8:
             raise UserError(f"these frames are uint8 {self.shape}, not {frame.dtype} {frame.shape}")
         if color not in FRAME_COLORS:
             raise UserError(f"color={color}: {near(color, FRAME_COLORS)}")
         ready = np.require(frame, requirements=["C", "W"])  # torch warns of arrays that can't be written to
+        if past is not None:
+            past = self._checked(*past)
         try:
             with memory_errors_for_users(*self.shape[:2]):
-                painted = self.stylizer.backend.paint_frame(ready)
+                painted = self.stylizer.backend.paint_frame(ready, past)
         except NotFinite as error:
             raise no_picture(self.stylizer.path) from error
         if not painted.any() and frame.max() > _DARK:
             raise no_picture(self.stylizer.path)
         return painted if color == "style" else _recoloured(painted, ready, color)
+
+    def _checked(self, moved: np.ndarray, known: np.ndarray) -> Past:
+        sound = moved.shape == self.shape and moved.dtype == np.uint8
+        if not sound or known.shape != self.shape[:2] or known.dtype != np.float32:
+            raise UserError(
+                f"the past of these frames is uint8 {self.shape} and float32 {self.shape[:2]}, not "
+                f"{moved.dtype} {moved.shape} and {known.dtype} {known.shape}"
+            )
+        return np.require(moved, requirements=["C", "W"]), np.require(known, requirements=["C", "W"])
 
 
 def no_picture(path: Path) -> UserError:

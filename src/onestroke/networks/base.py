@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,9 @@ class TransformNetwork(Conditioned):
         """Names of its controls."""
         return self.conditioning.controls
 
+    added: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of weights that the files of a simpler network may lack from which this one can be initialised."""
+
     def painted(self, image: Tensor, condition: Condition) -> Tensor:
         """The output before it is added to the photo, (N, 3, H, W), about [-0.5, 0.5].
 
@@ -113,8 +117,22 @@ class TransformNetwork(Conditioned):
         if bottom or right:
             image = F.pad(image, [0, right, 0, bottom], mode="replicate")
             condition = condition.padded(right, bottom)
+        return self.at_full_size(image, condition)[:, :, :height, :width]
+
+    def at_full_size(self, image: Tensor, condition: Condition) -> Tensor:
+        """As `paint_with`, for pictures that need no padding."""
+        return self.composed(image, self.painted((image - 0.5) * 2, condition), condition)
+
+    def composed(self, image: Tensor, painted: Tensor, condition: Condition) -> Tensor:
+        """The painting, (N, 3, H, W): the output of `painted`, and of the photo what belongs to it.
+
+        Args:
+            image: (N, 3, H, W) in [0, 1], padded.
+            painted: see `painted`.
+            condition: as for `painted`.
+        """
         centred = image - 0.5
-        result = 0.5 + self.painted(centred * 2, condition)
+        result = 0.5 + painted
         if self.colour is not None:
             added = centred if self.low_pass is None else self.low_pass(centred)
             result = result + self.colour(added, condition)
@@ -122,7 +140,7 @@ class TransformNetwork(Conditioned):
             result = torch.lerp(image, result, condition.fade.to(image.dtype).view(-1, 1, 1, 1))
         if self.opacity < 1:
             result = image + self.opacity * (result - image)
-        return result[:, :, :height, :width]
+        return result
 
     def fixed(
         self, strength: float | None = None, stroke: float | None = None, into: TransformNetwork | None = None

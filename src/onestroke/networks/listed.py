@@ -12,6 +12,7 @@ from onestroke.networks.attention import AttentionNetwork
 from onestroke.networks.dense import DenseNetwork
 from onestroke.networks.mobile import MobileNetwork
 from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.resnext import GroupedNetwork
 from onestroke.networks.unet import UNetwork
@@ -19,6 +20,7 @@ from onestroke.networks.unet import UNetwork
 NETWORKS: dict[str, type[nn.Module]] = {
     "ResidualNetwork": ResidualNetwork,
     "RealtimeNetwork": RealtimeNetwork,
+    "RecurrentNetwork": RecurrentNetwork,
     "UNetwork": UNetwork,
     "DenseNetwork": DenseNetwork,
     "GroupedNetwork": GroupedNetwork,

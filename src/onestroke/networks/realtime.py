@@ -13,7 +13,8 @@ from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.layers import Chain, InstanceNorm, Residual, SubpixelConv, Upsample
 from onestroke.networks.tables import Condition
 
-_FACTOR = 4
+FACTOR = 4
+"""Stride of the first convolution."""
 
 
 class RealtimeNetwork(TransformNetwork):
@@ -48,23 +49,32 @@ class RealtimeNetwork(TransformNetwork):
     ) -> None:
         if not sound(channels, 2, blocks=blocks, styles=styles):
             raise UserError(
-                f"a RealtimeNetwork takes channels=[a,b] of 1 to {LARGEST['channels']}, blocks of 1 to "
+                f"a {type(self).__name__} takes channels=[a,b] of 1 to {LARGEST['channels']}, blocks of 1 to "
                 f"{LARGEST['blocks']} and styles of 1 to {LARGEST['styles']}, whole numbers, not "
                 f"channels={channels!r}, blocks={blocks!r}, styles={styles!r}"
             )
         half, quarter = channels
         conditioning = Conditioning.of(styles, controls)
         # reflection in the blocks needs sides of at least two pixels, and so eight in the picture
-        super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, _FACTOR, 4 * _FACTOR, low_pass)
+        super().__init__(SubpixelConv(half, 3, 3, 2), conditioning, adds_photo, FACTOR, 4 * FACTOR, low_pass)
         rows = conditioning.rows
-        self.enter = nn.Conv2d(3, quarter, 2 * _FACTOR, _FACTOR)
+        self.enter = nn.Conv2d(3, quarter, 2 * FACTOR, FACTOR)
         self.enter_norm = InstanceNorm(quarter, rows)
         self.middle = Chain(*(Residual(quarter, rows) for _ in range(blocks)))
         self.decoder = Upsample(quarter, half, rows, upsampling)
 
     def painted(self, image: Tensor, condition: Condition) -> Tensor:
         """See TransformNetwork."""
-        features = self.enter(F.pad(image, [_FACTOR // 2] * 4, mode="reflect"))
-        features = self.middle(F.relu(self.enter_norm(features, condition)), condition)
-        result: Tensor = self.paint(self.decoder(features, condition))
+        result: Tensor = self.paint(self.features(self.entered(image, condition), condition))
+        return result
+
+    def entered(self, image: Tensor, condition: Condition) -> Tensor:
+        """The features before the first norm, (N, C, H / 4, W / 4), of a picture as `painted` takes it."""
+        result: Tensor = self.enter(F.pad(image, [FACTOR // 2] * 4, mode="reflect"))
+        return result
+
+    def features(self, entered: Tensor, condition: Condition) -> Tensor:
+        """The features before the last convolution, (N, C, H / 2, W / 2)."""
+        features = self.middle(F.relu(self.enter_norm(entered, condition)), condition)
+        result: Tensor = self.decoder(features, condition)
         return result

@@ -6,7 +6,7 @@ A layer computes with a weighted sum of its table's rows. The meaning of each ro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,19 +21,22 @@ class Condition:
     fade: opacity of the painting over the photo, (N,) in [0, 1]; None: 1.
     parameters: by layer with tables, parameters in place of those from its tables, each (N, ...).
     statistics: by norm, mean and variance in place of those of the features, each (N, C) or (1, C).
+    past: for a recurrent network, the painting of the frame before and how well it is known, see `RecurrentNetwork`.
     """
 
     shares: Tensor | None = None
     fade: Tensor | None = None
     parameters: Mapping[nn.Module, Sequence[Tensor]] = field(default_factory=dict)
     statistics: Mapping[nn.Module, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    past: Tensor | None = None
 
     def padded(self, right: int, bottom: int) -> Condition:
         """The condition for a picture that is padded by this many columns and rows, which repeat the last ones."""
-        if self.shares is None or self.shares.ndim == 2:
-            return self
-        shares = F.pad(self.shares, [0, right, 0, bottom], mode="replicate")
-        return Condition(shares, self.fade, self.parameters, self.statistics)
+        sides = [0, right, 0, bottom]
+        shares, past = self.shares, self.past
+        shares = shares if shares is None or shares.ndim == 2 else F.pad(shares, sides, mode="replicate")
+        past = past if past is None else F.pad(past, sides, mode="replicate")
+        return replace(self, shares=shares, past=past)
 
 
 PLAIN = Condition()

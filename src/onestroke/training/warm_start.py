@@ -76,7 +76,8 @@ def warm_start(network: nn.Module, init: Path, validation: Objective, photos: Se
     """
     other, metadata = style_file.load(init)
     known = metadata.styles
-    state = other.state_dict()
+    added = network.added if isinstance(network, TransformNetwork) else ()
+    state = {name: own for name, own in network.state_dict().items() if name.startswith(added)} | other.state_dict()
     if isinstance(network, TransformNetwork) and isinstance(other, TransformNetwork):
         rows = [
             _nearest(str(style.name), i, known, other, validation, photos) for i, style in enumerate(validation.styles)

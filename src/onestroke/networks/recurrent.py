@@ -1,0 +1,109 @@
+"""The realtime network with a memory: it also sees its last painting, moved along with the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onestroke.networks.base import TransformNetwork
+from onestroke.networks.conditioning import Setting
+from onestroke.networks.layers import SubpixelConv
+from onestroke.networks.realtime import FACTOR, RealtimeNetwork
+from onestroke.networks.tables import Condition
+
+_KEPT_AT_FIRST = -2.0  # before it is trained, a pixel keeps an eighth of the past
+
+
+class RecurrentNetwork(RealtimeNetwork):
+    """A realtime network for clips, whose last painting, carried along the motion of the picture, is a further input.
+
+    It uses the past twice: its first convolution sees it, and each pixel of the painting is mixed with it, by a share
+    that the network chooses for each pixel. Where the past is not known, and for still pictures, it paints as a
+    `RealtimeNetwork` of the same weights.
+
+    Args: see `RealtimeNetwork`.
+    """
+
+    added = ("enter_past.", "keep.")
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (16, 32),
+        blocks: int = 3,
+        styles: int = 1,
+        adds_photo: bool = True,
+        controls: Sequence[str] = (),
+        low_pass: int = 0,
+        upsampling: str = "bilinear",
+    ) -> None:
+        super().__init__(channels, blocks, styles, adds_photo, controls, low_pass, upsampling)
+        half, quarter = channels
+        self.enter_past = nn.Conv2d(4, quarter, 2 * FACTOR, FACTOR, bias=False)
+        self.keep = SubpixelConv(half, 1, 3, 2)
+        self.faded = 1.0  # of a network with fixed controls: the opacity that is in its weights
+        bias = self.keep.convolution.bias
+        assert bias is not None
+        with torch.no_grad():
+            self.enter_past.weight.zero_()
+            self.keep.convolution.weight.zero_()
+            bias.fill_(_KEPT_AT_FIRST)
+
+    def forward(
+        self,
+        image: Tensor,
+        mix: Tensor | None = None,
+        strength: Setting = None,
+        stroke: Setting = None,
+        past: Tensor | None = None,
+    ) -> Tensor:
+        """Paint a batch of frames; arguments as for `TransformNetwork`.
+
+        Args:
+            past: the painting of the frame before each, moved to where its content is now, (N, 4, H, W): RGB in
+                [0, 1], and how well it is known, from 0 (hidden before, outside, or after a cut) to 1. None: nothing
+                is known.
+        """
+        condition = self.conditioning.condition(image, mix, {"strength": strength, "stroke": stroke})
+        return self.paint_with(image, replace(condition, past=past))
+
+    def entered(self, image: Tensor, condition: Condition) -> Tensor:
+        """See RealtimeNetwork."""
+        features = super().entered(image, condition)
+        if condition.past is None:
+            return features
+        painting, known = condition.past.split([3, 1], dim=1)
+        seen = torch.cat([(painting - 0.5) * known * 2, known], dim=1)
+        added: Tensor = self.enter_past(F.pad(seen, [FACTOR // 2] * 4, mode="reflect"))
+        return features + added
+
+    def at_full_size(self, image: Tensor, condition: Condition) -> Tensor:
+        """See TransformNetwork."""
+        if condition.past is None:
+            return super().at_full_size(image, condition)
+        features = self.features(self.entered((image - 0.5) * 2, condition), condition)
+        painting = self.composed(image, self.paint(features), condition)
+        before, known = condition.past.split([3, 1], dim=1)
+        share = torch.sigmoid(self.keep(features).float()) * known * self.faded * self.opacity
+        if condition.fade is not None:  # at strength 0, the painting is the photo
+            share = share * condition.fade.to(share.dtype).view(-1, 1, 1, 1)
+        return torch.lerp(painting, before.to(painting.dtype), share.to(painting.dtype))
+
+    def fixed(
+        self, strength: float | None = None, stroke: float | None = None, into: TransformNetwork | None = None
+    ) -> TransformNetwork:
+        """See TransformNetwork."""
+        one = super().fixed(strength, stroke, into)
+        assert isinstance(one, RecurrentNetwork)
+        fade = self.conditioning.fade(1, {"strength": strength}, torch.device("cpu"))
+        one.faded = self.faded if fade is None or one.opacity < 1 else float(fade[0])
+        return one
+
+    def _over(self, shares: Tensor, into: TransformNetwork | None = None) -> TransformNetwork:
+        one = super()._over(shares, into)
+        assert isinstance(one, RecurrentNetwork)
+        one.faded = self.faded
+        return one
