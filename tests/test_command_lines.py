@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options, live, live_options
+from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options, live, live_options, marks
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.export import exporting
@@ -88,6 +88,7 @@ INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 def test_no_option_of_infer_is_left_out() -> None:
     elsewhere = {"ckpt", "input", "output", "overwrite", "format", "quality"}  # which say where files are
+    elsewhere |= {"mark", "sign", "key"}  # of the next test
     assert set(INFER) == {field.name for field in fields(infer_options.Options)} - elsewhere
 
 
@@ -102,6 +103,25 @@ def test_each_option_of_infer(option: str, inside: Path, monkeypatch: pytest.Mon
     assert found != expected
     assert infer.main([*common, argument]) == 0
     assert look(calls) == expected
+
+
+MARKS: dict[str, tuple[list[str], str, tuple[bool, Any]]] = {
+    "xmp": ([], "p.png", (True, None)),
+    "none": (["mark=none"], "p.png", (False, None)),
+    "c2pa": (["mark=c2pa", "sign=s.pem", "key=k.pem"], "p.webp", (True, (Path("s.pem"), Path("k.pem")))),
+}
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_mark_sign_and_key_of_infer(mark: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, output, expected = MARKS[mark]
+    given: list[Any] = []
+    monkeypatch.setattr(marks, "Certificate", lambda *paths: paths)
+    monkeypatch.setattr(infer, "Marker", lambda origin, certificate=None: given.append((origin, certificate)))
+    with pytest.raises(AttributeError):  # the marker is nothing that could mark
+        infer.main(["ckpt=plain.safetensors", "input=photos/0.png", f"output={output}", *arguments])
+    ((origin, certificate),) = given
+    assert (origin is not None, certificate) == expected
 
 
 EXPORT: dict[str, tuple[list[str], str, Any]] = {

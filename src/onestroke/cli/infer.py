@@ -15,6 +15,7 @@ from torch import Tensor
 
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
+from onestroke.cli.marks import Marker, certificate_of
 from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
@@ -23,6 +24,7 @@ from onestroke.imaging.finding import search
 from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
+from onestroke.provenance.origin import origin_of
 
 USAGE = """\
 python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
@@ -63,9 +65,10 @@ class BatchPainter:
     problems: errors of photos that were not painted. animations: files with several frames or pages, and their number.
     """
 
-    def __init__(self, stylizer: Stylizer, options: Options) -> None:
+    def __init__(self, stylizer: Stylizer, options: Options, marker: Marker) -> None:
         self.stylizer = stylizer
         self.options = options
+        self.marker = marker
         self.waiting: list[Photo] = []
         self.problems: list[UserError] = []
         self.animations: list[tuple[Path, int]] = []
@@ -122,7 +125,9 @@ class BatchPainter:
         make_folder(photo.place.parent)
         # with mask=alpha, alpha was used as the mask and is not written
         alpha = None if self.options.mask == "alpha" else photo.picture.alpha
-        images.write(photo.place, painting, alpha, self.options.quality, self.stylizer.name, photo.picture.exif)
+        marks = self.marker.marks(photo.path, photo.picture, photo.place, painting)
+        exif, quality = photo.picture.exif, self.options.quality
+        images.write(photo.place, painting, alpha, quality, self.stylizer.name, exif, **marks)
         print(escaped(str(photo.place)))
         if photo.picture.frames > 1:
             self.animations.append((photo.path, photo.picture.frames))
@@ -145,11 +150,12 @@ def run(options: Options) -> int:
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
             images.read(str(extra), max_side=16)  # so that a file that can't be read is reported once, before painting
+    marker = marker_of(stylizer, options)
     photos = without_paintings(photos, options.input, stylizer.name, left_out)
     places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal
-    painter = BatchPainter(stylizer, options)
+    painter = BatchPainter(stylizer, options, marker)
     for photo, place in track(places, "painting", console=console, transient=True, disable=hidden):
         painter.add(photo, place)
     painter.finish()
@@ -159,12 +165,29 @@ def run(options: Options) -> int:
         print(f"painted {len(places) - len(problems)} of {len(places)} photos; skipped:", file=sys.stderr)
         for problem in problems:
             print(f"  {problem}", file=sys.stderr)
-    for line in (first_frames(painter.animations), str(left_out)):
+    for line in (*marker.remarks(), first_frames(painter.animations), str(left_out)):
         if line:
             print(line, file=sys.stderr)
     if alone:
         raise problems[0]
     return 0 if all(isinstance(problem, AlreadyPainted) for problem in problems) else 2
+
+
+def marker_of(stylizer: Stylizer, options: Options) -> Marker:
+    """What marks the paintings of a run.
+
+    Raises:
+        UserError: the certificate can't be used.
+    """
+    if options.mark == "none":
+        return Marker(None)
+    mask = {None: "none", "alpha": "alpha"}.get(options.mask, "a grey picture")
+    settings = {
+        "style_map": options.style_map is not None, "color": options.color, "mask": mask,
+        "feather": options.feather or None,
+    }  # fmt: skip
+    origin = origin_of(stylizer.path, stylizer.metadata, settings)
+    return Marker(origin, certificate_of(options.sign, options.key))
 
 
 def first_frames(animations: list[tuple[Path, int]]) -> str:

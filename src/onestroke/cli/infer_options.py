@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onestroke.cli.marks import KEY, MARK, SIGN, check_mark
 from onestroke.cli.options import CommandOptions, option
 from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.imaging import images
@@ -69,3 +70,10 @@ class Options(CommandOptions):
         "paint up to N consecutive photos of one size together, for a GPU and small photos", 1, placeholder="N", low=1
     )
     overwrite: bool = option("replace paintings that are there already; a photo is never replaced", False)
+    mark: str = option(**MARK)
+    sign: str | None = option(**SIGN)
+    key: str | None = option(**KEY)
+
+    def check(self) -> None:
+        """Raise a UserError for options that can't be combined."""
+        check_mark(self.mark, self.sign, self.key)

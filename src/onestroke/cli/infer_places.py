@@ -11,6 +11,7 @@ from onestroke.files import home
 from onestroke.imaging import images
 from onestroke.imaging.finding import Found
 from onestroke.imaging.left_out import PAINTING, LeftOut
+from onestroke.provenance.credentials import OTHERS, SIGNABLE
 
 
 def without_paintings(photos: list[Found], given: list[str], style: str, left_out: LeftOut) -> list[Found]:
@@ -41,7 +42,7 @@ def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, 
         (photo, painting) for each photo.
 
     Raises:
-        UserError: `output`, `format` and `quality` can't be combined, or a painting would replace a photo.
+        UserError: `output`, `format`, `quality` and `mark` can't be combined, or a painting would replace a photo.
     """
     output, suffix = options.output, f".{options.format or 'png'}"
     if output is not None and _is_file_name(output, len(photos) == 1):
@@ -53,6 +54,8 @@ def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, 
         raise UserError(
             f"quality={options.quality} is for JPEG and WebP, not for {suffix}: leave it out, or write format=jpg"
         )
+    if options.mark == "c2pa" and images.WRITABLE[suffix] not in SIGNABLE:
+        raise UserError(f"mark=c2pa: {suffix} files hold no Content Credentials: {OTHERS}")
     sources = {_identity(photo.path) for photo in photos} - {None}
     for _, place in pairs:
         if _identity(place) in sources:

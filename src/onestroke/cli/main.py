@@ -35,6 +35,8 @@ COMMANDS = {
     ),
     "checkpoints merge": Command("checkpoints", "merge", "merge the styles of several files into one"),
     "checkpoints prune": Command("checkpoints", "prune", "make a narrower network of a trained one, to be fine-tuned"),
+    "provenance show": Command("provenance", "show", "print what the marks of a painting say"),
+    "provenance verify": Command("provenance", "verify", "check a painting's signed Content Credentials"),
     "cache build": Command("cache", "build", "decode the photos of a training before it begins"),
     "vgg pack": Command("vgg", "pack", "rebuild the embedded weights of the VGG"),
 }

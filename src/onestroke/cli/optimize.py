@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from onestroke.cli.marks import KEY, MARK, SIGN, Marker, certificate_of, check_mark
 from onestroke.cli.options import CommandOptions, command, option
 from onestroke.devices import NO_MEMORY, choose_device
 from onestroke.errors import UserError
@@ -22,6 +23,8 @@ from onestroke.imaging import images
 from onestroke.losses.objective import Objective
 from onestroke.optimization.descent import Optimizer, Start
 from onestroke.optimization.reference import Objectives, Trace, coarse_to_fine, sides
+from onestroke.provenance.credentials import OTHERS, SIGNABLE
+from onestroke.provenance.origin import Origin, styles_of
 
 USAGE = "onestroke optimize style=NAME input=PHOTO [options]"
 LEAST = 16  # minimum side in pixels, which is 2 at relu4_3
@@ -57,9 +60,13 @@ class Options(CommandOptions):
     seed: int = option("of the noise", 0, low=0, high=999_999_999)
     device: str = option("auto, cpu, cuda or mps", "auto")
     overwrite: bool = option("replace a painting that is there already; the photo is never replaced", False)
+    mark: str = option(**MARK)
+    sign: str | None = option(**SIGN)
+    key: str | None = option(**KEY)
 
     def check(self) -> None:
-        """Raise a UserError unless exactly one of style and image is given."""
+        """Raise a UserError unless exactly one of style and image is given, and for marks that can't be combined."""
+        check_mark(self.mark, self.sign, self.key)
         if (self.style is None) == (self.image is None):
             raise UserError("one of style and image is needed: style=starry_night, or image=my_painting.jpg")
 
@@ -72,6 +79,7 @@ def run(options: Options) -> None:
     """
     place = target(options)
     device = choose_device(options.device)
+    certificate = certificate_of(options.sign, options.key)
     picture = images.read(options.input)
     side = min(options.size, picture.height, picture.width)
     if side < LEAST:
@@ -81,15 +89,29 @@ def run(options: Options) -> None:
     picture = picture.fit(short_side=side)
     photo, alpha = picture.rgb, picture.alpha
     objectives = Objectives(options.style, options.image, options.style_size, options.strength, side, device)
-    objectives(side)  # so that an error in the style is raised before the optimisation
+    facts = asdict(objectives(side).style.facts)  # before the optimisation, since the style may be wrong
+    marker = Marker(None if options.mark == "none" else origin(options, facts), certificate)
     make_folder(place.parent)
     begun = time.monotonic()
     with progress_shown(options.iterations, sides(side, options.scales)) as progress:
         trace = paint(objectives, photo.to(device), options, progress)
     style = options.style or Path(options.image or "").stem
-    images.write(place, trace.picture, alpha, painted_in=f"{style}, by direct optimisation", exif=picture.exif)
+    marks = marker.marks(Path(options.input), picture, place, trace.picture)
+    images.write(place, trace.picture, alpha, painted_in=f"{style}, by direct optimisation", exif=picture.exif, **marks)
     print(place)
+    for line in marker.remarks():
+        print(line, file=sys.stderr)
     print(f"loss {trace.loss:.4f}, {time.monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+def origin(options: Options, facts: Mapping[str, str]) -> Origin:
+    """What is said of the painting, with the facts that are known about the style."""
+    name = options.style or Path(options.image or "").stem
+    settings = {
+        "method": "direct optimisation", "strength": f"{options.strength:g}", "iterations": f"{options.iterations}",
+        "scales": f"{options.scales}", "size": f"{options.size}",
+    }  # fmt: skip
+    return Origin("", "", styles_of({"styles": [{**facts, "name": name}]}), settings)
 
 
 def paint(
@@ -124,6 +146,8 @@ def target(options: Options) -> Path:
     if place.suffix.lower() not in images.WRITABLE:
         known = ", ".join(sorted(images.WRITABLE))
         raise UserError(f"output={options.output}: a painting is written as {known}; a folder's name ends in /")
+    if options.mark == "c2pa" and images.WRITABLE[place.suffix.lower()] not in SIGNABLE:
+        raise UserError(f"mark=c2pa: {place.suffix} files hold no Content Credentials: {OTHERS}")
     for source in (options.input, options.image):
         if source is not None and os.path.exists(place) and os.path.exists(source) and place.samefile(source):
             raise UserError(f"{place} is one of the inputs, and is never overwritten: choose another output")

@@ -9,9 +9,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +21,7 @@ from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.imaging import decoding, metadata
 from onestroke.imaging.decoding import MAX_PIXELS, FramesWarning, Picture, resize, seen
+from onestroke.imaging.encoding import LOSSY, WRITABLE, Seal, encode, xmp_room
 from onestroke.imaging.finding import search
 from onestroke.imaging.kinds import EXTENSIONS
 from onestroke.imaging.left_out import LeftOut
@@ -34,33 +33,22 @@ __all__ = [
     "WRITABLE",
     "FramesWarning",
     "Picture",
+    "encoded",
     "find",
     "fit",
     "from_pil",
     "read",
     "read_training",
     "resize",
+    "same_levels",
     "seen",
     "to_pil",
     "write",
+    "xmp_room",
 ]
 
-WRITABLE = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-"""Suffix -> Pillow's name of the format. GIF is not written, since 256 colours are too few for a painting."""
-
-LOSSY = ("JPEG", "WEBP")
-"""The formats that have a quality setting."""
 _WITHOUT_ALPHA = ("JPEG", "BMP")
 _LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
-_OPTIONS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 _MAX_ASPECT = 8
 
 
@@ -91,7 +79,7 @@ def read(
     name = f"'{path}'"
     with decoding.opened(path, max_pixels) as image:
         width, height = image.size
-        frames, exif = decoding.frames(path, image), decoding.exif_of(image)
+        frames, exif, xmp = decoding.frames(path, image), decoding.exif_of(image), decoding.xmp_of(image)
         size = decoding.fitting(height, width, max_side=max_side)
         shrinks = size != (height, width)
         # A JPEG is decoded at no less than twice the size, as our resampling filter is better than the decoder's.
@@ -99,7 +87,7 @@ def read(
         if frames > 1:
             warnings.warn(decoding.frames_sentence(name, image, frames), FramesWarning, stacklevel=2)
         picture = decoding.to_picture(loaded, name, size if shrinks else None, alpha_hides)
-    return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames)
+    return replace(picture, exif=exif or decoding.exif_of(loaded), frames=frames, xmp=xmp or decoding.xmp_of(loaded))
 
 
 def from_pil(image: Image.Image) -> Picture:
@@ -185,6 +173,8 @@ def write(
     quality: int | None = None,
     painted_in: str | None = None,
     exif: bytes | None = None,
+    xmp: bytes | None = None,
+    seal: Seal | None = None,
 ) -> None:
     """Encode a picture in the format of the suffix and write the file atomically.
 
@@ -197,24 +187,37 @@ def write(
         quality: 1 to 100, for the formats in LOSSY; None is 95.
         painted_in: the style of a painting: written into the metadata, by which `finding.search` recognises paintings.
         exif: the EXIF block of the painting's photo, copied as described in `metadata.of_painting`.
+        xmp: the XMP packet of a painting, of at most `xmp_room` bytes, or None.
+        seal: what is done to the encoded file last, such as signing it, or None.
 
     Raises:
         UserError: unknown suffix, a side too long for the format, values that are not finite, or the file can't be
-            written.
+            sealed or written.
         ValueError: a shape is wrong.
     """
     path = Path(path)
-    kind = WRITABLE.get(path.suffix.lower())
-    if kind is None:
-        problem = f"'{path.suffix}' is no suffix for that" if path.suffix else "it has no suffix"
-        raise UserError(f"cannot write '{path}': {problem}; use one of {', '.join(WRITABLE)}")
+    # Encoded in memory first, since Pillow hides why a write failed, such as a full disk.
+    content = encoded(path, rgb, alpha, quality, painted_in, exif, xmp)
+    if seal is not None:
+        content = seal.seal(content, WRITABLE[path.suffix.lower()])
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+        if seal is not None:
+            seal.check(temporary, WRITABLE[path.suffix.lower()])
+
+
+def encoded(
+    path: Path,
+    rgb: Tensor,
+    alpha: Tensor | None = None,
+    quality: int | None = None,
+    painted_in: str | None = None,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
+) -> bytes:
+    """The content of the file that `write` would write, with its arguments; its errors but for those of writing."""
     height, width = rgb.shape[-2:]
-    longest = _LONGEST_SIDE.get(kind)
-    if longest is not None and max(height, width) > longest:
-        raise UserError(
-            f"cannot write '{path}': {kind} holds at most {longest} pixels a side and the picture is "
-            f"{width} x {height}; use .png"
-        )
+    kind = _kind_of(path, height, width)
     try:
         if alpha is not None and kind in _WITHOUT_ALPHA:
             cover = _single(alpha, 1).clamp(0, 1)
@@ -222,26 +225,35 @@ def write(
         image = to_pil(rgb, alpha)
     except UserError as error:
         raise UserError(f"cannot write '{path}': {error}") from None
-    # Encoded in memory first, since Pillow hides why a write failed, such as a full disk.
     block = None if painted_in is None else metadata.of_painting(exif, height, width, painted_in)
-    encoded = _encoded(image, kind, quality, block)
-    with atomic(path) as temporary:
-        temporary.write_bytes(encoded.getbuffer())
+    return encode(image, kind, quality, block, xmp)
 
 
-def _encoded(image: Image.Image, kind: str, quality: int | None, exif: bytes | None) -> BytesIO:
-    options = dict(_OPTIONS.get(kind, {}))
-    if quality is not None and kind in LOSSY:
-        options["quality"] = quality
-    if exif is not None and kind in ("JPEG", "PNG", "WEBP"):
-        options["exif"] = metadata.for_jpeg(exif) if kind == "JPEG" else exif
-    encoded = BytesIO()
-    image.save(encoded, kind, **options)
-    if exif is not None and kind == "TIFF":
-        metadata.into_tiff(encoded, exif)
-    if exif is not None and kind == "BMP":
-        metadata.mark_bmp(encoded)
-    return encoded
+def _kind_of(path: Path, height: int, width: int) -> str:
+    """The format of a file's suffix; a UserError if there is none, or it can't hold a picture of this size."""
+    kind = WRITABLE.get(path.suffix.lower())
+    if kind is None:
+        problem = f"'{path.suffix}' is no suffix for that" if path.suffix else "it has no suffix"
+        raise UserError(f"cannot write '{path}': {problem}; use one of {', '.join(WRITABLE)}")
+    longest = _LONGEST_SIDE.get(kind)
+    if longest is not None and max(height, width) > longest:
+        raise UserError(
+            f"cannot write '{path}': {kind} holds at most {longest} pixels a side and the picture is "
+            f"{width} x {height}; use .png"
+        )
+    return kind
+
+
+def same_levels(one: Tensor, other: Tensor, within: int = 0) -> bool:
+    """Whether two pictures are the same once they are written with 256 levels.
+
+    Args:
+        one, other: float of one shape (..., H, W), in [0, 1]; compared row by row, to save memory.
+        within: the largest difference, in levels, that counts as the same.
+    """
+    rows = zip(one.unbind(-2), other.unbind(-2), strict=True)
+    levels = (((a.clamp(0, 1) * 255 + 0.5).floor(), (b.clamp(0, 1) * 255 + 0.5).floor()) for a, b in rows)
+    return all(bool(((a - b).abs() <= within).all()) for a, b in levels)
 
 
 def fit(image: Tensor, *, short_side: int | None = None, max_side: int | None = None) -> Tensor:

@@ -1,30 +1,40 @@
 """Copy a photo's EXIF to its painting, and mark and recognise paintings.
 
-EXIF is a small TIFF file: directories of entries, each with a tag, a type and a value. The entries that are kept are
-copied byte for byte into a new block. Pillow would decode and encode them, and lose all characters beyond ASCII.
+The entries of the EXIF that are kept are copied byte for byte into a new block.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
 from io import BytesIO
 from typing import BinaryIO
 
+from onestroke.imaging.directories import (
+    ASCII,
+    BYTE,
+    EXIF,
+    GPS,
+    IFD,
+    LONG,
+    SHORT,
+    Directory,
+    decode_block,
+    encode_block,
+    encode_directories,
+    encode_header,
+    entries,
+    read_directory,
+    read_header,
+    read_subdirectory,
+    read_value,
+    swap_bytes,
+)
 from onestroke.version import __version__
 
-Entry = tuple[int, int, bytes]
-"""Type, count and value of an entry, in the byte order of its block."""
-Directory = dict[int, Entry]
-"""Tag -> entry."""
-
-_SOFTWARE, _EXIF, _GPS = 0x0131, 0x8769, 0x8825
+_SOFTWARE, _XMP = 0x0131, 0x02BC
 _MAKER = "OneStroke "
 _BMP_MARK = b"1STR"  # in the four header bytes of a BMP that are reserved for the writing program
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
-_SWAPPED = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # type -> bytes that are swapped as a unit
-_MOST_ENTRIES, _MOST_BYTES = 500, 2**20
 _MOST_IN_JPEG = 65533 - len(b"Exif\0\0")
 _MOST_IN_NAME = 200
 # Tags that are not copied: orientation, since the painting is upright; layout, colour and compression of the pixels;
@@ -41,9 +51,7 @@ _NOT_KEPT = frozenset(
 # Maker notes contain offsets from the start of the old block, which are wrong in the new one.
 _MAKER_NOTE, _INTEROPERABILITY, _GAMMA = 0x927C, 0xA005, 0xA500
 _COLOUR_SPACE, _WIDTH, _HEIGHT = 0xA001, 0xA002, 0xA003
-_IFD = 13
 _SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612
-_SHORT, _LONG, _ASCII = 3, 4, 2
 
 
 def of_painting(exif: bytes | None, height: int, width: int, style: str) -> bytes:
@@ -64,51 +72,53 @@ def of_painting(exif: bytes | None, height: int, width: int, style: str) -> byte
     blob = (exif or b"").removeprefix(b"Exif\0\0")
     order, main, inner, gps = "<", Directory(), Directory(), Directory()
     file = BytesIO(blob)
-    if (start := _read_header(file, 0)) is not None:
+    if (start := read_header(file, 0)) is not None:
         order, offset = start
-        main = _read_directory(file, 0, order, offset)
-        inner, gps = (_read_subdirectory(file, order, main.pop(tag, None)) for tag in (_EXIF, _GPS))
+        main = read_directory(file, 0, order, offset)
+        inner, gps = (read_subdirectory(file, order, main.pop(tag, None)) for tag in (EXIF, GPS))
     # 0xC600 and above are tags of DNG
     main = {tag: entry for tag, entry in main.items() if tag not in _NOT_KEPT and tag < 0xC600}
     for tag in (_MAKER_NOTE, _INTEROPERABILITY, _GAMMA):
         inner.pop(tag, None)
     # other pointers to directories would be wrong in the new block
     main, inner, gps = (
-        {tag: entry for tag, entry in part.items() if tag not in (_EXIF, _GPS) and entry[0] != _IFD}
+        {tag: entry for tag, entry in part.items() if tag not in (EXIF, GPS) and entry[0] != IFD}
         for part in (main, inner, gps)
     )
     if _COLOUR_SPACE in inner:
-        inner[_COLOUR_SPACE] = (_SHORT, 1, struct.pack(order + "H", 1))  # sRGB
+        inner[_COLOUR_SPACE] = (SHORT, 1, struct.pack(order + "H", 1))  # sRGB
     for tag, side in ((_WIDTH, width), (_HEIGHT, height)):
         if tag in inner:
-            inner[tag] = (_LONG, 1, struct.pack(order + "I", side))
+            inner[tag] = (LONG, 1, struct.pack(order + "I", side))
     words = f"{_MAKER}{__version__}: {style[:_MOST_IN_NAME]}".encode("utf-8", "replace") + b"\0"
-    main[_SOFTWARE] = (_ASCII, len(words), words)
-    return _encode_block(order, main, inner, gps)
+    main[_SOFTWARE] = (ASCII, len(words), words)
+    return encode_block(order, main, inner, gps)
 
 
 def for_jpeg(exif: bytes) -> bytes:
     """A block with the prefix `Exif\\0\\0`; its largest entries are dropped until it fits into a JPEG segment."""
     while len(exif) > _MOST_IN_JPEG:
-        order, main, inner, gps = _decode_block(exif)
+        order, main, inner, gps = decode_block(exif)
         _, tag, fullest = max((len(d[tag][2]), tag, i) for i, d in enumerate((main, inner, gps)) for tag in d)
         del (main, inner, gps)[fullest][tag]
-        exif = _encode_block(order, main, inner, gps)
+        exif = encode_block(order, main, inner, gps)
     return b"Exif\0\0" + exif
 
 
-def into_tiff(file: BytesIO, exif: bytes) -> None:
-    """Add the entries of an EXIF block to a TIFF file with 8 bit samples, in place."""
-    order, main, inner, gps = _decode_block(exif)
-    start = _read_header(file, 0)
+def into_tiff(file: BytesIO, exif: bytes, xmp: bytes | None = None) -> None:
+    """Add the entries of an EXIF block, and an XMP packet, to a TIFF file with 8 bit samples, in place."""
+    order, main, inner, gps = decode_block(exif)
+    if xmp is not None:
+        main[_XMP] = (BYTE, len(xmp), xmp)
+    start = read_header(file, 0)
     assert start is not None, "no TIFF file"
-    for tag, (kind, count, value) in _read_directory(file, 0, *start).items():
-        main[tag] = (kind, count, value if start[0] == order else _swap_bytes(kind, value))
+    for tag, (kind, count, value) in read_directory(file, 0, *start).items():
+        main[tag] = (kind, count, value if start[0] == order else swap_bytes(kind, value))
     end = file.seek(0, os.SEEK_END)
     place = end + end % 2
-    file.write(bytes(end % 2) + _encode_directories(order, place, main, inner, gps))
+    file.write(bytes(end % 2) + encode_directories(order, place, main, inner, gps))
     file.seek(0)
-    file.write(_encode_header(order, place))  # the byte order of the block: 8 bit samples don't depend on it
+    file.write(encode_header(order, place))  # the byte order of the block: 8 bit samples don't depend on it
 
 
 def mark_bmp(file: BytesIO) -> None:
@@ -128,7 +138,7 @@ def is_painting(file: BinaryIO) -> bool:
     if head[:2] == b"BM":
         return head[6:10] == _BMP_MARK
     base = _exif_offset(file, head)
-    start = None if base is None else _read_header(file, base)
+    start = None if base is None else read_header(file, base)
     return base is not None and start is not None and _read_software(file, base, *start).startswith(_MAKER.encode())
 
 
@@ -138,12 +148,12 @@ def is_raw(file: BinaryIO) -> bool:
     Raises:
         OSError: the file can't be read.
     """
-    start = _read_header(file, 0)
+    start = read_header(file, 0)
     if start is None:
         return False
-    main = _read_directory(file, 0, *start)
+    main = read_directory(file, 0, *start)
     kind, _, value = main.get(_SUBFILE_TYPE, (0, 0, b""))
-    reduced = kind == _LONG and struct.unpack(start[0] + "I", value[:4])[0] & 1
+    reduced = kind == LONG and struct.unpack(start[0] + "I", value[:4])[0] & 1
     return bool(reduced) or _DNG_VERSION in main
 
 
@@ -189,98 +199,6 @@ def _in_chunks(file: BinaryIO, place: int, layout: str, wanted: bytes, last: byt
         place += size + around + (size % 2 if around == 8 else 0)
 
 
-def _read_header(file: BinaryIO, base: int) -> tuple[str, int] | None:
-    """Byte order and offset of the first directory of a block that starts at `base`; None if there is no block."""
-    file.seek(base)
-    head = file.read(8)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
-    return None if order is None or len(head) < 8 else (order, struct.unpack(order + "I", head[4:])[0])
-
-
-def _entries(file: BinaryIO, base: int, order: str, offset: int) -> list[tuple[int, int, int, int, bytes]]:
-    """The valid entries of a directory: tag, type, count, size of the value in bytes, and the value or its offset."""
-    file.seek(base + offset)
-    head = file.read(2)
-    count = min(_MOST_ENTRIES, struct.unpack(order + "H", head)[0]) if len(head) == 2 else 0
-    table = file.read(12 * count)
-    found = [struct.unpack_from(order + "HHI4s", table, 12 * i) for i in range(len(table) // 12)]
-    return [(tag, kind, n, n * _SIZES[kind], value) for tag, kind, n, value in found if kind in _SIZES and n]
-
-
-def _read_directory(file: BinaryIO, base: int, order: str, offset: int) -> Directory:
-    found: Directory = {}
-    room = _MOST_BYTES  # for all values together, since many entries may point to the same bytes
-    for tag, kind, count, size, field in _entries(file, base, order, offset):
-        value = _read_value(file, base, order, size, field) if size <= room else b""
-        if len(value) == size:
-            found[tag] = (kind, count, value)
-            room -= size
-    return found
-
-
-def _read_value(file: BinaryIO, base: int, order: str, size: int, field: bytes) -> bytes:
-    """Read the bytes of a value; fewer if the file ends, none if the value is too large."""
-    if size <= 4:
-        return field[:size]
-    if size > _MOST_BYTES:
-        return b""
-    file.seek(base + struct.unpack(order + "I", field)[0])
-    return file.read(size)
-
-
 def _read_software(file: BinaryIO, base: int, order: str, offset: int) -> bytes:
-    found = ((size, field) for tag, _, _, size, field in _entries(file, base, order, offset) if tag == _SOFTWARE)
-    return next((_read_value(file, base, order, size, field) for size, field in found), b"")
-
-
-def _read_subdirectory(file: BinaryIO, order: str, pointer: Entry | None) -> Directory:
-    if pointer is None or pointer[0] not in (_LONG, _IFD) or pointer[1] != 1:
-        return {}
-    return _read_directory(file, 0, order, struct.unpack(order + "I", pointer[2])[0])
-
-
-def _decode_block(exif: bytes) -> tuple[str, Directory, Directory, Directory]:
-    """Decode a block of `of_painting`: byte order, and the main, EXIF and GPS directories."""
-    file = BytesIO(exif)
-    start = _read_header(file, 0)
-    assert start is not None, "no EXIF block"
-    main = _read_directory(file, 0, *start)
-    return (start[0], main, *(_read_subdirectory(file, start[0], main.pop(tag, None)) for tag in (_EXIF, _GPS)))  # type: ignore[return-value]
-
-
-def _encode_block(order: str, main: Directory, inner: Directory, gps: Directory) -> bytes:
-    return _encode_header(order, 8) + _encode_directories(order, 8, main, inner, gps)
-
-
-def _encode_header(order: str, first: int) -> bytes:
-    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", first)
-
-
-def _encode_directories(order: str, place: int, main: Directory, inner: Directory, gps: Directory) -> bytes:
-    """Encode the directories of a block one after the other; the first starts at offset `place`."""
-    below = {tag: directory for tag, directory in ((_EXIF, inner), (_GPS, gps)) if directory}
-    pointers: Directory = dict.fromkeys(below, (_LONG, 1, bytes(4)))
-    at = place + len(_encode_directory(order, place, {**main, **pointers}))
-    tail = b""
-    for tag, directory in below.items():
-        pointers[tag] = (_LONG, 1, struct.pack(order + "I", at + len(tail)))
-        tail += _encode_directory(order, at + len(tail), directory)
-    return _encode_directory(order, place, {**main, **pointers}) + tail
-
-
-def _encode_directory(order: str, place: int, directory: Mapping[int, Entry]) -> bytes:
-    """Encode one directory that starts at offset `place`, followed by its values; it links to no next directory."""
-    table, data = struct.pack(order + "H", len(directory)), b""
-    behind = place + 2 + 12 * len(directory) + 4
-    for tag, (kind, count, value) in sorted(directory.items()):
-        field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(order + "I", behind + len(data))
-        if len(value) > 4:
-            data += value + bytes(len(value) % 2)
-        table += struct.pack(order + "HHI4s", tag, kind, count, field)
-    return table + bytes(4) + data
-
-
-def _swap_bytes(kind: int, value: bytes) -> bytes:
-    """Swap the byte order of a value of type `kind`."""
-    unit = _SWAPPED.get(kind, 1)
-    return b"".join(value[i : i + unit][::-1] for i in range(0, len(value), unit))
+    found = ((size, field) for tag, _, _, size, field in entries(file, base, order, offset) if tag == _SOFTWARE)
+    return next((read_value(file, base, order, size, field) for size, field in found), b"")

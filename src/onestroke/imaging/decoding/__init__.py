@@ -3,7 +3,7 @@
 from onestroke.imaging.decoding.conversion import flat, upright
 from onestroke.imaging.decoding.guard import FramesWarning, PictureWarning, guarded, warn_frames_once
 from onestroke.imaging.decoding.opening import MAX_PIXELS, frames, frames_sentence, load, opened
-from onestroke.imaging.decoding.picture import Picture, exif_of, fitting, seen, to_picture
+from onestroke.imaging.decoding.picture import Picture, exif_of, fitting, seen, to_picture, xmp_of
 from onestroke.imaging.decoding.shrinking import resize
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "to_picture",
     "upright",
     "warn_frames_once",
+    "xmp_of",
 ]

@@ -22,12 +22,14 @@ class Picture:
     cover: alpha, (1, 1, H, W), of the same dtype, or None.
     exif: the unchanged EXIF block of the file, which begins with `Exif\\0\\0` or with the byte order, or None.
     frames: the number of frames or pages of the file; the picture is the first.
+    xmp: the unchanged XMP packet of the file, which may be anything, or None.
     """
 
     pixels: Tensor
     cover: Tensor | None = None
     exif: bytes | None = None
     frames: int = 1
+    xmp: bytes | None = None
 
     @property
     def rgb(self) -> Tensor:
@@ -66,10 +68,10 @@ class Picture:
             return self
         colours, alpha = _unit(self.pixels), self.alpha
         if alpha is None:
-            return Picture(resize(colours, height, width), None, self.exif, self.frames)
+            return Picture(resize(colours, height, width), None, self.exif, self.frames, self.xmp)
         colours, small = resize_weighted(colours, alpha, height, width)
         fill(colours, small)
-        return Picture(colours, small, self.exif, self.frames)
+        return Picture(colours, small, self.exif, self.frames, self.xmp)
 
 
 def _unit(values: Tensor) -> Tensor:
@@ -142,3 +144,9 @@ def exif_of(image: Image.Image) -> bytes | None:
         return kept.tobytes() if len(kept) else None
     except Exception:
         return None  # A broken EXIF block is no reason to refuse the pixels.
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """The XMP packet of an opened image, or None."""
+    found = image.info.get("xmp")
+    return found.encode() if isinstance(found, str) else found if isinstance(found, bytes) and found else None

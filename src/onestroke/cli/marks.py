@@ -1,0 +1,115 @@
+"""The options mark, sign and key, and the marks that they put on paintings: where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from onestroke.errors import UserError, escaped
+from onestroke.imaging import images
+from onestroke.imaging.finding import is_painting
+from onestroke.provenance import packet, reading
+from onestroke.provenance.credentials import HOW, Certificate, Credentials
+from onestroke.provenance.origin import Origin
+
+Mark = Literal["xmp", "c2pa", "none"]
+MARK: dict[str, Any] = {
+    "help": "how a painting says where it comes from: xmp; c2pa, signed Content Credentials besides; or none",
+    "default": "xmp", "choices": get_args(Mark),
+}  # fmt: skip
+SIGN: dict[str, Any] = {
+    "help": "mark=c2pa: certificates in PEM, the signer's first",
+    "default": None, "placeholder": "CERT.pem", "path": True,
+}  # fmt: skip
+KEY: dict[str, Any] = {
+    "help": "mark=c2pa: the signer's private key in PEM", "default": None, "placeholder": "KEY.pem", "path": True,
+}  # fmt: skip
+_NAMED = 3  # files that a message names
+
+
+def check_mark(mark: str, sign: str | None, key: str | None) -> None:
+    """Raise a UserError for options that can't be combined."""
+    if mark != "c2pa" and (sign or key):
+        raise UserError(f"sign and key are for mark=c2pa, and this is mark={mark}: add mark=c2pa, or leave them out")
+    if mark == "c2pa" and not (sign and key):
+        raise UserError(
+            "mark=c2pa needs a certificate chain and its private key, sign=cert.pem key=key.pem: "
+            f"OneStroke ships none; {HOW}"
+        )
+
+
+@dataclass
+class Marker:
+    """Marks the paintings of one run.
+
+    origin: what is said of all of them; None for mark=none. certificate: signs; None but for mark=c2pa. repainted:
+    photos that are paintings already. without: paintings in a format without XMP.
+    """
+
+    origin: Origin | None
+    certificate: Certificate | None = None
+    repainted: list[Path] = field(default_factory=list)
+    without: list[Path] = field(default_factory=list)
+
+    def marks(self, photo: Path, picture: images.Picture, place: Path, painting: Tensor) -> Mapping[str, Any]:
+        """The arguments `xmp` and `seal` of `images.write`.
+
+        Args:
+            photo: the file of the photo.
+            picture: the photo.
+            place: the file of the painting.
+            painting: (3, H, W) or (1, 3, H, W), in [0, 1].
+
+        Raises:
+            UserError: the file has no room for the mark, or the format can't be signed.
+        """
+        if is_painting(photo) or reading.painted_before(picture.xmp):
+            self.repainted.append(photo)
+        if self.origin is None:
+            return {}
+        painted = not self._unchanged(picture, painting)
+        room = images.xmp_room(place.suffix)
+        if not room:
+            self.without.append(place)
+        content = packet.of_painting(picture.xmp, self.origin, painted, room) if room else None
+        if self.certificate is None:
+            return {"xmp": content}
+        kind = reading.kind(photo)
+        return {
+            "xmp": content,
+            "seal": Credentials(self.certificate, self.origin, photo, kind, place.name, painted),
+        }
+
+    def _unchanged(self, picture: images.Picture, painting: Tensor) -> bool:
+        """Whether nothing was painted: strength 0, which may round differently, or a mask that is all black."""
+        assert self.origin is not None
+        within = 1 if self.origin.settings.get("strength") == "0" else 0
+        return images.same_levels(picture.rgb[0], painting.reshape(picture.rgb.shape[1:]), within)
+
+    def remarks(self) -> list[str]:
+        """Sentences about the run's paintings for its end; none where there is nothing to say."""
+        found = []
+        if self.repainted:
+            grown = "" if self.origin is None else "; the history in their metadata has each time"
+            found.append(f"painted again, as these are paintings of OneStroke already: {_named(self.repainted)}{grown}")
+        if self.without:
+            found.append(f"BMP holds no XMP, so only its header marks these as paintings: {_named(self.without)}")
+        return found
+
+
+def _named(paths: list[Path]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(escaped(str(path)) for path in paths[:_NAMED]) + more
+
+
+def certificate_of(sign: str | None, key: str | None) -> Certificate | None:
+    """The certificate of the options sign and key, or None.
+
+    Raises:
+        UserError: as `Certificate`.
+    """
+    return Certificate(Path(sign), Path(key)) if sign and key else None

@@ -1,0 +1,35 @@
+"""The mark of a painting that is made and saved from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from onestroke.imaging.encoding import xmp_room
+from onestroke.provenance.origin import origin_of
+from onestroke.provenance.packet import of_painting
+from onestroke.style_document import Metadata
+
+
+class Painter(Protocol):
+    """Protocol of what a style was opened with, such as a Stylizer."""
+
+    path: Path
+    metadata: Metadata
+
+
+def xmp_packet(stylizer: Painter, photo: Image.Image | None = None, **settings: object) -> bytes:
+    """The XMP packet of a painting, which Pillow writes: `painting.save("p.jpg", xmp=xmp_packet(stylizer, photo))`.
+
+    Args:
+        stylizer: what painted it.
+        photo: as it was opened, whose own XMP is kept; None for none.
+        settings: more that is said of the painting, such as color="photo"; None and False are left out.
+
+    Raises:
+        UserError: the style file can't be read.
+    """
+    own = None if photo is None else photo.info.get("xmp")
+    return of_painting(own, origin_of(stylizer.path, stylizer.metadata, settings), True, xmp_room(".jpg"))
