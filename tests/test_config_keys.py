@@ -284,6 +284,7 @@ CASES: dict[str, Case] = {
     "loss.moments.weight": Case(3.0, counted("moments"), [15.0] * 2),
     "loss.contrast.weight": Case(3.0, counted("contrast"), [15.0] * 2),
     "loss.activation_peaks.weight": Case(3.0, counted("activation_peaks"), [3.0] * 2),
+    "loss.temporal.weight": Case(3.0, counted("temporal"), [3.0] * 2),
     "loss.activation_peaks.limit": Case(9.0, term("activation_peaks", "limit"), [9.0] * 2),
     "loss.adversarial.weight": Case(3.0, counted("adversarial"), [15.0] * 2),
     "loss.adversarial.channels": Case(
@@ -301,8 +302,9 @@ def base(key: str) -> dict[str, Any]:
         for other in PAINTING_TERMS:
             if "layers" in config["loss"][other]:
                 config["loss"][other]["layers"] = ["relu1_2"]
-    if key.startswith("loss.activation_peaks."):
-        config["loss"] |= composed("loss=[activation_peaks]")["loss"]
+    for name in ("activation_peaks", "temporal"):
+        if key.startswith(f"loss.{name}."):
+            config["loss"] |= composed(f"loss=[{name}]")["loss"]
     if key.startswith("network[RealtimeNetwork]"):
         config["network"] = {**composed("network=realtime")["network"], **REALTIME}
     if (kind := key.removeprefix("network[").partition("]")[0]) in KINDS:

@@ -9,15 +9,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from onestroke import Stylizer
+from onestroke.data.chains import LONGEST, Chains, Link
 from onestroke.errors import UserError
+from onestroke.losses.motions import Motions, inside, pixels_of, sampled
+from onestroke.networks.assignment import Draw
+from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.style_document import Metadata
 from onestroke.style_file import load, save
-from onestroke.training.warm_start import warm_start
+from onestroke.training.pasts import Pasts, _blobs
+from onestroke.training.warm_start import choose, warm_start
+from tests.running import composed, run
+from tests.test_resume import Kill, Killed, go_on, same, small
 from tests.test_training import objective
 
 ARGS: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
@@ -25,6 +33,10 @@ ARGS: dict[str, Any] = {"channels": [4, 8], "blocks": 1}
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def smooth(side: int, seed: int = 0) -> Tensor:
+    return F.interpolate(noise(1, 3, 6, 6, seed=seed), (side, side), mode="bicubic").clamp(0, 1)
 
 
 def recurrent(**more: Any) -> RecurrentNetwork:
@@ -62,7 +74,7 @@ def test_the_past_goes_into_the_first_convolution_and_into_each_pixel() -> None:
     colour = network.colour
     assert colour is not None
     plain = 0.5 + network.paint(features) + colour(photo - 0.5)
-    share = torch.sigmoid(network.keep(features)) * past[:, 3:]
+    share = torch.sigmoid(4 * network.keep(features)) * past[:, 3:]
     expected = (1 - share) * plain + share * past[:, :3]
     torch.testing.assert_close(network(photo, past=past), expected, rtol=0, atol=1e-5)
     assert float((network(photo, past=past) - network(photo)).abs().mean()) > 0.01
@@ -89,7 +101,7 @@ def test_fixed_controls_paint_the_same_with_a_past_and_strength_0_is_the_photo(s
     assert (strength > 0) == (float((live - photo).abs().max()) > 1e-5)
 
 
-def test_it_starts_from_a_realtime_style_and_keeps_an_eighth_at_first(tmp_path: Path) -> None:
+def test_it_starts_from_a_realtime_style_and_keeps_half_at_first(tmp_path: Path) -> None:
     torch.manual_seed(3)
     plain = RealtimeNetwork(**ARGS)
     nn.init.normal_(plain.paint.convolution.weight, 0, 0.1)
@@ -100,8 +112,7 @@ def test_it_starts_from_a_realtime_style_and_keeps_an_eighth_at_first(tmp_path: 
     with torch.no_grad():
         painted = plain.eval()(photo)
         assert torch.equal(network(photo), painted)
-        share = 1 / (1 + np.exp(2))
-        expected = (1 - share) * painted + share * past[:, :3]
+        expected = (painted + past[:, :3]) / 2
         torch.testing.assert_close(network(photo, past=past), expected, rtol=0, atol=1e-6)
     trained = recurrent()
     warm_start(network, saved(tmp_path / "recurrent.safetensors", trained), objective(), [photo])
@@ -115,6 +126,149 @@ def test_a_style_file_gives_it_back(tmp_path: Path) -> None:
     again, _ = load(saved(tmp_path / "s.safetensors", network))
     assert type(again) is RecurrentNetwork
     assert torch.equal(again(photo, past=past), network(photo, past=past))
+
+
+# --- chains and pasts ---------------------------------------------------------------------------------------
+
+
+def test_chains_go_on_from_their_first_picture_and_begin_anew_after_24_frames_at_most() -> None:
+    chains = Chains.of(batch_size=4, styles=3, seed=5)
+    assert chains.slots == 36
+    lengths: list[int] = []
+    for slot in range(chains.slots):
+        before: Link | None = None
+        for n in range(slot, 36 * 100, 36):
+            link = chains.link(n)
+            if before is not None and link.age:
+                assert (link.first, link.age) == (before.first, before.age + 1)
+            else:
+                lengths += [before.age + 1] if before is not None else []
+                assert (link.first, link.age) == (n, 0)
+            before = link
+    assert 20 < max(lengths) <= LONGEST == 24 and min(lengths) == 1
+    long = sum(length for length in lengths if length > 6) / sum(lengths)
+    assert 0.12 < len(lengths) / sum(lengths) < 0.25 and long > 0.4
+    assert Chains.of(4, 3, 6).link(7 + 36 * 50) != chains.link(7 + 36 * 50) or chains.link(7) == Link(7, 0)
+    assert [Chains.of(batch, 1, 0).slots for batch in (1, 2, 24, 48)] == [32, 32, 48, 48]
+
+
+def pool(side: int = 48) -> tuple[Pasts, Draw]:
+    return Pasts(Chains(4, seed=1), side), Draw(Conditioning(), 1, 1, 0.5, 0, 0.5)
+
+
+def in_chain(pasts: Pasts, age: int) -> int:
+    """The number of a frame of this age."""
+    return next(n for n in range(1000) if pasts.chains.link(n).age == age)
+
+
+def test_a_frame_gets_the_last_painting_moved_and_is_compared_with_that_and_an_older_one() -> None:
+    pasts, draw = pool()
+    n = in_chain(pasts, 9)
+    first, photo = pasts.chains.link(n).first, smooth(48)
+    paintings = {age: smooth(48, seed=age) for age in range(9)}
+    for age, painting in paintings.items():
+        pasts.keep(painting, [first + age * 4])
+    frame, chosen = pasts.frames(photo, [n], draw)
+    motions, pixels = Motions.draw([(1, first)]), pixels_of(photo)
+    assert float((frame - sampled(photo, motions.places(pixels, torch.tensor([9.0])))).abs().mean()) < 0.05
+    assert chosen.repeated is not None and not bool(chosen.repeated)
+    for earlier, age in zip(chosen.before, (8, 6), strict=True):
+        there = motions.before(pixels, torch.tensor([9.0]), torch.tensor([float(age)]))
+        expected = sampled(paintings[age], there)
+        assert float((earlier.painting - expected).abs().max()) < 0.008, "but for levels"
+        assert 0.5 < float(earlier.known.mean()) <= float(inside(there).mean())
+        assert float((earlier.known * (1 - inside(there))).max()) == 0
+    given = chosen.past
+    assert given is not None
+    right = chosen.before[0].known
+    error = ((given[:, :3] - chosen.before[0].painting).abs() * right).sum() / right.sum() / 3
+    assert 0 < float(error) < 0.02, "a flow that is slightly wrong"
+    assert bool((given[:, 3:] >= right).all()), "what is compared was given"
+
+
+def test_nothing_is_known_in_first_frames_after_other_paintings_and_at_another_size() -> None:
+    pasts, draw = pool()
+    n, photo = in_chain(pasts, 3), smooth(48)
+    first = pasts.chains.link(n).first
+
+    def known(number: int, side: int = 48) -> list[float]:
+        _, chosen = pasts.frames(smooth(side), [number], draw)
+        assert chosen.past is not None
+        return [float(each.max()) for each in (chosen.past[:, 3:], *(e.known for e in chosen.before))]
+
+    assert known(n) == [0, 0, 0]
+    pasts.keep(photo, [n - 4])
+    assert known(n) == [1, 1, 0], "the older one was not painted"
+    pasts.keep(photo, [first])
+    assert known(n) == [0, 0, 1], "the last one is not of the frame before"
+    pasts.keep(photo, [n - 4])
+    assert known(n) == [1, 1, 1]
+    assert known(n, 40) == [0, 0, 0]
+    assert known(first) == [0, 0, 0]
+    seen, chosen = pasts.frames(photo, [first], draw)
+    assert float((seen - photo).abs().mean()) < 0.05 and chosen.repeated is not None
+    assert bool(chosen.repeated) == (first % 2 == 0)
+
+
+def test_what_is_hidden_covers_the_shares_that_are_asked_for() -> None:
+    shares = torch.tensor([0.0, 0.05, 0.15])
+    found = _blobs(shares, 128, torch.Generator().manual_seed(0))
+    assert found.mean(dim=(1, 2, 3)).tolist() == pytest.approx(shares.tolist(), abs=0.01)
+    edges = (found[2, 0, :, 1:] != found[2, 0, :, :-1]).float().mean()
+    assert float(edges) < 0.05, "in a few large pieces"
+
+
+def recurrent_run(**more: Any) -> dict[str, Any]:
+    config = small(**{"steps": 40, "save_every": 30, "batch_size": 2, **more})
+    own = {**composed("network=recurrent")["network"], **ARGS}
+    return {**config, "network": own, "loss": {**config["loss"], **composed("loss=[temporal]")["loss"]}}
+
+
+def test_killed_and_resumed_equals_unbroken_to_the_bit(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(photo_folder)
+    whole = run(recurrent_run(out="whole.safetensors"), tmp_path / "whole")
+    assert whole.terms[-1] == {"content", "gram", "temporal"}
+    with pytest.raises(Killed):
+        run(recurrent_run(out="broken.safetensors"), tmp_path / "broken", more=[Kill(33)])
+    path = go_on(tmp_path / "broken", "out=broken.safetensors")
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    first, second = load_file(whole.path), load_file(path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert float(first["enter_past.weight"].abs().max()) > 0, "it has learned from its pasts"
+    pasts = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)["state_dict"]["pasts.numbers"]
+    assert sorted(pasts[0].tolist()) == list(range(80 - 32, 80))
+
+
+def test_a_resume_file_with_other_pasts_is_refused(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(photo_folder)
+    run(recurrent_run(steps=1), tmp_path / "run")
+    path = tmp_path / "run" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    stored["state_dict"]["pasts.paintings"] = torch.zeros(2, 32, 3, 16, 16, dtype=torch.uint8)
+    torch.save(stored, path)
+    with pytest.raises(UserError, match=r"pasts\.paintings is torch\.uint8"):
+        go_on(tmp_path / "run", "steps=3")
+
+
+def test_auto_starts_from_the_realtime_style_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = {"name": "RecurrentNetwork", "args": {**ARGS, "low_pass": 0}}
+    assert choose("auto", network, "mine") is None
+    (tmp_path / "checkpoints").mkdir()
+    path = saved(Path("checkpoints/mine_realtime.safetensors"), RealtimeNetwork(**ARGS))
+    assert choose("auto", network, "mine") == path
+    assert choose("auto", {**network, "args": {**ARGS, "blocks": 2}}, "mine") is None
+    assert choose("auto", {**network, "name": "RealtimeNetwork"}, "mine") is None
+    assert choose("other.safetensors", network, "mine") == Path("other.safetensors")
+
+
+# --- frames -------------------------------------------------------------------------------------------------
 
 
 def frame(seed: int, *shape: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from onestroke.data.loading import Batch, Loader, to_image
+from onestroke.data.chains import Chains
+from onestroke.data.loading import Batch, Loader, Sample, to_image
 
 _HELD_OUT_SIDE = 256  # minimum side in pixels, so that validation is comparable between small crop sizes
 
@@ -52,6 +53,11 @@ def reduced(photos: Tensor, side: int) -> Tensor:
     return small.contiguous(memory_format=torch.channels_last)
 
 
+def _of_chain(sample: Sample, chains: Chains, n: int) -> tuple[np.ndarray, list[str]]:
+    """The first picture of the chain that picture n is in."""
+    return sample(chains.link(n).first)
+
+
 class PhotoBatches(LightningDataModule):
     """Training and validation batches of a source.
 
@@ -61,10 +67,20 @@ class PhotoBatches(LightningDataModule):
         crop: side of the square pictures in pixels.
         seed: of order and augmentation.
         workers: worker processes that prepare pictures; None: half the CPU cores, 1 to 8.
+        chains: for a recurrent network: each picture is then the first one of its chain.
     """
 
-    def __init__(self, source: Source, batch_size: int, crop: int, seed: int, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        crop: int,
+        seed: int,
+        workers: int | None = None,
+        chains: Chains | None = None,
+    ) -> None:
         super().__init__()
+        self.chains = chains
         self.source, self.batch_size, self.crop, self.seed = source, batch_size, crop, seed
         # on few cores, one worker is fast enough and leaves most CPU time to the training
         self.workers = min(8, max(1, (os.cpu_count() or 1) // 2)) if workers is None else workers
@@ -90,6 +106,8 @@ class PhotoBatches(LightningDataModule):
         share = self.batch_size // processes
         mine = range(rank * share, (rank + 1) * share)
         sample = partial(self.source.sample, seed=self.seed, crop=self.crop)
+        if self.chains is not None:
+            sample = partial(_of_chain, sample, self.chains)
         return Loader(sample, self.start_step, self.batch_size, mine, self.workers)
 
     def state_dict(self) -> dict[str, int]:

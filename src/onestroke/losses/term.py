@@ -47,13 +47,25 @@ class Statistics(Protocol):
 class SecondPainting:
     """A second painting of some photos of the batch, for terms that compare it with the first.
 
-    repeated: whether each photo is to be painted again, bool (N,) on the CPU. paint: `paint(pictures, indices)` paints
-    pictures (M, 3, H, W), each with the style and the controls of the photo of that index in the batch, (M,), with
-    gradients.
+    repeated: whether each photo is to be painted again for the term `shift_consistency`, bool (N,) on the CPU. paint:
+    `paint(pictures, indices)` paints pictures (M, 3, H, W), each with the style and the controls of the photo of that
+    index in the batch, (M,), with gradients. moved: as `repeated`, for the term `temporal`.
     """
 
     repeated: Tensor
     paint: Callable[[Tensor, Tensor], Tensor]
+    moved: Tensor
+
+
+@dataclass(frozen=True)
+class Before:
+    """Paintings of earlier frames of a batch of frames, moved exactly to where their content is now.
+
+    painting: (N, 3, H, W) in [0, 1]. known: (N, 1, H, W), 1 where the content of a pixel was seen before, else 0.
+    """
+
+    painting: Tensor
+    known: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class Views:
     pixels, in [0, 1]. style: the target statistics, of one style for all pictures or of one for each. second: paints
     some of the photos a second time while a network is trained; else None. step: number of the training step, 0 where
     finished paintings are evaluated. peaks: where a term reads them, the largest activation of each channel of the
-    network's norms, (N, channels), in standard deviations from the channel's mean; else None.
+    network's norms, (N, channels), in standard deviations from the channel's mean; else None. before: where a
+    recurrent network paints frames, paintings of earlier ones; else empty.
     """
 
     output: Mapping[str, Tensor]
@@ -73,6 +86,7 @@ class Views:
     second: SecondPainting | None = None
     step: int = 0
     peaks: Tensor | None = None
+    before: Sequence[Before] = ()
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU that follow from the step, so that a resumed run draws the same."""

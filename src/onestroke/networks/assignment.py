@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from onestroke.losses.term import Before
 from onestroke.networks.conditioning import Conditioning
 from onestroke.networks.table_rows import hold, tie
 
@@ -25,8 +26,9 @@ class Assignment:
     """The style and the controls of each picture of a batch, (N,) each; None if the network has no such choice.
 
     style: index of the style. strength, stroke: the controls, in [0, 1]. target: index into `Draw.targets` of the
-    statistics of its style at its stroke size. repeated: whether it is painted a second time, for the term
-    `shift_consistency`.
+    statistics of its style at its stroke size. repeated, moved: whether it is painted a second time, for the terms
+    `shift_consistency` and `temporal`. past: of frames of a clip, what a recurrent network gets of their last
+    paintings, (N, 4, H, W); a second painting gets none. before: the paintings that they are to agree with.
     """
 
     style: Tensor | None = None
@@ -34,15 +36,23 @@ class Assignment:
     stroke: Tensor | None = None
     target: Tensor | None = None
     repeated: Tensor | None = None
+    moved: Tensor | None = None
+    past: Tensor | None = None
+    before: Sequence[Before] = ()
 
     def of(self, some: Tensor) -> Assignment:
-        """The assignment of some of the pictures, by their indices in the batch, (M,)."""
-        return Assignment(*(None if each is None else each[some] for each in vars(self).values()))
+        """The assignment of some of the pictures, by their indices in the batch, (M,), for a second painting."""
+        style, strength, stroke, target, repeated, moved = (
+            None if each is None else each[some]
+            for each in (self.style, self.strength, self.stroke, self.target, self.repeated, self.moved)
+        )
+        return Assignment(style, strength, stroke, target, repeated, moved)
 
     def arguments(self, styles: int, device: torch.device) -> dict[str, Tensor]:
         """Keyword arguments for a network with this number of styles, on the device."""
         given = {} if self.style is None else {"mix": F.one_hot(self.style, styles).float()}
-        given |= {n: v for n, v in (("strength", self.strength), ("stroke", self.stroke)) if v is not None}
+        others = (("strength", self.strength), ("stroke", self.stroke), ("past", self.past))
+        given |= {name: value for name, value in others if value is not None}
         return {name: value.to(device) for name, value in given.items()}
 
 
@@ -79,11 +89,12 @@ class Draw:
     def of(self, numbers: Sequence[int]) -> Assignment:
         """The assignment of pictures by their numbers in the run, on the CPU."""
         style = torch.tensor([n % self.styles for n in numbers])
-        # every other picture, also among those of each style
-        repeated = torch.tensor([sum(divmod(n, self.styles)) % 2 == 0 for n in numbers])
+        # every other picture, also among those of each style, and one of four of the others
+        turn = torch.tensor([sum(divmod(n, self.styles)) % 4 for n in numbers])
+        repeated, moved = turn % 2 == 0, turn == 1
         default = self.defaults(style)
         if not self.conditioning.controls:
-            return Assignment(default.style, target=default.style, repeated=repeated)
+            return Assignment(default.style, target=default.style, repeated=repeated, moved=moved)
         # the first random number decides whether the controls are drawn, so that every style also gets defaults
         drawn = np.stack([np.random.default_rng((self.seed, n)).random(3) for n in numbers])
         moves, at, coarse = torch.from_numpy(drawn).float().unbind(1)
@@ -97,6 +108,7 @@ class Draw:
             None if default.stroke is None else size / max(self.sizes - 1, 1),
             style * self.sizes + size.long(),
             repeated,
+            moved,
         )
 
     def restrict_gradients(self, network: nn.Module) -> None:

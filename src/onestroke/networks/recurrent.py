@@ -15,7 +15,8 @@ from onestroke.networks.layers import SubpixelConv
 from onestroke.networks.realtime import FACTOR, RealtimeNetwork
 from onestroke.networks.tables import Condition
 
-_KEPT_AT_FIRST = -2.0  # before it is trained, a pixel keeps an eighth of the past
+_KEEP_GAIN = 4.0  # of the logit of what a pixel keeps, so that it is learned within a few hundred steps
+_KEPT_AT_FIRST = 0.0  # that logit before training: half of the past
 
 
 class RecurrentNetwork(RealtimeNetwork):
@@ -50,7 +51,7 @@ class RecurrentNetwork(RealtimeNetwork):
         with torch.no_grad():
             self.enter_past.weight.zero_()
             self.keep.convolution.weight.zero_()
-            bias.fill_(_KEPT_AT_FIRST)
+            bias.fill_(_KEPT_AT_FIRST / _KEEP_GAIN)
 
     def forward(
         self,
@@ -68,6 +69,8 @@ class RecurrentNetwork(RealtimeNetwork):
                 is known.
         """
         condition = self.conditioning.condition(image, mix, {"strength": strength, "stroke": stroke})
+        if past is None and self.training:  # several processes wait for the gradients of all weights
+            past = image.new_zeros(len(image), 4, *image.shape[-2:])
         return self.paint_with(image, replace(condition, past=past))
 
     def entered(self, image: Tensor, condition: Condition) -> Tensor:
@@ -87,7 +90,7 @@ class RecurrentNetwork(RealtimeNetwork):
         features = self.features(self.entered((image - 0.5) * 2, condition), condition)
         painting = self.composed(image, self.paint(features), condition)
         before, known = condition.past.split([3, 1], dim=1)
-        share = torch.sigmoid(self.keep(features).float()) * known * self.faded * self.opacity
+        share = torch.sigmoid(_KEEP_GAIN * self.keep(features).float()) * known * self.faded * self.opacity
         if condition.fade is not None:  # at strength 0, the painting is the photo
             share = share * condition.fade.to(share.dtype).view(-1, 1, 1, 1)
         return torch.lerp(painting, before.to(painting.dtype), share.to(painting.dtype))

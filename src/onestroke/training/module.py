@@ -22,6 +22,7 @@ from onestroke.training.distillation import Teacher
 from onestroke.training.finite_guard import CHECKS_EVERY, FiniteGuard
 from onestroke.training.muon import Muon, split
 from onestroke.training.norm_peaks import norm_peaks
+from onestroke.training.pasts import Pasts
 from onestroke.training.recipe import Recipe
 from onestroke.training.schedule import Schedule
 from onestroke.training.term_steps import TermSteps, learners
@@ -51,6 +52,7 @@ class StyleTransfer(LightningModule):
         draw: which style, strength and stroke each training picture is painted in; None: as a run that starts from
             nothing draws them, with seed 0.
         teacher: a network whose paintings are learned from in the first part of the run.
+        pasts: of a recurrent network, what it paints chains of frames with.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class StyleTransfer(LightningModule):
         schedule: Schedule | None = None,
         draw: Draw | None = None,
         teacher: Teacher | None = None,
+        pasts: Pasts | None = None,
     ) -> None:
         super().__init__()
-        self.automatic_optimization = False
+        self.automatic_optimization, self.pasts = False, pasts
         self.network = network.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         # in a tuple, so that they are no submodules: they are frozen, large, and not part of a resume file
@@ -81,7 +84,7 @@ class StyleTransfer(LightningModule):
         self.losses: dict[str, Tensor] = {}  # of the latest step
         self.begun = False  # whether a resume file has been loaded completely
         # DDP would wait for gradients of the terms' parameters in the network's step
-        self._ddp_params_and_buffers_to_ignore = [f"terms.{name}" for name in self.terms.state_dict()]
+        self._ddp_params_and_buffers_to_ignore = [n for n in self.state_dict() if n.startswith(("terms.", "pasts."))]
 
     @property
     def objective(self) -> Objective:
@@ -132,7 +135,12 @@ class StyleTransfer(LightningModule):
         for group in main.param_groups:
             constant = self.recipe.schedule == "constant"
             group["lr"] = self.schedule.rate(self.recipe.lr * self.guard.lr_factor, constant)
-        losses, views = self.compare(self._photos(batch), self.draw.of(batch["numbers"]))
+        photos, chosen = self._photos(batch), self.draw.of(batch["numbers"])
+        if self.pasts is not None and self.teacher is None:
+            photos, chosen = self.pasts.frames(photos, batch["numbers"], self.draw)
+        losses, views = self.compare(photos, chosen)
+        if self.pasts is not None and views is not None:
+            self.pasts.keep(views.output["image"], batch["numbers"])
         main.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         self.draw.restrict_gradients(self.network)
@@ -167,9 +175,8 @@ class StyleTransfer(LightningModule):
         output = self._paint(self.network, photos, chosen).float()
         if (teacher := self.teacher) is not None:
             return teacher.losses(output, photos, chosen), None
-        views = self.objective.views(output, photos, chosen.target, self._second_painting(photos, chosen), self.step)
-        if self.peaks is not None:
-            views = replace(views, peaks=self.peaks.found())
+        views = self.objective.views(output, photos, chosen.target, self._second_painting(chosen), self.step)
+        views = replace(views, before=chosen.before, peaks=None if self.peaks is None else self.peaks.found())
         return self.objective.weighted(views, chosen.strength), views
 
     @torch.no_grad()
@@ -217,9 +224,10 @@ class StyleTransfer(LightningModule):
         photos, crops = to_image(batch["photos"]), self.recipe.crops
         return reduced(photos, crops[self.schedule.stage(len(crops))]) if crops else photos
 
-    def _second_painting(self, photos: Tensor, chosen: Assignment) -> SecondPainting:
-        assert chosen.repeated is not None
-        return SecondPainting(chosen.repeated, lambda x, i: self._paint(self.network, x, chosen.of(i)).float())
+    def _second_painting(self, chosen: Assignment) -> SecondPainting:
+        assert chosen.repeated is not None and chosen.moved is not None
+        paint = lambda x, i: self._paint(self.network, x, chosen.of(i)).float()  # noqa: E731
+        return SecondPainting(chosen.repeated, paint, chosen.moved)
 
     def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
         return cast(Tensor, network(photos, **chosen.arguments(len(self.validation.styles), photos.device)))

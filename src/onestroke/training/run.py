@@ -11,12 +11,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch.nn.functional as F
-from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from onestroke import ranks
 from onestroke.data.datamodule import PhotoBatches
-from onestroke.devices import memory_kept
-from onestroke.errors import UserError, printable
+from onestroke.errors import UserError
 from onestroke.networks.assignment import Draw
 from onestroke.networks.conditioning import conditioning_of
 from onestroke.training import resume_file
@@ -27,10 +25,12 @@ from onestroke.training.callbacks.meter import Meter
 from onestroke.training.callbacks.plateau import Plateau
 from onestroke.training.callbacks.stop_on_signal import StopOnSignal
 from onestroke.training.callbacks.warm_up import WarmUp
+from onestroke.training.fitting import fit
 from onestroke.training.loggers import RunLoggers
 from onestroke.training.logs import write_config
 from onestroke.training.module import StyleTransfer
 from onestroke.training.output import resume_command
+from onestroke.training.pasts import Pasts, pasts_of
 from onestroke.training.schedule import Schedule
 from onestroke.training.style_export import StyleExport
 from onestroke.training.summary import announce, report
@@ -50,9 +50,11 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
     """
     parts = build(config, run_dir)
     settings, first = parts.settings, ranks.is_first()
-    data = PhotoBatches(parts.source, settings.batch_size, max(settings.crops), settings.seed, parts.machine.workers)
+    pasts = pasts_of(parts.network, settings.batch_size, len(parts.styles), settings.seed, max(settings.crops))
+    chains, workers = None if pasts is None else pasts.chains, parts.machine.workers
+    data = PhotoBatches(parts.source, settings.batch_size, max(settings.crops), settings.seed, workers, chains)
     with built_from(parts.file):
-        module = _module(config, parts, data, clock)
+        module = _module(config, parts, data, pasts, clock)
     loggers = RunLoggers([] if parts.machine.tries else parts.loggers)
     held_out = _held_out(parts, loggers)
     export = StyleExport(config, parts, held_out, run_dir, module.owner)
@@ -64,7 +66,7 @@ def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] =
         loggers.config(config)
         announce(parts, run_dir, export.path)
     try:
-        _fit(trainer, module, data, parts)
+        fit(trainer, module, data, parts)
         if held_out.step != module.step and not parts.machine.skips_validation:
             trainer.validate(module, datamodule=data, verbose=False)  # a finished run was resumed
     finally:
@@ -95,10 +97,12 @@ def _callbacks(
     return [warm_up, *plateau, *parts.callbacks, stop, held_out, meter, files]
 
 
-def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: Callable[[], float]) -> StyleTransfer:
+def _module(
+    config: Mapping[str, Any], parts: Parts, data: PhotoBatches, pasts: Pasts | None, clock: Callable[[], float]
+) -> StyleTransfer:
     """The Lightning module with its initial weights, checked against the resume file if there is one."""
     settings, network, validation = parts.settings, parts.network, parts.validation()
-    init = choose(settings.init, network_document(config, len(parts.styles)))
+    init = choose(settings.init, network_document(config, len(parts.styles)), parts.style_settings.name)
     if init is not None and settings.resume is None:
         warm_start(network, init, validation, [F.avg_pool2d(photo, 2) for photo in data.held_out[:2]])
     if settings.adapt != "all":
@@ -110,26 +114,11 @@ def _module(config: Mapping[str, Any], parts: Parts, data: PhotoBatches, clock: 
         settings.seed, moving_share(settings, network, init),
     )  # fmt: skip
     schedule = Schedule(settings.steps, settings.minutes, clock)
-    module = StyleTransfer(network, parts.objective(), validation, settings.recipe, schedule, draw, parts.teacher())
+    module = StyleTransfer(
+        network, parts.objective(), validation, settings.recipe, schedule, draw, parts.teacher(), pasts
+    )
     module.config_json = json.dumps(config)
     module.owner = (parts.file and parts.file.owner) or secrets.token_hex(16)
     if parts.file is not None:
         resume_file.check(parts.file, module, module.configure_optimizers())
     return module
-
-
-def _fit(trainer: pl.Trainer, module: StyleTransfer, data: PhotoBatches, parts: Parts) -> None:
-    """Train with Lightning.
-
-    Raises:
-        UserError: for a callback that does not work with this run, and for a resume file that Lightning can't load.
-    """
-    try:
-        with memory_kept():
-            trainer.fit(module, datamodule=data, ckpt_path=parts.settings.resume, weights_only=True)
-    except Exception as error:
-        if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # usually raised by a callback
-            raise UserError(f"trainer: {printable(str(error).strip().splitlines()[0])}") from error
-        if parts.file is None or module.begun or isinstance(error, UserError):
-            raise
-        raise UserError(f"resume: {parts.file.path} does not fit this OneStroke: {printable(error)}") from error

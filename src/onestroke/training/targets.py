@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from onestroke.data.photos import Photos
 from onestroke.data.scenes import Scenes
 from onestroke.errors import UserError, printable
+from onestroke.losses.activation_peaks import ActivationPeaks
 from onestroke.losses.adversarial import Adversarial
 from onestroke.losses.checkerboard import Checkerboard
 from onestroke.losses.content import Content
@@ -27,6 +28,7 @@ from onestroke.losses.moments import Moments
 from onestroke.losses.nnfm import NearestFeatures
 from onestroke.losses.raw import RawContent, RawGram
 from onestroke.losses.shift_consistency import ShiftConsistency
+from onestroke.losses.temporal import Temporal
 from onestroke.losses.tv import TotalVariation
 from onestroke.losses.wasserstein import SlicedWasserstein
 from onestroke.networks.listed import NETWORKS
@@ -40,8 +42,8 @@ def _paths(*classes: type) -> frozenset[str]:
 OWN = {
     "network": _paths(*NETWORKS.values()),
     "loss": _paths(
-        Adversarial, Checkerboard, Content, Contrast, Gram, Histogram, Moments, NearestFeatures, RawContent, RawGram,
-        ShiftConsistency, SlicedWasserstein, TotalVariation,
+        ActivationPeaks, Adversarial, Checkerboard, Content, Contrast, Gram, Histogram, Moments, NearestFeatures,
+        RawContent, RawGram, ShiftConsistency, SlicedWasserstein, Temporal, TotalVariation,
     ),
     "data": _paths(Photos, Scenes),
 }  # fmt: skip

@@ -18,8 +18,10 @@ from onestroke.errors import UserError, printable
 from onestroke.losses.objective import Objective
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import conditioning_of
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.table_rows import rows_from
 from onestroke.networks.tables import tables_of
+from onestroke.training.output import DEFAULT_FOLDER
 from onestroke.training.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,27 +30,36 @@ AUTO = "auto"
 GALLERY = "gallery.safetensors"
 
 
-def choose(init: str | None, network: Mapping[str, Any]) -> Path | None:
+def choose(init: str | None, network: Mapping[str, Any], name: str = "") -> Path | None:
     """The style file to start from, None for nothing.
 
     Args:
-        init: a path, None, or AUTO: the gallery that ships, where its network is the same but for the styles.
+        init: a path, None, or AUTO: for a recurrent network, the realtime style of this name; else the gallery that
+            ships; where its network is the same but for the styles.
         network: this run's, as a style file names it.
+        name: of the style.
     """
     if init != AUTO:
         return None if init is None else Path(init)
     package = Path(onestroke.__file__).parent
-    for folder in (package / "assets", package.parents[1] / "checkpoints"):  # in a wheel; beside src/
-        if (folder / GALLERY).is_file():
-            theirs = style_file.read_document(folder / GALLERY).network
-            return folder / GALLERY if _alike(theirs, network) else None
+    folders = [package / "assets", package.parents[1] / "checkpoints"]  # in a wheel; beside src/
+    wanted = GALLERY
+    if network["name"] == RecurrentNetwork.__name__:
+        folders, wanted = [DEFAULT_FOLDER, *folders], f"{name}_realtime.safetensors"
+    for folder in folders:
+        if (folder / wanted).is_file():
+            theirs = style_file.read_document(folder / wanted).network
+            return folder / wanted if _alike(theirs, network) else None
     return None
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two networks are the same but for styles and controls, what was left to its default included."""
-    made = style_file.network_classes().get(one["name"])
-    if made is None or one["name"] != other["name"]:
+    """Whether two networks are the same but for styles and controls, what was left to its default included.
+
+    The second may also be of a kind that is made from the first.
+    """
+    made, ours = (style_file.network_classes().get(network["name"]) for network in (one, other))
+    if made is None or ours is None or not issubclass(ours, made):
         return False
     full = []
     for network in (one, other):

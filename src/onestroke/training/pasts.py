@@ -1,0 +1,147 @@
+"""Trains a recurrent network on chains of frames: each is painted with the painting of the frame before it.
+
+A chain is a photo seen from a camera that moves on, so that the motion from frame to frame is known exactly. The
+network is given the last painting as it is when a clip is painted: rounded to levels, moved along a flow that is
+slightly wrong, not known in some places, and in some others wrong without a word, as where something was hidden before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from onestroke.data.chains import Chains
+from onestroke.losses.motions import Motions, inside, pixels_of, sampled
+from onestroke.losses.temporal import lit
+from onestroke.losses.term import Before
+from onestroke.networks.assignment import Assignment, Draw
+from onestroke.networks.recurrent import RecurrentNetwork
+
+FLOW_ERROR = 0.4  # standard deviation of the flow's error in pixels, of the worst frames
+HIDDEN = 0.15  # largest share of a frame that is not known, or is wrong
+OLDEST = 6  # frames that a painting is compared with at most, backwards
+_ERROR_CELLS, _HIDDEN_CELLS = 6, 10  # of a frame's side: how smooth errors are, and how large what is hidden
+
+
+def pasts_of(network: nn.Module, batch_size: int, styles: int, seed: int, side: int) -> Pasts | None:
+    """The pool of pasts for a recurrent network; None for any other."""
+    return Pasts(Chains.of(batch_size, styles, seed), side) if isinstance(network, RecurrentNetwork) else None
+
+
+class Pasts(nn.Module):
+    """A pool of paintings, two of each chain, which is part of the resume file: the last one, and an older one.
+
+    Paintings that agree with the last one alone drift: what changes a little with each frame is another stroke soon.
+
+    Args:
+        chains: which frames follow one another.
+        side: largest side of the square training pictures in pixels.
+    """
+
+    paintings: Tensor
+    numbers: Tensor
+    sides: Tensor
+
+    def __init__(self, chains: Chains, side: int) -> None:
+        super().__init__()
+        self.chains = chains
+        self.register_buffer("paintings", torch.zeros(2, chains.slots, 3, side, side, dtype=torch.uint8))
+        self.register_buffer("numbers", torch.full((2, chains.slots), -1))  # of the pictures that were painted
+        self.register_buffer("sides", torch.zeros(2, chains.slots, dtype=torch.long))  # of those, in pixels
+
+    @torch.no_grad()
+    def frames(self, photos: Tensor, numbers: Sequence[int], draw: Draw) -> tuple[Tensor, Assignment]:
+        """The frames of a batch.
+
+        Args:
+            photos: the first picture of each frame's chain, (N, 3, H, H) in [0, 1].
+            numbers: of the frames in the run.
+            draw: of style and controls, which a chain keeps.
+
+        Returns:
+            The frames, (N, 3, H, H) in [0, 1], and their assignment: with the past of each, and with the paintings that
+            it is to agree with, its last one and one that is up to OLDEST frames old.
+        """
+        links, device = [self.chains.link(n) for n in numbers], photos.device
+        generator = torch.Generator().manual_seed(self.chains.seed * 2**32 + numbers[0])
+        ages = torch.tensor([link.age for link in links], device=device)
+        motions, pixels = Motions.draw([(self.chains.seed, link.first) for link in links], device), pixels_of(photos)
+        seen = sampled(photos, motions.places(pixels, ages))
+        # the first frame is the photo itself
+        seen = lit(torch.where((ages > 0).view(-1, 1, 1, 1), seen, photos), generator)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        earlier: list[Before] = []
+        there: list[Tensor] = []
+        for which, since in enumerate((ages - 1, (ages - 1).div(OLDEST, rounding_mode="floor") * OLDEST)):
+            there.append(motions.before(pixels, ages, since))
+            painted, kept = self._kept(which, numbers, ages - since, photos.shape[-1])
+            earlier.append(Before(painted, inside(there[-1]) * (kept & (ages > 0)).float().view(-1, 1, 1, 1)))
+        given, right = _as_given(earlier[0], there[0], generator)
+        before = [
+            Before(sampled(e.painting, places), e.known * right) for e, places in zip(earlier, there, strict=True)
+        ]
+        chosen = draw.of([link.first for link in links])
+        assert chosen.repeated is not None
+        # a second painting has no past: only that of a first frame can be compared with the first one
+        repeated = chosen.repeated & torch.tensor([link.age == 0 for link in links])
+        return seen, replace(chosen, repeated=repeated, past=given, before=before)
+
+    @torch.no_grad()
+    def keep(self, painting: Tensor, numbers: Sequence[int]) -> None:
+        """Keep the paintings of a batch for the frames after it, (N, 3, H, H), about [0, 1]; in all processes."""
+        levels = (painting.detach().float().nan_to_num().clamp(0, 1) * 255 + 0.5).to(torch.uint8).contiguous()
+        ids = torch.tensor(numbers, device=levels.device)
+        turns = torch.tensor([self.chains.link(n).age % OLDEST for n in numbers], device=levels.device)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            levels, ids, turns = (_gathered(mine) for mine in (levels, ids, turns))
+        slots, side = ids % self.chains.slots, levels.shape[-1]
+        for which, now in enumerate((turns >= 0, turns == 0)):
+            for kept, new in ((self.numbers, ids), (self.sides, torch.full_like(ids, side))):
+                kept[which, slots] = torch.where(now, new, kept[which, slots])
+            before = self.paintings[which, slots, :, :side, :side]
+            self.paintings[which, slots, :, :side, :side] = torch.where(now.view(-1, 1, 1, 1), levels, before)
+
+    def _kept(self, which: int, numbers: Sequence[int], back: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Paintings of so many frames before those of a batch, and whether they are there, bool (N,)."""
+        ids = torch.tensor(numbers, device=back.device)
+        slots = ids % self.chains.slots
+        there = (self.numbers[which, slots] == ids - back * self.chains.slots) & (self.sides[which, slots] == side)
+        return self.paintings[which, slots, :, :side, :side].float() / 255, there
+
+
+def _as_given(last: Before, there: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What the network gets of the last paintings, (N, 4, H, W), and where that is right, (N, 1, H, W), 0 or 1."""
+    count, _, side, _ = last.painting.shape
+    errors = _smooth(count, 2, _ERROR_CELLS, side, generator).to(there)
+    spread = FLOW_ERROR * torch.rand(count, 1, 1, 1, generator=generator).to(there)
+    moved = sampled(last.painting, there + spread * errors.permute(0, 2, 3, 1)).clamp(0, 1)
+    shares = HIDDEN * torch.rand(2, count, generator=generator)
+    unknown = _blobs(shares[0], side, generator).to(there)
+    wrong = _blobs((2 * shares[1] - HIDDEN).clamp_min(0), side, generator).to(there)
+    moved = torch.lerp(moved, last.painting.roll((side // 3, side // 2), dims=(2, 3)), wrong)
+    return torch.cat([moved, last.known * (1 - unknown)], dim=1), (1 - unknown) * (1 - wrong)
+
+
+def _smooth(count: int, channels: int, cells: int, side: int, generator: torch.Generator) -> Tensor:
+    """Smooth noise, (count, channels, side, side)."""
+    coarse = torch.randn(count, channels, cells, cells, generator=generator)
+    return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=False)
+
+
+def _blobs(shares: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Smooth shapes, (N, 1, side, side), 0 or 1, which cover about these shares of each picture."""
+    field = _smooth(len(shares), 1, _HIDDEN_CELLS, side, generator)
+    some = field[:, :, ::4, ::4].flatten(1).sort(dim=1, descending=True).values
+    level = some.gather(1, (shares * some.shape[1]).long()[:, None])
+    return (field > level.view(-1, 1, 1, 1)).float() * (shares > 0).float().view(-1, 1, 1, 1)
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """The tensors of all processes, one after the other."""
+    parts = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, mine)
+    return torch.cat(parts)
