@@ -26,9 +26,9 @@ def experiment(name: str, folder: Path) -> dict[str, Any]:
         for i in range(7):
             pixels = np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize((120, 90)).save(folder / "photos" / "train2017" / f"{i}.jpg")
-    if name == "realtime":
+    if name in ("realtime", "video"):
         (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
-        config["out"] = "realtime.safetensors"
+        config["out"] = f"{name}.safetensors"
     return {**config, **SMALL, "batch_size": len(config["style"]["cards"])}
 
 
@@ -39,6 +39,7 @@ EXPERIMENTS: dict[str, tuple[set[str], type[torch.optim.Optimizer] | None]] = {
     "full": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
     "many": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
     "realtime": ({"teacher_image", "teacher_relu2_2"}, None),
+    "video": ({"content", "gram", "checkerboard", "shift_consistency", "temporal"}, None),
     "classic": ({"raw_content", "raw_gram"}, torch.optim.Adam),
 }
 
@@ -60,5 +61,5 @@ def test_a_step_of_each_experiment(name: str, tmp_path: Path, monkeypatch: pytes
     assert alike(exported, seen.module.ema, 1e-3)
     assert metadata.training["steps"] == 1
     assert metadata.styles == list(config["style"]["cards"])
-    assert {"total", *config["loss"]} - {"shift_consistency"} <= metadata.metrics.keys()
+    assert {"total", *config["loss"]} - {"shift_consistency", "temporal"} <= metadata.metrics.keys()
     assert all(np.isfinite(value) for value in metadata.metrics.values())
