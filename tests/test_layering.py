@@ -41,7 +41,7 @@ ORDER = (
     ("evaluation",),
     ("training", "inference"),
     ("video",),
-    ("export", "live"),
+    ("export", "live", "fleet"),
     ("cli",),
     ("__main__",),
 )

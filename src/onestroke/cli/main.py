@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": Command("evaluate", "main", "measure style files, or finished pictures of any other tool"),
     "export": Command("export", "main", "write a style as ONNX or torch.export, for other programs"),
     "live": Command("live", "main", "paint a camera live, for a stage or an exhibition"),
+    "fleet": Command("fleet", "main", "paint millions of pictures on a Ray cluster"),
     "optimize": Command("optimize", "main", "paint one photo by direct optimisation, without training"),
     "styles make": Command("styles", "make", "measure a painting for a style card"),
     "checkpoints show": Command("checkpoints", "show", "print what a style file contains"),

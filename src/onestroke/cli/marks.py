@@ -14,6 +14,7 @@ from onestroke.imaging import images
 from onestroke.imaging.finding import is_painting
 from onestroke.provenance import packet, reading
 from onestroke.provenance.credentials import HOW, Certificate, Credentials
+from onestroke.provenance.marking import is_painted
 from onestroke.provenance.origin import Origin
 
 Mark = Literal["xmp", "c2pa", "none"]
@@ -71,7 +72,7 @@ class Marker:
             self.repainted.append(photo)
         if self.origin is None:
             return {}
-        painted = not self._unchanged(picture, painting)
+        painted = is_painted(picture.rgb, painting, self.origin)
         room = images.xmp_room(place.suffix)
         if not room:
             self.without.append(place)
@@ -83,12 +84,6 @@ class Marker:
             "xmp": content,
             "seal": Credentials(self.certificate, self.origin, photo, kind, place.name, painted),
         }
-
-    def _unchanged(self, picture: images.Picture, painting: Tensor) -> bool:
-        """Whether nothing was painted: strength 0, which may round differently, or a mask that is all black."""
-        assert self.origin is not None
-        within = 1 if self.origin.settings.get("strength") == "0" else 0
-        return images.same_levels(picture.rgb[0], painting.reshape(picture.rgb.shape[1:]), within)
 
     def remarks(self) -> list[str]:
         """Sentences about the run's paintings for its end; none where there is nothing to say."""

@@ -223,6 +223,12 @@ def rejection_reason(path: str, paintings: bool = False) -> str:
         return "" if named else error.strerror or "can't be read"
 
 
+def rejection_of(file: BinaryIO, name: str) -> str:
+    """As `rejection_reason`, for a file that is open at its beginning; `name` gives the suffix."""
+    suffix = os.path.splitext(name)[1].lower()
+    return _rejection_reason(file, suffix, suffix in EXTENSIONS, paintings=False)
+
+
 def _rejection_reason(file: BinaryIO, suffix: str, named: bool, paintings: bool) -> str:
     head = file.read(HEAD)
     kind = kind_of(head)

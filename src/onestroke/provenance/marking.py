@@ -1,4 +1,4 @@
-"""The mark of a painting that is made and saved from Python."""
+"""Marks of paintings: whether anything was painted, and the packet of one that is saved from Python."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
+from torch import Tensor
 
-from onestroke.imaging.encoding import xmp_room
-from onestroke.provenance.origin import origin_of
+from onestroke.imaging.images import same_levels, xmp_room
+from onestroke.provenance.origin import Origin, origin_of
 from onestroke.provenance.packet import of_painting
 from onestroke.style_document import Metadata
 
@@ -33,3 +34,17 @@ def xmp_packet(stylizer: Painter, photo: Image.Image | None = None, **settings: 
     """
     own = None if photo is None else photo.info.get("xmp")
     return of_painting(own, origin_of(stylizer.path, stylizer.metadata, settings), True, xmp_room(".jpg"))
+
+
+def is_painted(photo: Tensor, painting: Tensor, origin: Origin) -> bool:
+    """Whether anything of a photo was painted: not at strength 0, nor with a mask that is all black.
+
+    At strength 0, a level's difference is rounding.
+
+    Args:
+        photo: (1, 3, H, W) in [0, 1].
+        painting: (3, H, W) or (1, 3, H, W), in [0, 1].
+        origin: with the settings.
+    """
+    within = 1 if origin.settings.get("strength") == "0" else 0
+    return not same_levels(photo[0], painting.reshape(photo.shape[1:]), within)

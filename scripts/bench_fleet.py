@@ -1,0 +1,85 @@
+"""Measure how the fleet scales: pictures a second with 1, 2, ... workers, on this machine.
+
+    python scripts/bench_fleet.py ckpt=checkpoints/starry_night.safetensors pictures=200 size=256 workers=1 workers=2
+
+The pictures are made up, in JPEG. The rate counts from the first result, when all workers have started.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from onestroke.cli.options import CommandOptions, command, option
+from onestroke.fleet.inputs import portions
+from onestroke.fleet.job import Job
+from onestroke.fleet.manifest import DONE, Manifest, Row
+from onestroke.fleet.names import Places
+from onestroke.fleet.progress import Progress
+from onestroke.fleet.running import Workers, paint_all
+from onestroke.inference.controls import StyleControls
+from onestroke.packages import require
+
+
+@dataclass
+class Options(CommandOptions):
+    """The options of this script."""
+
+    ckpt: str = option(
+        "the style file, of one style", placeholder="FILE", example="checkpoints/starry_night.safetensors", path=True
+    )
+    pictures: int = option("how many", 200, low=20)
+    size: int = option("side of each, in pixels", 256, low=16, high=4096)
+    workers: list[str] = option("how many workers, as often as you like; default: 1 and 2", ["1", "2"], placeholder="N")
+
+
+def made_up(folder: Path, count: int, size: int) -> None:
+    """Pictures of blurred noise, which JPEG compresses as it does photos."""
+    for i in range(count):
+        noise = np.random.default_rng(i).integers(0, 256, (size // 8 + 1, size // 8 + 1, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:06d}.jpg")
+
+
+def rate(options: Options, folder: Path, output: Path, count: int) -> float:
+    """Pictures a second of a number of workers."""
+    ray = require("ray", "fleet")
+    ray.init("local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    style = Path(options.ckpt)
+    job = Job(str(output), style.name, "", "bench", StyleControls())
+    left = list(portions(str(folder), {}, str(output), Places("bench", "png")))
+    progress, workers = Progress(options.pictures), set[str]()
+
+    def each(rows: list[Row]) -> None:
+        workers.update(row.worker for row in rows)
+        if len(workers) == count:  # all have started
+            progress.add(sum(row.status == DONE for row in rows), 0)
+
+    paint_all(left, job, style.read_bytes(), Manifest(str(output)), Workers(count), each=each)
+    found = progress.rate
+    ray.shutdown()
+    return found
+
+
+def measure(options: Options) -> None:
+    """Print a table of rates."""
+    print("| workers | pictures a second | of the first |")
+    print("|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "in"
+        folder.mkdir()
+        made_up(folder, options.pictures, options.size)
+        first = 0.0
+        for count in map(int, options.workers):
+            found = rate(options, folder, Path(made) / f"out{count}", count)
+            first = first or found
+            print(f"| {count} | {found:.2f} | {found / first:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(command(Options, "python scripts/bench_fleet.py ckpt=STYLE.safetensors [options]", measure, sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Paint millions of pictures on a Ray cluster: each exactly once, each failure named, resumable."""

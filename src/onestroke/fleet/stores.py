@@ -1,0 +1,176 @@
+"""Places that hold files: a folder, S3, Google Cloud Storage, or addresses on the web."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from onestroke.errors import UserError, printable
+from onestroke.files import atomic
+from onestroke.packages import require
+
+EXTRA = "fleet"
+MOST_BYTES = 2**31
+"""Bytes of a file of the web, or of a picture in a table or tar; larger ones are skipped."""
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_WEB = ("http://", "https://")
+_TRIES, _PATIENCE = 3, 60.0  # requests of a file of the web, and seconds without a byte before one is given up
+
+
+def is_web(address: str) -> bool:
+    """Whether an address is one of http or https."""
+    return address.lower().startswith(_WEB)
+
+
+def join(folder: str, name: str) -> str:
+    """The address of a file of a folder; options of its file system stay at the end."""
+    base, mark, options = folder.partition("?")
+    return f"{base.rstrip('/')}/{name}{mark}{options}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of a file system, or one file of it.
+
+    Args:
+        address: a path, or an address such as s3://bucket/folder or gs://bucket/folder; options of the file system as
+            pyarrow reads them, such as s3://bucket/folder?endpoint_override=host:9000&scheme=http.
+    """
+
+    address: str
+
+    def _open(self) -> tuple[Any, str]:
+        """The file system of pyarrow, and the path in it."""
+        fs = require("pyarrow.fs", EXTRA)
+        if not _ADDRESS.match(self.address):
+            return fs.LocalFileSystem(), str(Path(self.address).expanduser().absolute())
+        try:
+            system, path = fs.FileSystem.from_uri(self.address)
+        except Exception as error:  # pyarrow raises exceptions of several kinds for addresses
+            raise UserError(f"{self.address} can't be opened: {printable(error)}") from error
+        return system, path.rstrip("/")
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine, or on a disk that all machines share."""
+        return not _ADDRESS.match(self.address)
+
+    def files(self, below: bool = True) -> list[str]:
+        """The files of the folder, by their paths relative to it. None if there is no such folder.
+
+        below: whether also those of the folders in it.
+
+        Raises:
+            UserError: it can't be listed.
+        """
+        fs = require("pyarrow.fs", EXTRA)
+        system, root = self._open()
+        with told(self.address):
+            found = system.get_file_info(fs.FileSelector(root, recursive=below, allow_not_found=True))
+        return [one.path[len(root) :].lstrip("/") for one in found if one.type == fs.FileType.File]
+
+    def kind(self) -> str:
+        """file, folder or nothing.
+
+        Raises:
+            UserError: the store can't be asked.
+        """
+        fs = require("pyarrow.fs", EXTRA)
+        system, root = self._open()
+        with told(self.address):
+            found = system.get_file_info(root).type
+        return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(found, "nothing")
+
+    @contextmanager
+    def reading(self, name: str = "") -> Iterator[Any]:
+        """Open a file of the folder, or the one file, to be read anywhere: a file of pyarrow.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        system, root = self._open()
+        with told(name or self.address), system.open_input_file(f"{root}/{name}".rstrip("/")) as file:
+            yield file
+
+    def read(self, name: str = "") -> bytes:
+        """The content of a file of the folder, or of the one file.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        with self.reading(name) as file:
+            return cast(bytes, file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the folder, completely or not at all; folders are made.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        system, root = self._open()
+        with told(name):
+            if self.local:
+                path = Path(root) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic(path) as temporary:
+                    temporary.write_bytes(content)
+                return
+            # an object store shows an object once it is closed
+            with system.open_output_stream(f"{root}/{name}") as file:
+                file.write(content)
+
+    def present(self, names: list[str]) -> set[str]:
+        """Those of these files of the folder that exist.
+
+        Raises:
+            UserError: the store can't be asked.
+        """
+        fs = require("pyarrow.fs", EXTRA)
+        system, root = self._open()
+        with told(self.address):
+            found = system.get_file_info([f"{root}/{name}" for name in names])
+        return {name for name, one in zip(names, found, strict=True) if one.type == fs.FileType.File}
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Context manager: an error of a file system becomes a UserError."""
+    try:
+        yield
+    except OSError as error:  # those of pyarrow are, too
+        raise UserError(f"'{name}' can't be reached: {printable(error.strerror or error, 300)}") from error
+
+
+def download(address: str) -> bytes:
+    """The content of a file of the web; asked for again where the connection breaks.
+
+    Raises:
+        UserError: it can't be had, or is too large.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            request = urllib.request.Request(address, headers={"User-Agent": "onestroke"})
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
+                return _bounded(cast(BinaryIO, response), address)
+        except urllib.error.HTTPError as error:
+            if error.code < 500 or not left:
+                raise UserError(f"'{address}' can't be had: {error.code} {printable(error.reason)}") from error
+        except (OSError, ValueError) as error:  # among them URLError, and connections that break
+            if not left:
+                raise UserError(f"'{address}' can't be had: {printable(error)}") from error
+        time.sleep(2.0 ** (_TRIES - left) / 4)
+    raise AssertionError("the last try returns or raises")
+
+
+def _bounded(file: BinaryIO, name: str) -> bytes:
+    content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise UserError(f"'{name}' is larger than {MOST_BYTES // 2**30} GiB")
+    return content
