@@ -1,0 +1,269 @@
+"""Join the parts of a painted clip to one file, with the sound, subtitles and chapters of the clip copied bit for bit."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from onestroke.files import atomic
+from onestroke.packages import require
+from onestroke.video import clip as clips
+from onestroke.video.clip import Clip
+from onestroke.video.encoding import ANIMATIONS
+
+_LEAST_TIMESCALE = 1000
+_OWN = frozenset(("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "duration"))
+"""Metadata that describe the file and not what is in it."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An encoded part: its file, and the time of its first frame in ticks of the clip."""
+
+    path: Path
+    begin: int
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Where the streams that are copied come from: the clip's file, the seconds that are taken from their times, and the
+    time at which they end, None for their own."""
+
+    path: Path
+    shift: Fraction = Fraction(0)
+    until: Fraction | None = None
+
+
+def join_film(
+    segments: Sequence[Segment], clip: Clip, target: Path, container: str, sound: Sound | None, mark: dict[str, str]
+) -> list[str]:
+    """Write the painted clip, atomically.
+
+    Args:
+        segments: the parts in order.
+        clip: the clip.
+        target: the file.
+        container: FFmpeg's name of its format.
+        sound: what else is copied; None for a clip without.
+        mark: metadata that say what was painted, and how.
+
+    Returns:
+        What of the clip the container can't hold, for a message.
+    """
+    av = require("av", "video")
+    left_out: list[str] = []
+    with atomic(target) as temporary, ExitStack() as stack:
+        options = {}
+        if container in ("mp4", "mov"):
+            scale = max(_LEAST_TIMESCALE, clip.time_base.denominator)
+            options = {"movflags": "+faststart+use_metadata_tags", "movie_timescale": str(min(scale, 2**31 - 1))}
+        out = stack.enter_context(av.open(str(temporary), "w", format=container, options=options))
+        with av.open(str(segments[0].path)) as first:
+            pictures = out.add_stream_from_template(first.streams.video[0])
+        pictures.time_base = clip.time_base
+        streams = [_pictures(segments, clip, pictures)]
+        out.metadata.update(mark)
+        if sound is not None:
+            source = stack.enter_context(clips.opened(sound.path))
+            out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OWN | set(mark)})
+            copied = _copied_streams(source, out, left_out)
+            _copy_chapters(source, out, sound)
+            if copied:
+                streams.append(_copied(source, copied, sound))
+        for _, packet in heapq.merge(*streams, key=lambda item: item[0]):
+            out.mux_one(packet)
+    return left_out
+
+
+def _pictures(segments: Sequence[Segment], clip: Clip, stream: Any) -> Iterator[tuple[Fraction, Any]]:
+    """The packets of all parts with their times, and decoding times that rise through all of them."""
+    reorder = max((_reorder(segment) for segment in segments), default=0)
+    shown: deque[int] = deque()  # times of presentation in their order, of which `reorder` lie before the present packet
+    step = max(1, round(1 / (clip.rate * clip.time_base)))
+    for segment in segments:
+        times = sorted(pts + segment.begin for pts in _times(segment))
+        if not shown:
+            shown.extend(times[0] - step * i for i in range(reorder, 0, -1))
+        shown.extend(times)
+        for packet in _packets(segment):
+            packet.pts += segment.begin
+            packet.dts = shown.popleft()
+            packet.time_base = clip.time_base
+            packet.stream = stream
+            yield Fraction(packet.dts) * clip.time_base, packet
+
+
+def _packets(segment: Segment) -> Iterator[Any]:
+    """The packets of a part, in the ticks in which it was written: its time base may be a fraction of the clip's."""
+    av = require("av", "video")
+    with av.open(str(segment.path)) as container:
+        for packet in container.demux(video=0):
+            if packet.size:
+                yield packet
+
+
+def _times(segment: Segment) -> list[int]:
+    return [packet.pts for packet in _packets(segment)]
+
+
+def _reorder(segment: Segment) -> int:
+    """By how many frames decoding runs ahead of showing: the least with which no frame is decoded after it is shown."""
+    times = _times(segment)
+    ordered = sorted(times)
+    delay = 0
+    for place, pts in enumerate(times):
+        while place - delay >= 0 and ordered[place - delay] > pts:
+            delay += 1
+    return delay
+
+
+def _copied_streams(source: Any, out: Any, left_out: list[str]) -> dict[int, Any]:
+    """Add the streams of sound and subtitles that the container can hold; returns them by the index of the source's."""
+    copied = {}
+    for stream in source.streams:
+        if stream.type not in ("audio", "subtitle"):
+            if stream.type != "video":
+                left_out.append(f"a stream of {stream.type}")
+            elif stream is not clips.picture_stream(source):
+                left_out.append("another stream of pictures")
+            continue
+        name = stream.codec_context.name if stream.codec_context is not None else "unknown"
+        if name not in out.supported_codecs:
+            left_out.append(f"{stream.type} in {name}")
+            continue
+        new = out.add_stream_from_template(stream)
+        new.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _OWN})
+        new.disposition = stream.disposition
+        copied[stream.index] = new
+    return copied
+
+
+def _copied(source: Any, streams: dict[int, Any], sound: Sound) -> Iterator[tuple[Fraction, Any]]:
+    av = require("av", "video")
+    packets = source.demux([source.streams[index] for index in streams])
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError, ValueError, OSError):
+            return
+        if packet.dts is None or not packet.size:
+            continue
+        shift = round(sound.shift / packet.time_base)
+        packet.dts -= shift
+        if packet.pts is not None:
+            packet.pts -= shift
+        time = Fraction(packet.dts) * packet.time_base
+        if sound.until is not None and time >= sound.until:
+            continue
+        # with start=, what ended before it; a clip that begins before 0, as encoders' priming does, stays whole
+        if sound.shift and time + Fraction(packet.duration or 0) * packet.time_base <= 0:
+            continue
+        packet.stream = streams[packet.stream_index]
+        yield time, packet
+
+
+def _copy_chapters(source: Any, out: Any, sound: Sound) -> None:
+    kept = []
+    for chapter in source.chapters():
+        base = chapter["time_base"]
+        begin, end = (Fraction(chapter[key]) * base - sound.shift for key in ("start", "end"))
+        if sound.until is not None:
+            end = min(end, sound.until)
+        if end > max(begin, 0):
+            kept.append({**chapter, "start": round(max(begin, Fraction(0)) / base), "end": round(end / base)})
+    if kept:
+        out.set_chapters(kept)
+
+
+def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, quality: int | None) -> None:
+    """Write an animated GIF, WebP or PNG, atomically; the parts are lossless.
+
+    Args:
+        segments: the parts in order.
+        clip: the clip; gives how often the animation is played.
+        target: the file, whose suffix is one of ANIMATIONS.
+        quality: 1 to 100, of WebP.
+    """
+    av = require("av", "video")
+    kind = ANIMATIONS[target.suffix.lower()]
+    loops = clip.loops or 0
+    names = {"gif": "loop", "webp": "loop", "apng": "plays"}
+    # in GIF the number is that of repetitions, and -1 is none
+    said = {"gif": -1 if loops == 1 else max(0, loops - 1), "webp": loops, "apng": loops}[kind]
+    with atomic(target) as temporary, av.open(
+        str(temporary), "w", format=kind, options={names[kind]: str(said)}
+    ) as out:
+        base = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
+        encoder = {"gif": "gif", "webp": "libwebp_anim", "apng": "apng"}[kind]
+        stream = out.add_stream(encoder, rate=clip.rate, options=_animation_options(kind, clip, quality))
+        context = stream.codec_context
+        context.width, context.height = clip.width, clip.height
+        context.pix_fmt = {"gif": "pal8", "webp": "bgra", "apng": "rgba"}[kind]
+        context.time_base = stream.time_base = base
+        graph: Any = None
+        durations: dict[int, int] = {}
+        for frame, pts, duration in _decoded(segments, clip):
+            if graph is None:
+                graph = _palette(av, frame, base) if kind == "gif" else _plain(av, frame, base, context.pix_fmt)
+            frame.pts, frame.time_base = round(pts * clip.time_base / base), base
+            durations[frame.pts] = max(1, round(duration * clip.time_base / base))
+            graph.push(frame)
+            drawn = graph.pull()
+            drawn.pts, drawn.time_base, drawn.pict_type = frame.pts, base, 0
+            _mux(out, stream.encode(drawn), durations)
+        _mux(out, stream.encode(None), durations)
+
+
+def _mux(out: Any, packets: list[Any], durations: dict[int, int]) -> None:
+    for packet in packets:
+        packet.duration = durations.pop(packet.pts, packet.duration)
+        out.mux_one(packet)
+
+
+def _animation_options(kind: str, clip: Clip, quality: int | None) -> dict[str, str]:
+    if kind == "webp":
+        return {"quality": str(quality or 90), "compression_level": "4"}
+    return {}
+
+
+def _decoded(segments: Sequence[Segment], clip: Clip) -> Iterator[tuple[Any, int, int]]:
+    """The frames of lossless parts, with their times and durations in ticks of the clip."""
+    av = require("av", "video")
+    for segment in segments:
+        with av.open(str(segment.path)) as container:
+            for frame in container.decode(video=0):
+                scale = frame.time_base / clip.time_base
+                yield frame, segment.begin + round(frame.pts * scale), round((frame.duration or 0) * scale)
+
+
+def _palette(av: Any, frame: Any, base: Fraction) -> Any:
+    """Filters that give each frame the 256 colours that suit it best."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+    split = graph.add("split")
+    palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=1")
+    use = graph.add("paletteuse", "new=1:dither=sierra2_4a:alpha_threshold=128")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(palette, 0)
+    split.link_to(use, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _plain(av: Any, frame: Any, base: Fraction, pixels: str) -> Any:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+    form, sink = graph.add("format", f"pix_fmts={pixels}"), graph.add("buffersink")
+    source.link_to(form)
+    form.link_to(sink)
+    graph.configure()
+    return graph

@@ -1,0 +1,114 @@
+"""The folder in which a clip is painted part by part, so that a run that was stopped can go on at the last whole part."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from onestroke.errors import UserError
+from onestroke.files import atomic, make_folder
+
+FRAMES = 120
+"""Frames of a part: each begins with a key frame, and a run that was killed loses at most one."""
+_INDEX = "parts.json"
+
+
+@dataclass
+class Part:
+    """A whole part: its file, the file of what is known after it, the time of its first frame in ticks of the clip, and
+    the number of its frames."""
+
+    file: str
+    state: str
+    begin: int
+    frames: int
+
+
+class Parts:
+    """The parts of a clip in a hidden folder beside the painted clip.
+
+    Args:
+        target: the painted clip.
+        run: what decides how the clip is painted; a folder of another run is not gone on with.
+        resume: go on with what is there; else it is removed.
+
+    Raises:
+        UserError: resume, and the folder was begun with other settings, or the folder can't be made.
+    """
+
+    def __init__(self, target: Path, run: dict[str, Any], resume: bool) -> None:
+        self.folder = target.with_name(f".{target.name}.parts")
+        self.run = run
+        self.parts: list[Part] = []
+        if resume:
+            self._read()
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        make_folder(self.folder)
+
+    def _read(self) -> None:
+        index = self.folder / _INDEX
+        if not index.exists():
+            return
+        try:
+            document = json.loads(index.read_text())
+            parts = [Part(**part) for part in document["parts"]]
+            differs = sorted(k for k in self.run if document["run"].get(k) != self.run[k])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{index} is damaged; leave out resume=true to start again") from error
+        if differs:
+            raise UserError(
+                f"{self.folder} was begun with another {', '.join(differs)}; give what was given then, or leave out "
+                "resume=true to start again"
+            )
+        if all((self.folder / part.file).is_file() for part in parts):
+            self.parts = parts
+
+    @property
+    def frames(self) -> int:
+        """The number of frames in whole parts."""
+        return sum(part.frames for part in self.parts)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What was known after the last whole part; empty before the first.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        if not self.parts:
+            return {}
+        file = self.folder / self.parts[-1].state
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise UserError(f"{file} is damaged; leave out resume=true to start again") from error
+
+    def path(self, suffix: str) -> Path:
+        """The path of the part that is being written."""
+        return self.folder / f"{len(self.parts):06d}{suffix}"
+
+    def add(self, file: Path, begin: int, frames: int, state: dict[str, np.ndarray]) -> None:
+        """Record a whole part, and what is known after it.
+
+        The state of the part before is removed once the index no longer names it: whenever a run is killed, the index
+        and the files that it names belong together.
+        """
+        after = file.with_suffix(".npz")
+        with atomic(after) as temporary, open(temporary, "wb") as opened:
+            np.savez(opened, **state)  # type: ignore[arg-type]
+        self.parts.append(Part(file.name, after.name, begin, frames))
+        with atomic(self.folder / _INDEX) as temporary:
+            temporary.write_text(json.dumps({"run": self.run, "parts": [asdict(part) for part in self.parts]}))
+        for part in self.parts[-2:-1]:
+            (self.folder / part.state).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
