@@ -1,4 +1,4 @@
-"""`onestroke infer`, `python infer.py`: paint photos with a style file."""
+"""`onestroke infer`, `python infer.py`: paint photos and clips with a style file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from onestroke.cli import infer_clips
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
 from onestroke.cli.marks import Marker, certificate_of
@@ -20,7 +21,7 @@ from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import search
+from onestroke.imaging.finding import VIDEO, search
 from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
@@ -134,24 +135,25 @@ class BatchPainter:
 
 
 def run(options: Options) -> int:
-    """Paint all photos and report what was skipped; returns the exit code, 2 if a photo could not be painted."""
+    """Paint all clips and photos and report what was skipped; returns the exit code, 2 if one could not be painted."""
     warnings.simplefilter("ignore", images.FramesWarning)  # `first_frames` reports them all at the end
+    clips, others = infer_clips.split(options)
+    code = infer_clips.run(clips, options) if clips else 0
+    return max(code, _paint_photos(others, options, clips)) if others else code
+
+
+def _paint_photos(given: list[str], options: Options, clips: list[infer_clips.Input]) -> int:
+    infer_clips.check_photos(options)
     left_out = LeftOut()
-    photos = search(options.input, left_out)
-    stylizer = Stylizer(
-        options.ckpt,
-        options.device,
-        options.backend,
-        options.compile,
-        options.style,
-        options.strength,
-        options.stroke,
-    )
+    photos = search(given, left_out)
+    for clip in clips:  # which a pattern matched beside photos
+        left_out.forget(clip.path, VIDEO)
+    stylizer = infer_clips.opened(options)
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
             images.read(str(extra), max_side=16)  # so that a file that can't be read is reported once, before painting
     marker = marker_of(stylizer, options)
-    photos = without_paintings(photos, options.input, stylizer.name, left_out)
+    photos = without_paintings(photos, given, stylizer.name, left_out)
     places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from onestroke.cli.marks import KEY, MARK, SIGN, check_mark
 from onestroke.cli.options import CommandOptions, option
 from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
+from onestroke.errors import UserError
 from onestroke.imaging import images
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS
+from onestroke.video import keyframes, steady
+from onestroke.video.encoding import ANIMATIONS, CODECS, DEFAULT_QUALITY, FILMS, PRESETS
 
 FORMATS = tuple(suffix.removeprefix(".") for suffix in sorted(images.WRITABLE))
+CLIP_FORMATS = tuple(sorted({suffix.removeprefix(".") for suffix in (*FILMS, *ANIMATIONS)} - set(FORMATS)))
+_OVER_TIME = "for a clip also at times in seconds, as"
 
 
 @dataclass
@@ -25,22 +30,29 @@ class Options(CommandOptions):
         example="checkpoints/starry_night.safetensors",
     )
     input: list[str] = option(
-        "a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like",
+        "a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like; a clip, such as "
+        "an mp4 or an animated gif, is painted with its sound where it is named",
         placeholder="PHOTO",
         example="photo.jpg",
         bare=True,
     )  # not path=True: `finding.search` expands ~, as a file may have a name that begins with it
     output: str | None = option(
-        "a file, or a folder for many; default: beside each photo, as photo.starry_night.png",
+        "a file, or a folder for many; default: beside each photo, as photo.starry_night.png; for one clip, a folder takes "
+        "its frames",
         None, placeholder="PATH", path=True,
     )  # fmt: skip
     format: str | None = option(
-        f"of paintings in folders: {', '.join(FORMATS)}; default: png", None, placeholder="KIND", choices=FORMATS
-    )
-    quality: int | None = option("1 to 100, of JPEG and WebP; default: 95", None, placeholder="N", low=1, high=100)
-    style: str | None = option(**STYLE)
-    strength: float | None = option(**STRENGTH)
-    stroke: float | None = option(**STROKE)
+        f"of paintings in folders: {', '.join(FORMATS)}; default: png; of clips: {', '.join(CLIP_FORMATS)}; default: "
+        "that of the clip",
+        None, placeholder="KIND", choices=(*FORMATS, *CLIP_FORMATS),
+    )  # fmt: skip
+    quality: int | None = option(
+        f"1 to 100, of JPEG and WebP; default: 95; of clips; default: {DEFAULT_QUALITY}, and a file at most twice as large",
+        None, placeholder="N", low=1, high=100,
+    )  # fmt: skip
+    style: str | None = option(**{**STYLE, "help": f"{STYLE['help']}; {_OVER_TIME} style=0:starry_night,10:great_wave"})
+    strength: str | None = option(f"{STRENGTH['help']}; {_OVER_TIME} strength=0:0.2,5:0.8", None, placeholder="0.5")
+    stroke: str | None = option(f"{STROKE['help']}; {_OVER_TIME} stroke=0:0,5:1", None, placeholder="0")
     style_map: str | None = option(
         "a grey picture: black paints in the first of style=, white in the last, grey in between",
         None, placeholder="FILE", path=True,
@@ -73,7 +85,41 @@ class Options(CommandOptions):
     mark: str = option(**MARK)
     sign: str | None = option(**SIGN)
     key: str | None = option(**KEY)
+    steady: float | None = option(
+        "for clips: 0 paints each frame for itself, up to 1 keeps strokes from flickering; "
+        f"default: {steady.DEFAULT:g}",
+        None, placeholder="N", low=0, high=1,
+    )  # fmt: skip
+    codec: str | None = option(
+        f"of clips: {', '.join(CODECS)}; default: h264, or what the file's suffix asks for",
+        None, placeholder="NAME", choices=tuple(CODECS),
+    )  # fmt: skip
+    preset: str = option("of clips: fast, medium or slow encoding; slow gives smaller files", "medium", choices=PRESETS)
+    start: float | None = option("of a clip: the second at which to begin", None, placeholder="S", low=0)
+    end: float | None = option("of a clip: the second at which to end", None, placeholder="S", above=0)
+    fps: float | None = option(
+        "paint the pictures of a folder as the frames of a clip, N a second", None, placeholder="N", above=0, high=1000
+    )
+    resume: bool = option("of clips: go on with a painting that was stopped", False)
 
     def check(self) -> None:
-        """Raise a UserError for options that can't be combined."""
+        """Raise a UserError for controls out of range, times that hold nothing, and marks that can't be made."""
         check_mark(self.mark, self.sign, self.key)
+        _ = self.strengths, self.strokes
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UserError(f"end={self.end:g} is not after start={self.start:g}")
+
+    @property
+    def strengths(self) -> keyframes.Numbers | None:
+        """The strength over time; None for the style file's."""
+        return None if self.strength is None else keyframes.numbers("strength", self.strength, 0, 1)
+
+    @property
+    def strokes(self) -> keyframes.Numbers | None:
+        """The stroke over time; None for the style file's."""
+        return None if self.stroke is None else keyframes.numbers("stroke", self.stroke, 0, 1)
+
+    @property
+    def styles(self) -> keyframes.Mixes | None:
+        """The styles over time; None where `style` has no times."""
+        return None if self.style is None else keyframes.mixes("style", self.style)

@@ -15,14 +15,15 @@ from onestroke.imaging import metadata
 from onestroke.imaging.kinds import EXTENSIONS, HEAD, KNOWN, kind_of, unreadable
 from onestroke.imaging.left_out import PAINTING, LeftOut
 
-_VIDEO, _RAW, _OTHER, _NONE = "a video", "a camera's raw file", "a kind of picture that isn't read", "no picture"
+VIDEO, _RAW, _OTHER, _NONE = "a video", "a camera's raw file", "a kind of picture that isn't read", "no picture"
 _JUNK = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini"))
 _SUFFIXES = {
-    _VIDEO: ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv",
+    VIDEO: ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv .ts .y4m .h264 .264 .hevc .265 .ivf .mxf .nut .dv",
     _RAW: ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw",
     _OTHER: ".svg .psd .psb .xcf .kra .exr .hdr .jxl .ico .icns .tga .dds .pcx .eps .ai .wmf .emf .pdf",
 }
 _BY_SUFFIX = {suffix: what for what, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_TS_PACKET, _TS_SYNC = 188, 0x47  # MPEG-TS
 _VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11")
 
 
@@ -241,6 +242,19 @@ def _rejection_reason(file: BinaryIO, suffix: str, named: bool, paintings: bool)
     return PAINTING if not paintings and metadata.is_painting(file) else ""
 
 
+def is_film(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video by its first bytes or, where these say nothing, by its suffix; no picture is one."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_TS_PACKET + 1)
+    except OSError:
+        return False
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".ts" and (len(head) <= _TS_PACKET or head[0] != _TS_SYNC or head[_TS_PACKET] != _TS_SYNC):
+        return False  # TypeScript
+    return bool(head) and kind_of(head[:HEAD]) is None and _other_kind(head, suffix) == VIDEO
+
+
 def _other_kind(head: bytes, suffix: str) -> str:
     """Name the kind of a file that is not a readable picture, by its first bytes and its suffix."""
     if not head:
@@ -248,5 +262,5 @@ def _other_kind(head: bytes, suffix: str) -> str:
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     if head.startswith(_VIDEO_HEADS) or head[4:8] in (b"ftyp", b"moov") or (head[:4], head[8:12]) == (b"RIFF", b"AVI "):
-        return _VIDEO
+        return VIDEO
     return _NONE

@@ -27,6 +27,13 @@ class LeftOut:
         shown = suffix if suffix.isprintable() and len(suffix) <= 12 else ""
         self.files["" if reason == PAINTING else shown, reason] += 1
 
+    def forget(self, path: str | os.PathLike[str], reason: str) -> None:
+        """Undo `add` for a file, if it was added."""
+        key = os.path.splitext(path)[1].lower(), reason
+        if self.files[key] > 0:
+            self.files[key] -= 1
+        self.files += Counter()  # without those that are 0
+
     def update(self, other: LeftOut) -> None:
         """Add all records of another LeftOut."""
         self.files.update(other.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -39,28 +40,43 @@ def recoloured(painting: Tensor, photo: Tensor, colour: str, alpha: Tensor | Non
     if colour == "match":
         weights = [None] * len(photo) if alpha is None else torch.split(alpha, 1)
         pairs = zip(torch.split(painting, 1), torch.split(photo, 1), weights, strict=True)
-        return torch.cat([_matched(*pair) for pair in pairs])
+        return torch.cat([repainted(one, palette(one, w), palette(other, w)) for one, other, w in pairs])
     raise UserError(f"color={colour}: {near(colour, COLOURS)}")
 
 
-def _matched(painting: Tensor, photo: Tensor, alpha: Tensor | None) -> Tensor:
-    """Transform a painting (1, 3, H, W) to the photo's mean and covariance of colours, by their Cholesky factors."""
-    means, factors = [], []
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a picture: their mean, float64 (3, 1), and covariance, float64 (3, 3)."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    def moved(self, towards: Palette, share: float) -> Palette:
+        """A palette between this and another: share 0 is this one, 1 the other."""
+        return Palette(
+            torch.lerp(self.mean, towards.mean, share), torch.lerp(self.covariance, towards.covariance, share)
+        )
+
+
+def palette(picture: Tensor, alpha: Tensor | None = None) -> Palette:
+    """The palette of a picture (1, 3, H, W); pixels are weighted by alpha (1, 1, H, W)."""
     weight = None if alpha is None or bool((alpha == 1).all()) else alpha[0].flatten(1).double()
     if weight is not None:
         weight = weight / weight.sum() if float(weight.sum()) > 0 else None
-    for picture in (painting, photo):
-        colours = picture[0].flatten(1).double()
-        if weight is None:
-            mean = colours.mean(dim=1, keepdim=True)
-            covariance = (colours - mean) @ (colours - mean).T / colours.shape[1]
-        else:
-            mean = (colours * weight).sum(dim=1, keepdim=True)
-            covariance = ((colours - mean) * weight) @ (colours - mean).T
-        means.append(mean)
-        factors.append(torch.linalg.cholesky(covariance + _LEAST * torch.eye(3, dtype=covariance.dtype)))
-    colours = painting[0].flatten(1).double() - means[0]
-    moved = factors[1] @ torch.linalg.solve_triangular(factors[0], colours, upper=False) + means[1]
+    colours = picture[0].flatten(1).double()
+    if weight is None:
+        mean = colours.mean(dim=1, keepdim=True)
+        return Palette(mean, (colours - mean) @ (colours - mean).T / colours.shape[1])
+    mean = (colours * weight).sum(dim=1, keepdim=True)
+    return Palette(mean, ((colours - mean) * weight) @ (colours - mean).T)
+
+
+def repainted(painting: Tensor, own: Palette, wanted: Palette) -> Tensor:
+    """Transform the colours of a painting (1, 3, H, W) from one palette to another, by their Cholesky factors."""
+    ridge = _LEAST * torch.eye(3, dtype=torch.float64)
+    factors = [torch.linalg.cholesky(each.covariance + ridge) for each in (own, wanted)]
+    colours = painting[0].flatten(1).double() - own.mean
+    moved = factors[1] @ torch.linalg.solve_triangular(factors[0], colours, upper=False) + wanted.mean
     result: Tensor = moved.view_as(painting).to(painting.dtype).clamp(0, 1)
     return result
 

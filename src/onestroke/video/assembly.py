@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.packages import require
 from onestroke.video import clip as clips
@@ -20,6 +22,9 @@ from onestroke.video.encoding import ANIMATIONS
 _LEAST_TIMESCALE = 1000
 _OWN = frozenset(("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "duration"))
 """Metadata that describe the file and not what is in it."""
+
+MARK = "painted by OneStroke"
+"""How the comment in the metadata of a painted clip begins."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def join_film(
         options = {}
         if container in ("mp4", "mov"):
             scale = max(_LEAST_TIMESCALE, clip.time_base.denominator)
-            options = {"movflags": "+faststart+use_metadata_tags", "movie_timescale": str(min(scale, 2**31 - 1))}
+            options = {"movflags": "+faststart", "movie_timescale": str(min(scale, 2**31 - 1))}
         out = stack.enter_context(av.open(str(temporary), "w", format=container, options=options))
         with av.open(str(segments[0].path)) as first:
             pictures = out.add_stream_from_template(first.streams.video[0])
@@ -83,38 +88,37 @@ def join_film(
 
 def _pictures(segments: Sequence[Segment], clip: Clip, stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """The packets of all parts with their times, and decoding times that rise through all of them."""
-    reorder = max((_reorder(segment) for segment in segments), default=0)
+    reorder = max((_reorder(segment, clip) for segment in segments), default=0)
     shown: deque[int] = deque()  # times of presentation in their order, of which `reorder` lie before the present packet
     step = max(1, round(1 / (clip.rate * clip.time_base)))
     for segment in segments:
-        times = sorted(pts + segment.begin for pts in _times(segment))
+        times = sorted(pts + segment.begin for pts in (packet.pts for packet in _packets(segment, clip)))
         if not shown:
             shown.extend(times[0] - step * i for i in range(reorder, 0, -1))
         shown.extend(times)
-        for packet in _packets(segment):
+        for packet in _packets(segment, clip):
             packet.pts += segment.begin
             packet.dts = shown.popleft()
-            packet.time_base = clip.time_base
             packet.stream = stream
             yield Fraction(packet.dts) * clip.time_base, packet
 
 
-def _packets(segment: Segment) -> Iterator[Any]:
-    """The packets of a part, in the ticks in which it was written: its time base may be a fraction of the clip's."""
+def _packets(segment: Segment, clip: Clip) -> Iterator[Any]:
+    """The packets of a part, with times in ticks of the clip; a container may have counted in fractions of them."""
     av = require("av", "video")
     with av.open(str(segment.path)) as container:
         for packet in container.demux(video=0):
             if packet.size:
+                scale = packet.time_base / clip.time_base
+                packet.pts = round(packet.pts * scale)
+                packet.duration = round((packet.duration or 0) * scale)
+                packet.time_base = clip.time_base
                 yield packet
 
 
-def _times(segment: Segment) -> list[int]:
-    return [packet.pts for packet in _packets(segment)]
-
-
-def _reorder(segment: Segment) -> int:
+def _reorder(segment: Segment, clip: Clip) -> int:
     """By how many frames decoding runs ahead of showing: the least with which no frame is decoded after it is shown."""
-    times = _times(segment)
+    times = [packet.pts for packet in _packets(segment, clip)]
     ordered = sorted(times)
     delay = 0
     for place, pts in enumerate(times):
@@ -179,6 +183,23 @@ def _copy_chapters(source: Any, out: Any, sound: Sound) -> None:
             kept.append({**chapter, "start": round(max(begin, Fraction(0)) / base), "end": round(end / base)})
     if kept:
         out.set_chapters(kept)
+
+
+def is_painting(path: Path) -> bool:
+    """Whether the metadata of a clip say that OneStroke painted it; False for a file that can't be read."""
+    try:
+        with clips.opened(path) as container:
+            return str(container.metadata.get("comment", container.metadata.get("COMMENT", ""))).startswith(MARK)
+    except UserError:
+        return False
+
+
+def fitting_container(path: Path) -> str:
+    """The suffix of a container that holds the sound and the subtitles of a clip: .mp4, or else .mkv."""
+    av = require("av", "video")
+    with clips.opened(path) as source, av.open(BytesIO(), "w", format="mp4") as out:
+        names = [s.codec_context.name for s in source.streams if s.type in ("audio", "subtitle") and s.codec_context]
+        return ".mp4" if all(name in out.supported_codecs for name in names) else ".mkv"
 
 
 def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, quality: int | None) -> None:

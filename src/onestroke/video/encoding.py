@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from onestroke.errors import UserError
+from onestroke.files import make_folder
+from onestroke.imaging import images
 from onestroke.packages import require
 from onestroke.video.clip import Clip
 
@@ -87,6 +90,15 @@ def codec_for(suffix: str, wanted: str | None, clip: Clip) -> str:
     return wanted
 
 
+def part_format(codec: Codec, clip: Clip) -> tuple[str, str]:
+    """FFmpeg's name of the container in which parts are kept, which keeps times exactly, and its suffix."""
+    if codec is LOSSLESS:
+        return "nut", ".nut"
+    if codec.alpha and clip.alpha and codec.encoder == "libvpx-vp9":
+        return "matroska", ".mkv"  # the only one that holds VP9 with alpha
+    return ("mov", ".mov") if codec.encoder == "prores_ks" else ("mp4", ".mp4")
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the user chose of the encoding: quality from 1 to 100 (None: the default, with a limit on the size), a preset,
@@ -113,6 +125,7 @@ class PartWriter:
     """
 
     def __init__(self, path: Path, container: str, codec: Codec, clip: Clip, settings: Settings) -> None:
+        self.path = path
         self.av = require("av", "video")
         self.codec, self.clip, self.settings = codec, clip, settings
         self.file = self.av.open(str(path), "w", format=container)
@@ -221,3 +234,37 @@ class PartWriter:
     def abandon(self) -> None:
         """Close the file without what the encoder still holds."""
         self.file.close()
+
+
+class FrameWriter:
+    """Writes frames as numbered pictures, as PartWriter encodes them.
+
+    Args:
+        folder: of the pictures.
+        kind: suffix of the pictures, without its dot.
+        first: the number of the first one, from 0; names count from 1.
+        settings: quality, for kinds that have one.
+        style: that they are painted in, for their metadata.
+    """
+
+    has_alpha = True
+
+    def __init__(self, folder: Path, kind: str, first: int, settings: Settings, style: str) -> None:
+        make_folder(folder)
+        self.path = folder
+        self.kind, self.next, self.settings, self.style = kind, first + 1, settings, style
+
+    def add(self, rgb: np.ndarray, alpha: np.ndarray | None, pts: int, duration: int) -> None:
+        """Write a frame: uint8 (H, W, 3), and alpha uint8 (H, W) or None; its time is in its number alone."""
+        image, cover = (None if a is None else torch.from_numpy(a) / 255 for a in (rgb, alpha))
+        assert image is not None
+        place = self.path / f"{self.next:06d}.{self.kind}"
+        opaque = cover is None or bool((cover == 1).all())
+        images.write(place, image.permute(2, 0, 1), None if opaque else cover[None], self.settings.quality, self.style)
+        self.next += 1
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def abandon(self) -> None:
+        """Nothing is left to write."""

@@ -17,6 +17,11 @@ class Numbers:
 
     frames: tuple[tuple[float, float], ...]
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is more than one keyframe."""
+        return len(self.frames) > 1
+
     def at(self, seconds: float) -> float:
         """The value at a time."""
         before, after, share = _around([time for time, _ in self.frames], seconds)

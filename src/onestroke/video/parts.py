@@ -67,7 +67,7 @@ class Parts:
                 f"{self.folder} was begun with another {', '.join(differs)}; give what was given then, or leave out "
                 "resume=true to start again"
             )
-        if all((self.folder / part.file).is_file() for part in parts):
+        if all((self.folder / part.file).exists() and (self.folder / part.state).exists() for part in parts[-1:]):
             self.parts = parts
 
     @property
@@ -100,7 +100,7 @@ class Parts:
         The state of the part before is removed once the index no longer names it: whenever a run is killed, the index
         and the files that it names belong together.
         """
-        after = file.with_suffix(".npz")
+        after = self.folder / f"{len(self.parts):06d}.npz"
         with atomic(after) as temporary, open(temporary, "wb") as opened:
             np.savez(opened, **state)  # type: ignore[arg-type]
         self.parts.append(Part(file.name, after.name, begin, frames))

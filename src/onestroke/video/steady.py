@@ -44,3 +44,10 @@ class Steady:
 
     def restart(self) -> None:
         """Forget all frames so far."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the next frame depends on; see `restore`."""
+        return {}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Go on where `state` was taken."""

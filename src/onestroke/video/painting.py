@@ -1,0 +1,155 @@
+"""Paint the frames of a clip: style and controls over time, steadiness, colours and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onestroke.errors import UserError
+from onestroke.inference.compositing import COLOURS, Palette, feathered, palette, recoloured, repainted
+from onestroke.inference.controls import read_grey
+from onestroke.inference.stylizer import Stylizer
+from onestroke.video import steady
+from onestroke.video.clip import Clip
+from onestroke.video.flow import Motion
+from onestroke.video.keyframes import Mixes, Numbers
+from onestroke.video.reading import Frame
+
+_PALETTE_SHARE = 0.1
+"""Share of each frame in the running palettes of color=match, so that colours do not flicker."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a clip is painted.
+
+    strength, stroke, style: over time, None for those of the Stylizer. steady: see `steady.Steady`. color, style_map,
+    mask, feather: as for pictures; maps and masks lie over all frames.
+    """
+
+    strength: Numbers | None = None
+    stroke: Numbers | None = None
+    style: Mixes | None = None
+    steady: float = steady.DEFAULT
+    color: str = "style"
+    style_map: str | None = None
+    mask: str | None = None
+    feather: float = 0.0
+
+
+class ClipPainter:
+    """Paints the frames of one clip in their order.
+
+    Args:
+        stylizer: the style.
+        clip: gives the size of its frames.
+        look: how they are painted.
+
+    Raises:
+        UserError: a map or mask can't be read or has another aspect, or a frame is too large for the memory.
+    """
+
+    def __init__(self, stylizer: Stylizer, clip: Clip, look: Look) -> None:
+        if look.color not in COLOURS:
+            raise UserError(f"color={look.color}: known are {', '.join(COLOURS)}")
+        self.stylizer, self.clip, self.look = stylizer, clip, look
+        size = clip.height, clip.width
+        self.frames = stylizer.frames(*size)
+        self.style_map = None if look.style_map is None else read_grey(look.style_map, *size)
+        self.mask = None
+        if look.mask not in (None, "alpha"):
+            self.mask = feathered(read_grey(str(look.mask), *size), look.feather).clamp(0, 1)
+        self.steady = steady.Steady(self._paint, look.steady)
+        self.palettes: tuple[Palette, Palette] | None = None
+
+    @property
+    def needs_motion(self) -> bool:
+        """Whether the motion between frames is used."""
+        return self.look.steady > 0 or self.frames.recurrent or self.look.color == "match"
+
+    def __call__(self, frame: Frame, motion: Motion | None) -> np.ndarray:
+        """Paint the next frame.
+
+        Args:
+            frame: as decoded.
+            motion: from the frame before; None for the first, or where it is not needed.
+
+        Returns:
+            uint8 (H, W, 3), RGB.
+
+        Raises:
+            UserError: as `Stylizer.paint`.
+        """
+        self._set(float(frame.pts * self.clip.time_base))
+        painted = self.steady(frame.rgb, motion)
+        if self.look.color == "style" and self.look.mask is None:
+            return painted
+        photo, painting = _image(frame.rgb), _image(painted)
+        if self.look.color == "match":
+            painting = self._matched(painting, photo, frame.alpha, motion is None or motion.cut)
+        else:
+            painting = recoloured(painting, photo, self.look.color)
+        mask = self.mask
+        if self.look.mask == "alpha" and frame.alpha is not None:
+            mask = feathered(torch.from_numpy(frame.alpha)[None, None] / 255, self.look.feather).clamp(0, 1)
+        return _levels(painting if mask is None else torch.lerp(photo, painting, mask))
+
+    def state(self, last: Frame) -> dict[str, np.ndarray]:
+        """All that the next frame depends on, after `last` was painted; see `restore`."""
+        if not self.needs_motion:
+            return {}
+        state = {"before": last.rgb, **{f"steady.{name}": value for name, value in self.steady.state().items()}}
+        for name, each in zip(("painted", "photo"), self.palettes or (), strict=False):
+            state[f"palette.{name}"] = torch.cat((each.mean, each.covariance), dim=1).numpy()
+        return state
+
+    def restore(self, state: dict[str, np.ndarray]) -> np.ndarray | None:
+        """Go on where `state` was taken; returns the frame before, None where there is none or it is not needed."""
+        if not state:
+            return None
+        self.steady.restore({k.removeprefix("steady."): v for k, v in state.items() if k.startswith("steady.")})
+        if "palette.photo" in state:
+            tables = [torch.from_numpy(state[f"palette.{name}"]) for name in ("painted", "photo")]
+            self.palettes = (Palette(tables[0][:, :1], tables[0][:, 1:]), Palette(tables[1][:, :1], tables[1][:, 1:]))
+        return state["before"]
+
+    def _set(self, seconds: float) -> None:
+        """Set style and controls for a time, where they change over time."""
+        look = self.look
+        if any(value is not None for value in (look.strength, look.stroke, look.style)):
+            self.stylizer.set(
+                None if look.style is None else look.style.at(seconds),
+                None if look.strength is None else look.strength.at(seconds),
+                None if look.stroke is None else look.stroke.at(seconds),
+            )
+
+    def _paint(self, rgb: np.ndarray) -> np.ndarray:
+        if self.style_map is None:
+            return self.frames(rgb)
+        return _levels(self.stylizer.paint(_image(rgb), style_map=self.style_map))
+
+    def _matched(self, painting: Tensor, photo: Tensor, alpha: np.ndarray | None, afresh: bool) -> Tensor:
+        """The painting in the photo's palette; both palettes are means over the last frames since a cut."""
+        weight = None if alpha is None else torch.from_numpy(alpha)[None, None] / 255
+        now = palette(painting, weight), palette(photo, weight)
+        if self.palettes is None or afresh:
+            self.palettes = now
+        else:
+            self.palettes = (
+                self.palettes[0].moved(now[0], _PALETTE_SHARE),
+                self.palettes[1].moved(now[1], _PALETTE_SHARE),
+            )
+        return repainted(painting, *self.palettes)
+
+
+def _image(rgb: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) to float (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.require(rgb, requirements=["C", "W"]))[None].permute(0, 3, 1, 2).float() / 255
+
+
+def _levels(image: Tensor) -> np.ndarray:
+    """Float (1, 3, H, W) in [0, 1] to uint8 (H, W, 3)."""
+    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()

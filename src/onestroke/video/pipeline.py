@@ -1,0 +1,186 @@
+"""Paint a clip: decoding, motion, painting and encoding overlap, part by part, and the parts are joined at the end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from onestroke.files import make_folder
+from onestroke.video import assembly, encoding
+from onestroke.video.assembly import Segment, Sound
+from onestroke.video.encoding import CODECS, LOSSLESS, FrameWriter, PartWriter, Settings
+from onestroke.video.flow import Motion, motion
+from onestroke.video.overlap import ahead
+from onestroke.video.painting import ClipPainter
+from onestroke.video.parts import FRAMES, Parts
+from onestroke.video.reading import Film, Frame, Source
+
+_QUEUE = 4
+"""Frames that may wait between two stages."""
+
+
+@dataclass
+class Outcome:
+    """What became of a clip. frames: painted in all. stopped: whether it was stopped before its end. left_out: what the
+    container could not hold."""
+
+    frames: int = 0
+    stopped: bool = False
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Job:
+    """A clip to paint.
+
+    source: the clip. painter: paints its frames. target: the file to write. settings: of the encoding. parts: where it
+    is painted part by part. mark: metadata that say what was painted. stop: asked after each frame; True ends the run
+    with what is painted. done: called after each frame with their number so far.
+    """
+
+    source: Source
+    painter: ClipPainter
+    target: Path
+    settings: Settings
+    parts: Parts
+    mark: dict[str, str] = field(default_factory=dict)
+    stop: Callable[[], bool] = lambda: False
+    done: Callable[[int], None] = lambda number: None
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether the frames are written as pictures."""
+        return self.target.suffix.lower() not in (*encoding.FILMS, *encoding.ANIMATIONS)
+
+
+def paint_clip(job: Job) -> Outcome:
+    """Paint a clip, and write it with its sound.
+
+    Returns:
+        The outcome. The parts are removed where the clip was painted to its end.
+
+    Raises:
+        UserError: a frame can't be painted or written, or the clip has no frame.
+    """
+    make_folder(job.target.parent)
+    run = _Run(job)
+    with ThreadPoolExecutor(max_workers=1) as encoder:
+        try:
+            run.paint(encoder)
+        except BaseException:
+            run.abandon()
+            raise
+    outcome = Outcome(run.frames, run.stopped)
+    if run.segments and not job.in_folder:
+        outcome.left_out = _join(job, run)
+    if not run.stopped:
+        job.parts.remove()
+    return outcome
+
+
+class _Run:
+    """The state of painting one clip."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.segments = [Segment(job.parts.folder / part.file, part.begin) for part in job.parts.parts]
+        self.frames = job.parts.frames
+        self.stopped = False
+        self.end = 0  # the time at which the last frame ends, in ticks
+        self.writer: PartWriter | FrameWriter | None = None
+        self.begin = 0
+        self.in_part = 0
+        self.encoding: deque[Future[None]] = deque()
+
+    def paint(self, encoder: ThreadPoolExecutor) -> None:
+        """Paint all frames that are not in whole parts."""
+        job = self.job
+        before = job.painter.restore(job.parts.state())
+        moving = ahead(with_motion(ahead(self._remaining(), _QUEUE), job.painter.needs_motion, before), _QUEUE)
+        try:
+            for frame, movement in moving:
+                painted = job.painter(frame, movement)
+                self._encode(encoder, frame, painted)
+                job.done(self.frames)
+                if self.in_part == FRAMES:
+                    self._end_part(frame)
+                if job.stop():
+                    self.stopped = True
+                    break
+        finally:
+            moving.close()
+        if self.writer is not None:
+            self._end_part(frame, whole=not self.stopped)
+
+    def _remaining(self) -> Iterator[Frame]:
+        skipped = self.frames
+        for frame in self.job.source.frames():
+            if frame.index >= skipped:
+                yield frame
+
+    def _encode(self, encoder: ThreadPoolExecutor, frame: Frame, painted: np.ndarray) -> None:
+        if self.writer is None:
+            self.writer = self._part()
+            self.begin = frame.pts
+        while len(self.encoding) >= _QUEUE:
+            self.encoding.popleft().result()
+        alpha = None if self.job.painter.look.mask == "alpha" else frame.alpha
+        self.encoding.append(encoder.submit(self.writer.add, painted, alpha, frame.pts, frame.duration))
+        self.end = frame.pts + frame.duration
+        self.frames += 1
+        self.in_part += 1
+
+    def _part(self) -> PartWriter | FrameWriter:
+        if self.job.in_folder:
+            style = self.job.painter.stylizer.name
+            return FrameWriter(self.job.target, self.job.settings.codec, self.frames, self.job.settings, style)
+        codec = CODECS.get(self.job.settings.codec, LOSSLESS)
+        container, suffix = encoding.part_format(codec, self.job.source.clip)
+        path = self.job.parts.path(suffix)
+        return PartWriter(path, container, codec, self.job.source.clip, self.job.settings)
+
+    def _end_part(self, last: Frame, whole: bool = True) -> None:
+        """Close the part that is being written, and record it if it is whole."""
+        assert self.writer is not None
+        while self.encoding:
+            self.encoding.popleft().result()
+        self.writer.close()
+        self.segments.append(Segment(self.writer.path, self.begin))
+        if whole:
+            self.job.parts.add(self.writer.path, self.begin, self.in_part, self.job.painter.state(last))
+        self.writer, self.in_part = None, 0
+
+    def abandon(self) -> None:
+        """Close the file of a part that is not whole."""
+        if self.writer is not None:
+            self.writer.abandon()
+
+
+def with_motion(
+    frames: Iterator[Frame], wanted: bool, before: np.ndarray | None
+) -> Iterator[tuple[Frame, Motion | None]]:
+    """Each frame with the motion from the one before; None for the first, or where it is not wanted."""
+    for frame in frames:
+        movement = motion(before, frame.rgb) if wanted and before is not None else None
+        before = frame.rgb
+        yield frame, movement
+
+
+def _join(job: Job, run: _Run) -> list[str]:
+    clip, target = job.source.clip, job.target
+    suffix = target.suffix.lower()
+    if suffix in encoding.ANIMATIONS:
+        assembly.join_animation(run.segments, clip, target, job.settings.quality)
+        return []
+    sound = None
+    if isinstance(job.source, Film):
+        cut = run.stopped or job.source.end is not None
+        sound = Sound(job.source.path, job.source.shift, Fraction(run.end) * clip.time_base if cut else None)
+    return assembly.join_film(run.segments, clip, target, encoding.FILMS[suffix][0], sound, job.mark)
+
