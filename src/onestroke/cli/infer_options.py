@@ -30,15 +30,15 @@ class Options(CommandOptions):
         example="checkpoints/starry_night.safetensors",
     )
     input: list[str] = option(
-        "a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like; a clip, such as "
-        "an mp4 or an animated gif, is painted with its sound where it is named",
+        "a file, a folder with those below it, or a pattern such as 'photos/*.jpg'; as often as you like; a clip, such "
+        "as an mp4 or an animated gif, is painted with its sound where it is named",
         placeholder="PHOTO",
         example="photo.jpg",
         bare=True,
     )  # not path=True: `finding.search` expands ~, as a file may have a name that begins with it
     output: str | None = option(
-        "a file, or a folder for many; default: beside each photo, as photo.starry_night.png; for one clip, a folder takes "
-        "its frames",
+        "a file, or a folder for many; default: beside each photo, as photo.starry_night.png; for one clip, a folder "
+        "takes its frames",
         None, placeholder="PATH", path=True,
     )  # fmt: skip
     format: str | None = option(
@@ -47,7 +47,7 @@ class Options(CommandOptions):
         None, placeholder="KIND", choices=(*FORMATS, *CLIP_FORMATS),
     )  # fmt: skip
     quality: int | None = option(
-        f"1 to 100, of JPEG and WebP; default: 95; of clips; default: {DEFAULT_QUALITY}, and a file at most twice as large",
+        f"1 to 100, of JPEG and WebP; default: 95; of clips; default: {DEFAULT_QUALITY}, a file at most twice as large",
         None, placeholder="N", low=1, high=100,
     )  # fmt: skip
     style: str | None = option(**{**STYLE, "help": f"{STYLE['help']}; {_OVER_TIME} style=0:starry_night,10:great_wave"})

@@ -18,7 +18,8 @@ from onestroke.imaging.left_out import PAINTING, LeftOut
 VIDEO, _RAW, _OTHER, _NONE = "a video", "a camera's raw file", "a kind of picture that isn't read", "no picture"
 _JUNK = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini"))
 _SUFFIXES = {
-    VIDEO: ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv .ts .y4m .h264 .264 .hevc .265 .ivf .mxf .nut .dv",
+    VIDEO: ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .mts .m2ts .wmv .3gp .flv .ogv"
+    " .ts .y4m .h264 .264 .hevc .265 .ivf .mxf .nut .dv",
     _RAW: ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .srw",
     _OTHER: ".svg .psd .psb .xcf .kra .exr .hdr .jxl .ico .icns .tga .dds .pcx .eps .ai .wmf .emf .pdf",
 }
@@ -252,7 +253,8 @@ def is_film(path: str | os.PathLike[str]) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     if suffix == ".ts" and (len(head) <= _TS_PACKET or head[0] != _TS_SYNC or head[_TS_PACKET] != _TS_SYNC):
         return False  # TypeScript
-    return bool(head) and kind_of(head[:HEAD]) is None and _other_kind(head, suffix) == VIDEO
+    what = _BY_SUFFIX.get(suffix) if not head else _other_kind(head, suffix)
+    return kind_of(head[:HEAD]) is None and what == VIDEO
 
 
 def _other_kind(head: bytes, suffix: str) -> str:

@@ -47,8 +47,9 @@ class Animation:
             height, width = decoding.fitting(image.height, image.width, max_side=self.max_side)
             count = int(getattr(image, "n_frames", 1))
             first = _milliseconds(image)
-            # a GIF without the extension for loops is played once
-            loops = int(image.info.get("loop", 1 if image.format == "GIF" else 0))
+            loops = int(image.info.get("loop", 0))
+            if image.format == "GIF":  # which counts repetitions, and is played once where it has none
+                loops = loops + (loops > 0) if "loop" in image.info else 1
         rate = Fraction(1000, first)
         self.clip = Clip(
             self.path, width, height, _MILLISECOND, rate, count, count * first / 1000, alpha=True, loops=loops
@@ -118,7 +119,7 @@ class FrameFolder:
         return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
 
     def frames(self) -> Iterator[Frame]:
-        """See Source. A picture that can't be read, or of another size, is left out: its time is that of the one before."""
+        """See Source. A picture that can't be read, or of another size, is left out: the one before stays in its place."""
         self.damage = Damage()
         index = 0
         for place, number in enumerate(self.chosen):

@@ -20,7 +20,9 @@ from onestroke.video.clip import Clip
 from onestroke.video.encoding import ANIMATIONS
 
 _LEAST_TIMESCALE = 1000
-_OWN = frozenset(("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "duration"))
+_OWN = frozenset(
+    ("encoder", "major_brand", "minor_version", "compatible_brands", "handler_name", "vendor_id", "duration")
+)
 """Metadata that describe the file and not what is in it."""
 
 MARK = "painted by OneStroke"
@@ -29,10 +31,11 @@ MARK = "painted by OneStroke"
 
 @dataclass(frozen=True)
 class Segment:
-    """An encoded part: its file, and the time of its first frame in ticks of the clip."""
+    """An encoded part: its file, the time of its first frame in ticks of the clip, and how long its last is seen."""
 
     path: Path
     begin: int
+    last: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ def join_film(
             options = {"movflags": "+faststart", "movie_timescale": str(min(scale, 2**31 - 1))}
         out = stack.enter_context(av.open(str(temporary), "w", format=container, options=options))
         with av.open(str(segments[0].path)) as first:
-            pictures = out.add_stream_from_template(first.streams.video[0])
+            encoded = first.streams.video[0]
+            pictures = out.add_stream_from_template(encoded)
+            if clips.has_alpha(encoded):
+                pictures.metadata["alpha_mode"] = "1"
         pictures.time_base = clip.time_base
         streams = [_pictures(segments, clip, pictures)]
         out.metadata.update(mark)
@@ -89,17 +95,21 @@ def join_film(
 def _pictures(segments: Sequence[Segment], clip: Clip, stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """The packets of all parts with their times, and decoding times that rise through all of them."""
     reorder = max((_reorder(segment, clip) for segment in segments), default=0)
-    shown: deque[int] = deque()  # times of presentation in their order, of which `reorder` lie before the present packet
-    step = max(1, round(1 / (clip.rate * clip.time_base)))
+    shown: deque[int] = (
+        deque()
+    )  # times of presentation in their order, of which `reorder` lie before the present packet
     for segment in segments:
-        times = sorted(pts + segment.begin for pts in (packet.pts for packet in _packets(segment, clip)))
+        times = sorted(packet.pts + segment.begin for packet in _packets(segment, clip))
         if not shown:
-            shown.extend(times[0] - step * i for i in range(reorder, 0, -1))
+            shown.extend(range(times[0] - reorder, times[0]))
         shown.extend(times)
-        for packet in _packets(segment, clip):
+        for number, packet in enumerate(_packets(segment, clip)):
             packet.pts += segment.begin
             packet.dts = shown.popleft()
             packet.stream = stream
+            if number == len(times) - 1 and segment is segments[-1]:
+                # the track lasts from the first decoding time to the last and as long as the last packet
+                packet.duration = max(1, times[-1] + segment.last - reorder - packet.dts)
             yield Fraction(packet.dts) * clip.time_base, packet
 
 
@@ -213,54 +223,55 @@ def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, qualit
     """
     av = require("av", "video")
     kind = ANIMATIONS[target.suffix.lower()]
-    loops = clip.loops or 0
-    names = {"gif": "loop", "webp": "loop", "apng": "plays"}
-    # in GIF the number is that of repetitions, and -1 is none
-    said = {"gif": -1 if loops == 1 else max(0, loops - 1), "webp": loops, "apng": loops}[kind]
-    with atomic(target) as temporary, av.open(
-        str(temporary), "w", format=kind, options={names[kind]: str(said)}
-    ) as out:
-        base = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
-        encoder = {"gif": "gif", "webp": "libwebp_anim", "apng": "apng"}[kind]
-        stream = out.add_stream(encoder, rate=clip.rate, options=_animation_options(kind, clip, quality))
+    base = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
+    last = max(1, round(segments[-1].last * clip.time_base / base))
+    options, encoder_options = _animation_options(kind, clip.loops or 0, last * base, quality)
+    with atomic(target) as temporary, av.open(str(temporary), "w", format=kind, options=options) as out:
+        stream = out.add_stream(_ENCODERS[kind][0], rate=clip.rate, options=encoder_options)
         context = stream.codec_context
-        context.width, context.height = clip.width, clip.height
-        context.pix_fmt = {"gif": "pal8", "webp": "bgra", "apng": "rgba"}[kind]
+        context.width, context.height, context.pix_fmt = clip.width, clip.height, _ENCODERS[kind][1]
         context.time_base = stream.time_base = base
         graph: Any = None
-        durations: dict[int, int] = {}
-        for frame, pts, duration in _decoded(segments, clip):
+        for frame, seconds in _decoded(segments, clip):
             if graph is None:
                 graph = _palette(av, frame, base) if kind == "gif" else _plain(av, frame, base, context.pix_fmt)
-            frame.pts, frame.time_base = round(pts * clip.time_base / base), base
-            durations[frame.pts] = max(1, round(duration * clip.time_base / base))
+            frame.pts, frame.time_base = round(seconds / base), base
             graph.push(frame)
             drawn = graph.pull()
             drawn.pts, drawn.time_base, drawn.pict_type = frame.pts, base, 0
-            _mux(out, stream.encode(drawn), durations)
-        _mux(out, stream.encode(None), durations)
+            _mux(out, stream.encode(drawn), last)
+        _mux(out, stream.encode(None), last)
 
 
-def _mux(out: Any, packets: list[Any], durations: dict[int, int]) -> None:
+_ENCODERS = {"gif": ("gif", "pal8"), "webp": ("libwebp", "bgra"), "apng": ("apng", "rgba")}
+"""FFmpeg's encoder and format of pixels for each container of animations."""
+
+
+def _mux(out: Any, packets: list[Any], last: int) -> None:
     for packet in packets:
-        packet.duration = durations.pop(packet.pts, packet.duration)
+        packet.duration = last  # all but the last frame are seen until the next
         out.mux_one(packet)
 
 
-def _animation_options(kind: str, clip: Clip, quality: int | None) -> dict[str, str]:
-    if kind == "webp":
-        return {"quality": str(quality or 90), "compression_level": "4"}
-    return {}
+def _animation_options(
+    kind: str, loops: int, last: Fraction, quality: int | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Options of the container and of the encoder: how often it is played (0: for ever), and the last frame's seconds."""
+    if kind == "gif":  # its number is that of repetitions, and -1 is none
+        repeated = -1 if loops == 1 else max(0, loops - 1)
+        return {"loop": str(repeated), "final_delay": str(round(last * 100))}, {}
+    if kind == "apng":
+        return {"plays": str(loops), "final_delay": f"{last.numerator}/{last.denominator}"}, {}
+    return {"loop": str(loops)}, {"quality": str(quality or 90), "compression_level": "4"}
 
 
-def _decoded(segments: Sequence[Segment], clip: Clip) -> Iterator[tuple[Any, int, int]]:
-    """The frames of lossless parts, with their times and durations in ticks of the clip."""
+def _decoded(segments: Sequence[Segment], clip: Clip) -> Iterator[tuple[Any, Fraction]]:
+    """The frames of lossless parts, with their times in seconds."""
     av = require("av", "video")
     for segment in segments:
         with av.open(str(segment.path)) as container:
             for frame in container.decode(video=0):
-                scale = frame.time_base / clip.time_base
-                yield frame, segment.begin + round(frame.pts * scale), round((frame.duration or 0) * scale)
+                yield frame, segment.begin * clip.time_base + frame.pts * frame.time_base
 
 
 def _palette(av: Any, frame: Any, base: Fraction) -> Any:

@@ -90,6 +90,8 @@ def opened(path: Path) -> Iterator[Any]:
     av = require("av", "video")
     if not os.path.isfile(path):
         raise UserError(f"there is no file '{path}'; check the name")
+    if not os.path.getsize(path):
+        raise UserError(f"'{path}' is empty; replace it with a whole copy")
     # not the bare name, in which FFmpeg would take what stands before a colon for a protocol
     name = f"file:{os.path.abspath(path)}"
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "enable_drefs": "0"}

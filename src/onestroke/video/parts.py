@@ -21,12 +21,13 @@ _INDEX = "parts.json"
 
 @dataclass
 class Part:
-    """A whole part: its file, the file of what is known after it, the time of its first frame in ticks of the clip, and
-    the number of its frames."""
+    """A whole part: its file, the file of what is known after it, the time of its first frame in ticks of the clip, how
+    long its last frame is seen, and the number of its frames."""
 
     file: str
     state: str
     begin: int
+    last: int
     frames: int
 
 
@@ -94,7 +95,7 @@ class Parts:
         """The path of the part that is being written."""
         return self.folder / f"{len(self.parts):06d}{suffix}"
 
-    def add(self, file: Path, begin: int, frames: int, state: dict[str, np.ndarray]) -> None:
+    def add(self, file: Path, begin: int, last: int, frames: int, state: dict[str, np.ndarray]) -> None:
         """Record a whole part, and what is known after it.
 
         The state of the part before is removed once the index no longer names it: whenever a run is killed, the index
@@ -103,7 +104,7 @@ class Parts:
         after = self.folder / f"{len(self.parts):06d}.npz"
         with atomic(after) as temporary, open(temporary, "wb") as opened:
             np.savez(opened, **state)  # type: ignore[arg-type]
-        self.parts.append(Part(file.name, after.name, begin, frames))
+        self.parts.append(Part(file.name, after.name, begin, last, frames))
         with atomic(self.folder / _INDEX) as temporary:
             temporary.write_text(json.dumps({"run": self.run, "parts": [asdict(part) for part in self.parts]}))
         for part in self.parts[-2:-1]:

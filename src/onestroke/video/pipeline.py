@@ -89,7 +89,7 @@ class _Run:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.segments = [Segment(job.parts.folder / part.file, part.begin) for part in job.parts.parts]
+        self.segments = [Segment(job.parts.folder / part.file, part.begin, part.last) for part in job.parts.parts]
         self.frames = job.parts.frames
         self.stopped = False
         self.end = 0  # the time at which the last frame ends, in ticks
@@ -151,9 +151,9 @@ class _Run:
         while self.encoding:
             self.encoding.popleft().result()
         self.writer.close()
-        self.segments.append(Segment(self.writer.path, self.begin))
+        self.segments.append(Segment(self.writer.path, self.begin, last.duration))
         if whole:
-            self.job.parts.add(self.writer.path, self.begin, self.in_part, self.job.painter.state(last))
+            self.job.parts.add(self.writer.path, self.begin, last.duration, self.in_part, self.job.painter.state(last))
         self.writer, self.in_part = None, 0
 
     def abandon(self) -> None:
@@ -183,4 +183,3 @@ def _join(job: Job, run: _Run) -> list[str]:
         cut = run.stopped or job.source.end is not None
         sound = Sound(job.source.path, job.source.shift, Fraction(run.end) * clip.time_base if cut else None)
     return assembly.join_film(run.segments, clip, target, encoding.FILMS[suffix][0], sound, job.mark)
-

@@ -20,6 +20,7 @@ from onestroke.video.clip import Clip
 from onestroke.video.colours import RGB, Colours, standard_range
 
 _ARBITRARY_CLOCKS = ("mpegts", "mpeg")
+_LONGEST_FRAME = 10  # seconds; a stream that ends later than this after its last frame is cut short
 
 
 @dataclass
@@ -112,7 +113,8 @@ class Film:
             origin = round(Fraction(origin_of(container)) / clip.time_base)
             decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
             shift = round(self.shift / clip.time_base)
-            for pixels, pts, duration in _Conversion(self._stored, clip.width, clip.height, stream)(decoded):
+            converted = _Conversion(self._stored, clip.width, clip.height, stream)(decoded)
+            for pixels, pts, duration in _lasting(converted, stream):
                 rgb, alpha = (pixels, None) if pixels.shape[2] == 3 else visible(pixels)
                 yield Frame(rgb, alpha, pts - shift, duration, index)
                 index += 1
@@ -136,6 +138,22 @@ def _in_order(container: Any, stream: Any, clip: Clip, damage: Damage) -> Iterat
             continue
         before = frame.pts
         yield frame
+
+
+def _lasting(frames: Iterator[tuple[np.ndarray, int, int]], stream: Any) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Frames with the time for which they are seen: up to the next, the last to the end of its stream.
+
+    Decoders give the duration of packets in the order of the file, which is not that of the frames.
+    """
+    before: tuple[np.ndarray, int, int] | None = None
+    for frame in frames:
+        if before is not None:
+            yield before[0], before[1], frame[1] - before[1]
+        before = frame
+    if before is not None:
+        pixels, pts, duration = before
+        rest = 0 if stream.duration is None else (stream.start_time or 0) + stream.duration - pts
+        yield pixels, pts, rest if 0 < rest < _LONGEST_FRAME / stream.time_base else duration
 
 
 def _between(frames: Iterator[Any], origin: int, first: int | None, last: int | None) -> Iterator[Any]:
@@ -165,6 +183,8 @@ def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
                 decoded = packet.decode()
             else:
                 decoded = decoder.decode(packet if packet.size else None)
+                for frame in decoded:
+                    frame.time_base = stream.time_base
         except (av.FFmpegError, ValueError):
             damage.packets += 1
             continue
@@ -179,7 +199,6 @@ def _decoder(stream: Any) -> Any:
     av = require("av", "video")
     context = av.CodecContext.create("libvpx-vp9" if "9" in stream.codec_context.name else "libvpx", "r")
     context.extradata = stream.codec_context.extradata
-    context.time_base = stream.time_base
     return context
 
 

@@ -1,0 +1,130 @@
+"""Clips that tests make with PyAV, and what FFmpeg's own programs say of a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'onestroke[video]'")
+
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffprobe") is None or shutil.which("ffmpeg") is None,
+    reason="FFmpeg's programs are not installed: scripts/setup_system.sh installs them",
+)
+
+
+def scene(number: int, height: int, width: int) -> np.ndarray:
+    """A frame of a made-up clip: a coloured gradient over which a square moves, uint8 (H, W, 3)."""
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack((x * 255 // width, y * 255 // height, np.full_like(x, 90)), axis=-1).astype(np.uint8)
+    left = (3 * number) % max(1, width - 16)
+    pixels[height // 3 : height // 3 + 12, left : left + 12] = (230, 40, 60)
+    return pixels
+
+
+def make_clip(
+    path: Path,
+    times: Sequence[int] = range(12),
+    base: Fraction = Fraction(1, 25),
+    size: tuple[int, int] = (48, 64),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    audio: str | None = "aac",
+    rotation: int = 0,
+    alpha: bool = False,
+    colours: dict[str, int] | None = None,
+    aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    last: int = 1,
+) -> Path:
+    """Write a clip whose frames are seen at `times`, in ticks of `base` seconds; the last for `last` ticks."""
+    height, width = size
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, options=options or {})
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, pixels
+        context.time_base = stream.time_base = base
+        context.framerate = 1 / base
+        for name, value in (colours or {}).items():
+            setattr(context, name, value)
+        if aspect is not None:
+            context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        sound = out.add_stream(audio, rate=48000, layout="mono") if audio else None
+        durations = {t: n - t for t, n in zip(times, [*times[1:], times[-1] + last], strict=True)}
+        for number, time in enumerate(times):
+            rgb = scene(number, height, width)
+            if alpha:
+                cover = np.zeros((height, width), np.uint8)
+                cover[:, width // 4 :] = 255
+                frame = av.VideoFrame.from_ndarray(np.dstack((rgb, cover)), format="rgba")
+            else:
+                frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame = frame.reformat(format=pixels)
+            frame.pts, frame.time_base = time, base
+            _mux(out, stream.encode(frame), durations)
+        _mux(out, stream.encode(None), durations)
+        if sound is not None:
+            _write_sound(out, sound, float((times[-1] + 1) * base))
+    return path
+
+
+def _mux(out: Any, packets: list[Any], durations: dict[int, int]) -> None:
+    for packet in packets:
+        packet.duration = durations[packet.pts]
+        out.mux(packet)
+
+
+def _write_sound(out: Any, stream: Any, seconds: float) -> None:
+    samples = (8000 * np.sin(np.arange(int(48000 * seconds)) * 0.05)).astype(np.int16)
+    size = stream.codec_context.frame_size or 1024
+    for begin in range(0, len(samples), size):
+        piece = samples[None, begin : begin + size]
+        frame = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, begin, Fraction(1, 48000)
+        out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+
+
+def sound_hash(path: Path) -> str:
+    """A hash of all packets of sound, as they lie in the file."""
+    digest = sha256()
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            digest.update(bytes(packet))
+    return digest.hexdigest()
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """The seconds at which each frame is seen."""
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def decoded(path: Path) -> np.ndarray:
+    """All frames as FFmpeg's program decodes them, upright: uint8 (N, H, W, 3)."""
+    stream = probe(path)
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt",
+               "rgb24", "-"]  # fmt: skip
+    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    height, width = int(stream["height"]), int(stream["width"])
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def probe(path: Path, kind: str = "v") -> dict[str, Any]:
+    """What ffprobe says of the first stream of a kind; fails if it finds fault with the file."""
+    command = ["ffprobe", "-v", "error", "-select_streams", f"{kind}:0", "-show_streams", "-of", "json", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not said.stderr, said.stderr
+    streams = json.loads(said.stdout)["streams"]
+    return dict(streams[0]) if streams else {}
