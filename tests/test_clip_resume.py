@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from onestroke.cli.stopping import Stop
-from onestroke.video import pipeline
+from onestroke.video import assembly, pipeline
 from onestroke.video.flow import Motion
+from onestroke.video.painting import ClipPainter
 from onestroke.video.reading import Film, Frame
 from tests.clip_files import frame_times, make_clip, sound_hash
 from tests.processes import ROOT, environment
@@ -62,15 +63,15 @@ def test_a_killed_run_goes_on_with_the_same_frames(
 def counting(patched: pytest.MonkeyPatch, fatal: int | None) -> list[int]:
     """Count the frames that are painted, in a list of one number; painting the `fatal`-th raises Killed."""
     counted = [0]
-    call = pipeline.ClipPainter.__call__
+    call = ClipPainter.__call__
 
-    def counts(self: pipeline.ClipPainter, frame: Frame, motion: Motion | None) -> np.ndarray:
+    def counts(self: ClipPainter, frame: Frame, motion: Motion | None) -> np.ndarray:
         counted[0] += 1
         if counted[0] == fatal:
             raise Killed
         return call(self, frame, motion)
 
-    patched.setattr(pipeline.ClipPainter, "__call__", counts)
+    patched.setattr(ClipPainter, "__call__", counts)
     return counted
 
 
@@ -79,10 +80,10 @@ def test_other_settings_are_not_gone_on_with(
 ) -> None:
     make_clip(inside / "a.mp4", times=range(9), audio=None)
     asked = iter([False] * 7 + [True] * 9)  # after each frame, and after the clip
-    monkeypatch.setattr(Stop, "asked", property(lambda self: next(asked)))
-    assert paint("input=a.mp4", "output=out.mp4") == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(Stop, "asked", property(lambda self: next(asked)))
+        assert paint("input=a.mp4", "output=out.mp4") == 130
     assert len(frame_times(inside / "out.mp4")) == 8  # playable, as far as it was painted
-    monkeypatch.undo()
     capsys.readouterr()
     assert paint("input=a.mp4", "output=out.mp4", "resume=true", "strength=0.9") == 2
     assert "another strength" in capsys.readouterr().err
@@ -118,7 +119,7 @@ def test_a_file_that_is_there_survives_a_failure(inside: Path, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(pipeline.assembly, "_pictures", fail)
+    monkeypatch.setattr(assembly, "_pictures", fail)
     with pytest.raises(Killed):
         paint("input=a.mp4", "output=out.mp4", "overwrite=true")
     assert (inside / "out.mp4").read_bytes() == b"precious"

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -16,7 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.cli import evaluate, evaluate_options, export, infer, infer_options, live, live_options, marks
+from onestroke.cli import (
+    evaluate,
+    evaluate_options,
+    export,
+    infer,
+    infer_clips,
+    infer_options,
+    live,
+    live_options,
+    marks,
+)
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
 from onestroke.export import exporting
@@ -24,6 +34,10 @@ from onestroke.inference.controls import StyleControls
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
+from onestroke.video.keyframes import Numbers
+from onestroke.video.pipeline import Job, Outcome
+from onestroke.video.reading import Film
+from tests.clip_files import make_clip
 
 ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3}
 Calls = dict[str, Any]
@@ -89,7 +103,7 @@ INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 def test_no_option_of_infer_is_left_out() -> None:
     elsewhere = {"ckpt", "input", "output", "overwrite", "format", "quality"}  # which say where files are
     elsewhere |= {"mark", "sign", "key"}  # of the next test
-    assert set(INFER) == {field.name for field in fields(infer_options.Options)} - elsewhere
+    assert (set(INFER) | set(CLIP)) - elsewhere == {field.name for field in fields(infer_options.Options)} - elsewhere
 
 
 @pytest.mark.parametrize("option", INFER)
@@ -122,6 +136,43 @@ def test_mark_sign_and_key_of_infer(mark: str, inside: Path, monkeypatch: pytest
         infer.main(["ckpt=plain.safetensors", "input=photos/0.png", f"output={output}", *arguments])
     ((origin, certificate),) = given
     assert (origin is not None, certificate) == expected
+
+
+CLIP: dict[str, tuple[list[str], Callable[[Job], Any], Any]] = {
+    "steady": (["steady=0.3"], lambda job: job.painter.look.steady, 0.3),
+    "codec": (["codec=hevc"], lambda job: job.settings.codec, "hevc"),
+    "preset": (["preset=slow"], lambda job: job.settings.preset, "slow"),
+    "start": (["start=0.04"], lambda job: cast(Film, job.source).start, 0.04),
+    "end": (["end=0.1"], lambda job: cast(Film, job.source).end, 0.1),
+    "fps": (["fps=12", "input=photos"], lambda job: job.source.clip.rate, 12),
+    "resume": (["resume=true"], lambda job: job.parts.frames, 1),
+    "strength": (["strength=0:0.1,1:0.3"], lambda job: job.painter.look.strength, Numbers(((0, 0.1), (1, 0.3)))),
+    "quality": (["quality=30"], lambda job: job.settings.quality, 30),
+    "max_side": (["max_side=48"], lambda job: job.source.clip.width, 48),
+    "output": (["output=out.mkv"], lambda job: job.target, Path("out.mkv")),
+    "format": (["format=mov"], lambda job: job.target.suffix, ".mov"),
+}
+
+
+@pytest.mark.parametrize("option", CLIP)
+def test_each_option_for_clips(option: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, look, expected = CLIP[option]
+    path = make_clip(inside / "a.mp4", times=range(3), size=(48, 64), audio=None)
+    seen: list[Any] = []
+
+    def painted(job: Job) -> Outcome:
+        seen.append(look(job))
+        job.parts.add(job.parts.path(".mp4"), 0, 1, 1, {})  # a whole part of one frame, to go on with
+        job.parts.path(".mp4").touch()
+        (job.parts.folder / job.parts.parts[-1].file).touch()
+        return Outcome()
+
+    monkeypatch.setattr(infer_clips, "paint_clip", painted)
+    command = ["ckpt=controls.safetensors", "overwrite=true"]
+    inputs = [] if "input=photos" in arguments else [f"input={path.name}"]
+    assert infer.main([*command, f"input={path.name}"]) == 0
+    assert infer.main([*command, *inputs, *arguments]) == 0
+    assert seen[0] != expected and seen[1] == expected
 
 
 EXPORT: dict[str, tuple[list[str], str, Any]] = {

@@ -225,7 +225,7 @@ def test_format_and_quality(infer: Callable[..., Said]) -> None:
         (["format=tiff", "quality=90", "output=out/"], "quality=90 is for JPEG and WebP"),
         (["format=jpg", "quality=0"], "quality must be a whole number from 1 to 100"),
         (["format=jpg", "quality=101"], "quality must be a whole number from 1 to 100"),
-        (["format=gif"], "format can't be 'gif'"),
+        (["format=gif"], "format=gif is for clips"),
         (["format="], "format has no value"),
     ],
 )

@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from onestroke.cli import infer_clips
+from onestroke.cli.clip_places import Input, check_photos, split
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
 from onestroke.cli.marks import Marker, certificate_of
@@ -21,7 +22,7 @@ from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
 from onestroke.imaging import images
-from onestroke.imaging.finding import VIDEO, search
+from onestroke.imaging.finding import VIDEO, Found, search
 from onestroke.imaging.left_out import LeftOut
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
@@ -137,23 +138,42 @@ class BatchPainter:
 def run(options: Options) -> int:
     """Paint all clips and photos and report what was skipped; returns the exit code, 2 if one could not be painted."""
     warnings.simplefilter("ignore", images.FramesWarning)  # `first_frames` reports them all at the end
-    clips, others = infer_clips.split(options)
-    code = infer_clips.run(clips, options) if clips else 0
-    return max(code, _paint_photos(others, options, clips)) if others else code
-
-
-def _paint_photos(given: list[str], options: Options, clips: list[infer_clips.Input]) -> int:
-    infer_clips.check_photos(options)
+    clips, others = split(options)
     left_out = LeftOut()
+    photos = _found(others, clips, options, left_out) if others else []
+    stylizer = opened(options)
+    code = infer_clips.run(clips, stylizer, options) if clips else 0
+    return max(code, _paint_photos(photos, stylizer, options, left_out)) if photos else code
+
+
+def _found(given: list[str], clips: list[Input], options: Options, left_out: LeftOut) -> list[Found]:
+    check_photos(options)
     photos = search(given, left_out)
     for clip in clips:  # which a pattern matched beside photos
         left_out.forget(clip.path, VIDEO)
-    stylizer = infer_clips.opened(options)
+    return photos
+
+
+def opened(options: Options) -> Stylizer:
+    """The Stylizer, with the controls and the style of the first keyframe."""
+    styles, strengths, strokes = options.styles, options.strengths, options.strokes
+    return Stylizer(
+        options.ckpt,
+        options.device,
+        options.backend,
+        options.compile,
+        options.style if styles is None else styles.at(0),
+        None if strengths is None else strengths.at(0),
+        None if strokes is None else strokes.at(0),
+    )
+
+
+def _paint_photos(photos: list[Found], stylizer: Stylizer, options: Options, left_out: LeftOut) -> int:
     for extra in (options.style_map, options.mask):
         if extra not in (None, "alpha"):
             images.read(str(extra), max_side=16)  # so that a file that can't be read is reported once, before painting
     marker = marker_of(stylizer, options)
-    photos = without_paintings(photos, given, stylizer.name, left_out)
+    photos = without_paintings(photos, options.input, stylizer.name, left_out)
     places = plan(photos, options, stylizer.name)
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal

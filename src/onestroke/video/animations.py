@@ -119,7 +119,7 @@ class FrameFolder:
         return (self.start is None or time >= self.start) and (self.end is None or time < self.end)
 
     def frames(self) -> Iterator[Frame]:
-        """See Source. A picture that can't be read, or of another size, is left out: the one before stays in its place."""
+        """See Source. A picture that can't be read, or of another size, is left out: the one before stays."""
         self.damage = Damage()
         index = 0
         for place, number in enumerate(self.chosen):

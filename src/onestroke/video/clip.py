@@ -16,7 +16,7 @@ import numpy as np
 from onestroke.errors import UserError
 from onestroke.imaging.decoding.opening import MAX_PIXELS
 from onestroke.packages import require
-from onestroke.video.colours import Colours
+from onestroke.video.colours import UNTAGGED, Colours
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,asf_o,ogg,mxf,nut,h264,hevc,ivf,"
@@ -46,6 +46,9 @@ class Turn:
         return self.quarters % 2 == 1
 
 
+UPRIGHT = Turn()
+
+
 @dataclass(frozen=True)
 class Clip:
     """What is known of a clip before its frames are decoded.
@@ -65,8 +68,8 @@ class Clip:
     seconds: float = 0.0
     bit_rate: int = 0
     aspect: Fraction = Fraction(1)
-    turn: Turn = Turn()
-    colours: Colours = Colours()
+    turn: Turn = UPRIGHT
+    colours: Colours = UNTAGGED
     alpha: bool = False
     loops: int | None = None
 

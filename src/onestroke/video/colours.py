@@ -67,6 +67,10 @@ class Colours:
         return self.settled(height)
 
 
+UNTAGGED = Colours()
+"""Of a file that says nothing."""
+
+
 def standard_range(levels: np.ndarray, colours: Colours) -> np.ndarray:
     """Map an HDR frame to BT.709: diffuse white becomes white, highlights above it are compressed.
 
@@ -92,7 +96,8 @@ def _compressed(light: np.ndarray) -> np.ndarray:
     """The identity up to the knee, and from there a curve of the same slope that approaches 1."""
     over = np.maximum(light - _KNEE, 0)
     room = 1 - _KNEE
-    return np.minimum(light, _KNEE) + room * over / (over + room)
+    compressed: np.ndarray = np.minimum(light, _KNEE) + room * over / (over + room)
+    return compressed
 
 
 @cache

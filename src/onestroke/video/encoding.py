@@ -79,7 +79,7 @@ def codec_for(suffix: str, wanted: str | None, clip: Clip) -> str:
     Raises:
         UserError: the container doesn't hold the wanted codec.
     """
-    container, codecs = FILMS[suffix]
+    codecs = FILMS[suffix][1]
     if wanted is None:
         transparent = {".mov": "prores", ".webm": "vp9", ".mkv": "vp9"}.get(suffix)
         return transparent if clip.alpha and transparent else codecs[0]
@@ -100,8 +100,11 @@ def part_format(codec: Codec, clip: Clip) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose of the encoding: quality from 1 to 100 (None: the default, with a limit on the size), a preset,
-    and whether encoders of the GPU are tried."""
+    """What the user chose of the encoding.
+
+    codec: a name of CODECS, or a suffix of pictures. quality: 1 to 100; None: the default, with a limit on the size.
+    preset: one of PRESETS. gpu: whether encoders of the GPU are tried.
+    """
 
     codec: str
     quality: int | None = None
@@ -255,11 +258,10 @@ class FrameWriter:
 
     def add(self, rgb: np.ndarray, alpha: np.ndarray | None, pts: int, duration: int) -> None:
         """Write a frame: uint8 (H, W, 3), and alpha uint8 (H, W) or None; its time is in its number alone."""
-        image, cover = (None if a is None else torch.from_numpy(a) / 255 for a in (rgb, alpha))
-        assert image is not None
+        image = torch.from_numpy(rgb).permute(2, 0, 1) / 255
+        cover = None if alpha is None or bool((alpha == 255).all()) else torch.from_numpy(alpha)[None] / 255
         place = self.path / f"{self.next:06d}.{self.kind}"
-        opaque = cover is None or bool((cover == 1).all())
-        images.write(place, image.permute(2, 0, 1), None if opaque else cover[None], self.settings.quality, self.style)
+        images.write(place, image, cover, self.settings.quality, self.style)
         self.next += 1
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from onestroke.errors import UserError
 
@@ -92,7 +93,7 @@ def _entries(name: str, text: str) -> list[tuple[float, str]]:
         if found is None:
             raise UserError(f"{name}: keyframes are written as seconds:value,seconds:value, and '{part}' is none")
         entries.append((float(found[1]), found[2]))
-    for (before, _), (time, _) in zip(entries, entries[1:], strict=False):
+    for (before, _), (time, _) in pairwise(entries):
         if time <= before:
             raise UserError(f"{name}: the times of keyframes must rise, and {time:g} comes after {before:g}")
     return entries

@@ -1,4 +1,4 @@
-"""The folder in which a clip is painted part by part, so that a run that was stopped can go on at the last whole part."""
+"""The folder in which a clip is painted part by part, so that a run can go on at the last whole part."""
 
 from __future__ import annotations
 

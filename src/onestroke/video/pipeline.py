@@ -13,7 +13,8 @@ import numpy as np
 
 from onestroke.files import make_folder
 from onestroke.video import assembly, encoding
-from onestroke.video.assembly import Segment, Sound
+from onestroke.video.animation_writing import join_animation
+from onestroke.video.assembly import NO_MARK, Mark, Segment, Sound
 from onestroke.video.encoding import CODECS, LOSSLESS, FrameWriter, PartWriter, Settings
 from onestroke.video.flow import Motion, motion
 from onestroke.video.overlap import ahead
@@ -40,7 +41,7 @@ class Job:
     """A clip to paint.
 
     source: the clip. painter: paints its frames. target: the file to write. settings: of the encoding. parts: where it
-    is painted part by part. mark: metadata that say what was painted. stop: asked after each frame; True ends the run
+    is painted part by part. mark: what says that it is painted. stop: asked after each frame; True ends the run
     with what is painted. done: called after each frame with their number so far.
     """
 
@@ -49,7 +50,7 @@ class Job:
     target: Path
     settings: Settings
     parts: Parts
-    mark: dict[str, str] = field(default_factory=dict)
+    mark: Mark = NO_MARK
     stop: Callable[[], bool] = lambda: False
     done: Callable[[int], None] = lambda number: None
 
@@ -176,7 +177,7 @@ def _join(job: Job, run: _Run) -> list[str]:
     clip, target = job.source.clip, job.target
     suffix = target.suffix.lower()
     if suffix in encoding.ANIMATIONS:
-        assembly.join_animation(run.segments, clip, target, job.settings.quality)
+        join_animation(run.segments, clip, target, job.settings.quality)
         return []
     sound = None
     if isinstance(job.source, Film):

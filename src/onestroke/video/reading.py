@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,7 +59,7 @@ class Damage:
 
 
 class Source(Protocol):
-    """A clip that can be read: `clip` describes it, `frames` decodes it from the start, `damage` counts what it lost."""
+    """A clip that can be read. clip: describes it. damage: what was lost when it was decoded last."""
 
     clip: Clip
     damage: Damage
@@ -114,7 +115,7 @@ class Film:
             decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
             shift = round(self.shift / clip.time_base)
             converted = _Conversion(self._stored, clip.width, clip.height, stream)(decoded)
-            for pixels, pts, duration in _lasting(converted, stream):
+            for pixels, pts, duration in _lasting(converted, stream, None if last is None else origin + last):
                 rgb, alpha = (pixels, None) if pixels.shape[2] == 3 else visible(pixels)
                 yield Frame(rgb, alpha, pts - shift, duration, index)
                 index += 1
@@ -140,8 +141,10 @@ def _in_order(container: Any, stream: Any, clip: Clip, damage: Damage) -> Iterat
         yield frame
 
 
-def _lasting(frames: Iterator[tuple[np.ndarray, int, int]], stream: Any) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Frames with the time for which they are seen: up to the next, the last to the end of its stream.
+def _lasting(
+    frames: Iterator[tuple[np.ndarray, int, int]], stream: Any, end: int | None
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Frames with the time for which they are seen: up to the next, the last to `end` or the end of its stream.
 
     Decoders give the duration of packets in the order of the file, which is not that of the frames.
     """
@@ -152,7 +155,8 @@ def _lasting(frames: Iterator[tuple[np.ndarray, int, int]], stream: Any) -> Iter
         before = frame
     if before is not None:
         pixels, pts, duration = before
-        rest = 0 if stream.duration is None else (stream.start_time or 0) + stream.duration - pts
+        whole = 0 if stream.duration is None else (stream.start_time or 0) + stream.duration
+        rest = (whole if end is None else min(whole, end) if whole else end) - pts
         yield pixels, pts, rest if 0 < rest < _LONGEST_FRAME / stream.time_base else duration
 
 
@@ -272,7 +276,7 @@ class _Conversion:
         parts.append(graph.add("scale", f"{width}:{height}:{flags}:out_range=full{coding}"))
         parts.append(graph.add("format", f"pix_fmts={self.kind}"))
         parts.append(graph.add("buffersink"))
-        for one, other in zip(parts, parts[1:], strict=False):
+        for one, other in pairwise(parts):
             one.link_to(other)
         graph.configure()
         return graph
