@@ -258,6 +258,9 @@ CASES: dict[str, Case] = {
     "data[Photos].val": Case("blue", shown, [BLUE]),
     "data[Photos].validation": Case(2, lambda s: len(shown(s)), 2),
     "data[Photos].cache": Case("decoded", lambda s: (len(s.batch()), any(Path("decoded").rglob("*"))), (2, True)),
+    "data[Videos].root": Case("blue_clips", lambda s: hue(s.batch()[0].permute(2, 0, 1)), BLUE),
+    "data[Videos].val": Case("blue", shown, [BLUE]),
+    "data[Videos].validation": Case(2, lambda s: len(shown(s)), 2),
     "loss.content.layers": Case(["relu2_1"], term("content", "layers"), [("relu2_1",)] * 2),
     "loss.content.weight": Case(3.0, counted("content"), [3.0] * 2),
     "loss.gram.layers": Case(["relu1_1", "relu2_1"], term("gram", "layers"), [("relu1_1", "relu2_1")] * 2),
@@ -317,6 +320,8 @@ def base(key: str) -> dict[str, Any]:
         config["logger"] = composed("logger=[csv]")["logger"]
     if key.startswith("data[Scenes]"):
         config["data"] = {**composed("data=scenes")["data"], "validation": 1}
+    if key.startswith("data[Videos]"):
+        config["data"] = {**composed("data=videos", "data.root=red_clips")["data"], "validation": 1}
     if key.startswith("data[Photos]"):
         config["data"] = {**composed("data=photos", "data.root=red")["data"], "validation": 1, "cache": None}
     return config
@@ -345,6 +350,9 @@ def material(tmp_path_factory: pytest.TempPathFactory, painting: Path) -> Path:
             pixels = np.random.default_rng(i).integers(0, 100, (80, 90, 3), dtype=np.uint8)
             pixels[..., channel] += 150
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
+        (folder / f"{name}_clips").mkdir()
+        frames = [Image.open(path) for path in sorted((folder / name).iterdir())]
+        frames[0].save(folder / f"{name}_clips" / "clip.gif", save_all=True, append_images=frames[1:])
     return folder
 
 

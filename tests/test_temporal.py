@@ -99,7 +99,7 @@ def test_the_error_is_relative_and_counts_only_what_is_known() -> None:
     painting = wanted.clone()
     painting[:, :, :5] += 0.2
     errors = temporal_error(painting, wanted, known)
-    for i, share in ((1, 0.5), (2, 0.25)):
+    for i, share in ((1, 0.25), (2, 0.125)):
         variance = float(np.var(wanted[i].numpy().reshape(3, -1), axis=1).mean()) + 1e-3
         assert float(errors[i]) == pytest.approx(share * 0.04 / variance, rel=1e-4)
     assert float(errors[0]) == 0

@@ -28,6 +28,7 @@ from onestroke.cli.home import home_in_override, with_home
 from onestroke.cli.pipes import piped
 from onestroke.errors import UserError, near
 from onestroke.files import home
+from onestroke.video.flow import motion
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,9 @@ def _job(config: DictConfig) -> float | None:
         if resolved["resume"] is not None:
             resolved, run_dir = resumed(resolved, list(HydraConfig.get().overrides.task), config_folder())
         if not sweeps.is_sweep():
-            train(resolved, run_dir)
+            train(resolved, run_dir, flow=motion)
             return None
-        path = train(sweeps.with_place(resolved, run_dir), run_dir)
+        path = train(sweeps.with_place(resolved, run_dir), run_dir, flow=motion)
         return sweeps.objective(path) if ranks.is_first() else None
     except UserError:
         _remove_if_bare(run_dir)

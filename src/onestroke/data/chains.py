@@ -26,17 +26,19 @@ class Chains:
     Their lengths are from 1 to LONGEST, short ones more often: a network trained on short pasts alone drifts, and one
     trained on long ones alone paints first frames badly.
 
-    slots: number of chains at once. seed: of the lengths.
+    slots: number of chains at once. seed: of the lengths. real: whether they are frames of clips, and not made from the
+    first picture.
     """
 
     slots: int
     seed: int
+    real: bool = False
 
     @classmethod
-    def of(cls, batch_size: int, styles: int, seed: int) -> Chains:
+    def of(cls, batch_size: int, styles: int, seed: int, real: bool = False) -> Chains:
         """Chains for batches of this size, so that each chain has one style and each process its own chains."""
         least = math.lcm(batch_size, styles)
-        return cls(least * -(-_FEWEST // least), seed)
+        return cls(least * -(-_FEWEST // least), seed, real)
 
     def link(self, n: int) -> Link:
         """The place of picture n, 0 or more."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from onestroke.data.chains import Chains
+from onestroke.data.chains import Chains, Link
 from onestroke.data.loading import Batch, Loader, Sample, to_image
 
 _HELD_OUT_SIDE = 256  # minimum side in pixels, so that validation is comparable between small crop sizes
 
-__all__ = ["Batch", "PhotoBatches", "Source", "reduced", "to_image"]
+__all__ = ["Batch", "Clips", "PhotoBatches", "Source", "reduced", "to_image"]
 
 
 class Source(Protocol):
@@ -45,6 +46,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Clips(Source, Protocol):
+    """A source of clips, whose pictures are frames that follow one another."""
+
+    def frame(self, link: Link, seed: int, crop: int) -> tuple[np.ndarray, list[str]]:
+        """The frame of this age in the chain that begins with that sample, as `sample`; its age 0 is that sample."""
+        ...
+
+
 def reduced(photos: Tensor, side: int) -> Tensor:
     """Reduce square pictures (N, 3, H, H) to another side in pixels, without aliasing; as they are if they have it."""
     if photos.shape[-1] == side:
@@ -56,6 +66,13 @@ def reduced(photos: Tensor, side: int) -> Tensor:
 def _of_chain(sample: Sample, chains: Chains, n: int) -> tuple[np.ndarray, list[str]]:
     """The first picture of the chain that picture n is in."""
     return sample(chains.link(n).first)
+
+
+def _frame(
+    frame: Callable[[Link], tuple[np.ndarray, list[str]]], chains: Chains, n: int
+) -> tuple[np.ndarray, list[str]]:
+    """Picture n as a frame of a clip."""
+    return frame(chains.link(n))
 
 
 class PhotoBatches(LightningDataModule):
@@ -106,7 +123,9 @@ class PhotoBatches(LightningDataModule):
         share = self.batch_size // processes
         mine = range(rank * share, (rank + 1) * share)
         sample = partial(self.source.sample, seed=self.seed, crop=self.crop)
-        if self.chains is not None:
+        if self.chains is not None and isinstance(self.source, Clips) and self.chains.real:
+            sample = partial(_frame, partial(self.source.frame, seed=self.seed, crop=self.crop), self.chains)
+        elif self.chains is not None:
             sample = partial(_of_chain, sample, self.chains)
         return Loader(sample, self.start_step, self.batch_size, mine, self.workers)
 

@@ -67,8 +67,7 @@ def temporal_error(painting: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
         known: the weight of each pixel, (N, 1, H, W), 0 to 1.
 
     Returns:
-        (N,): the mean squared difference relative to the variance of the colours in `wanted`; 0 if nothing is known.
+        (N,): the mean over all pixels of the squared difference, relative to the variance of the colours in `wanted`.
     """
     variance = wanted.detach().var(dim=(2, 3), correction=0).mean(dim=1) + _SLIGHT
-    squares = ((painting - wanted).square().mean(dim=1, keepdim=True) * known).sum(dim=(1, 2, 3))
-    return squares / known.sum(dim=(1, 2, 3)).clamp_min(1) / variance
+    return ((painting - wanted).square() * known).mean(dim=(1, 2, 3)) / variance

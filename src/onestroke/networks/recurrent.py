@@ -15,21 +15,20 @@ from onestroke.networks.layers import SubpixelConv
 from onestroke.networks.realtime import FACTOR, RealtimeNetwork
 from onestroke.networks.tables import Condition
 
-_KEEP_GAIN = 4.0  # of the logit of what a pixel keeps, so that it is learned within a few hundred steps
-_KEPT_AT_FIRST = 0.0  # that logit before training: half of the past
+_KEEP_GAIN = 4.0  # of the logit of what a pixel keeps, so that it is learned within a few hundred steps; at first, half
 
 
 class RecurrentNetwork(RealtimeNetwork):
     """A realtime network for clips, whose last painting, carried along the motion of the picture, is a further input.
 
-    It uses the past twice: its first convolution sees it, and each pixel of the painting is mixed with it, by a share
-    that the network chooses for each pixel. Where the past is not known, and for still pictures, it paints as a
-    `RealtimeNetwork` of the same weights.
+    Its first convolution sees the past, and so do its last ones, in detail: they choose for each pixel what share of
+    the past it keeps, and a correction, since a past that has been moved again and again is blurred. Where the past is
+    not known, and for still pictures, it paints as a `RealtimeNetwork` of the same weights.
 
     Args: see `RealtimeNetwork`.
     """
 
-    added = ("enter_past.", "keep.")
+    added = ("enter_past.", "late_past.", "keep.", "correct.")
 
     def __init__(
         self,
@@ -44,14 +43,13 @@ class RecurrentNetwork(RealtimeNetwork):
         super().__init__(channels, blocks, styles, adds_photo, controls, low_pass, upsampling)
         half, quarter = channels
         self.enter_past = nn.Conv2d(4, quarter, 2 * FACTOR, FACTOR, bias=False)
-        self.keep = SubpixelConv(half, 1, 3, 2)
+        self.late_past = nn.Conv2d(4 * 2**2, half, 3, bias=False)
+        self.keep, self.correct = SubpixelConv(half, 1, 3, 2), SubpixelConv(half, 3, 3, 2)
         self.faded = 1.0  # of a network with fixed controls: the opacity that is in its weights
-        bias = self.keep.convolution.bias
-        assert bias is not None
         with torch.no_grad():
-            self.enter_past.weight.zero_()
-            self.keep.convolution.weight.zero_()
-            bias.fill_(_KEPT_AT_FIRST / _KEEP_GAIN)
+            for layer in (self.enter_past, self.late_past, self.keep.convolution, self.correct.convolution):
+                for parameter in layer.parameters():
+                    parameter.zero_()
 
     def forward(
         self,
@@ -78,9 +76,7 @@ class RecurrentNetwork(RealtimeNetwork):
         features = super().entered(image, condition)
         if condition.past is None:
             return features
-        painting, known = condition.past.split([3, 1], dim=1)
-        seen = torch.cat([(painting - 0.5) * known * 2, known], dim=1)
-        added: Tensor = self.enter_past(F.pad(seen, [FACTOR // 2] * 4, mode="reflect"))
+        added: Tensor = self.enter_past(F.pad(_seen(condition.past), [FACTOR // 2] * 4, mode="reflect"))
         return features + added
 
     def at_full_size(self, image: Tensor, condition: Condition) -> Tensor:
@@ -90,10 +86,15 @@ class RecurrentNetwork(RealtimeNetwork):
         features = self.features(self.entered((image - 0.5) * 2, condition), condition)
         painting = self.composed(image, self.paint(features), condition)
         before, known = condition.past.split([3, 1], dim=1)
-        share = torch.sigmoid(_KEEP_GAIN * self.keep(features).float()) * known * self.faded * self.opacity
+        blocks = F.pixel_unshuffle(_seen(condition.past), 2)
+        features = features + self.late_past(F.pad(blocks, [1] * 4, mode="reflect"))
+        known = known * (self.faded * self.opacity)
         if condition.fade is not None:  # at strength 0, the painting is the photo
-            share = share * condition.fade.to(share.dtype).view(-1, 1, 1, 1)
-        return torch.lerp(painting, before.to(painting.dtype), share.to(painting.dtype))
+            known = known * condition.fade.to(known.dtype).view(-1, 1, 1, 1)
+        share = torch.sigmoid(_KEEP_GAIN * self.keep(features).float())
+        kept: Tensor = share * (before - painting) + self.correct(features)
+        result: Tensor = painting + (kept * known).to(painting.dtype)
+        return result
 
     def fixed(
         self, strength: float | None = None, stroke: float | None = None, into: TransformNetwork | None = None
@@ -110,3 +111,9 @@ class RecurrentNetwork(RealtimeNetwork):
         assert isinstance(one, RecurrentNetwork)
         one.faded = self.faded
         return one
+
+
+def _seen(past: Tensor) -> Tensor:
+    """A past as convolutions get it, (N, 4, H, W) in [-1, 1]: 0 where nothing is known."""
+    painting, known = past.split([3, 1], dim=1)
+    return torch.cat([(painting - 0.5) * known * 2, known], dim=1)

@@ -140,7 +140,7 @@ class StyleTransfer(LightningModule):
             photos, chosen = self.pasts.frames(photos, batch["numbers"], self.draw)
         losses, views = self.compare(photos, chosen)
         if self.pasts is not None and views is not None:
-            self.pasts.keep(views.output["image"], batch["numbers"])
+            self.pasts.keep(views.output["image"], photos, batch["numbers"])
         main.zero_grad()
         self.manual_backward(torch.stack(list(losses.values())).sum())
         self.draw.restrict_gradients(self.network)

@@ -30,27 +30,30 @@ from onestroke.training.loggers import RunLoggers
 from onestroke.training.logs import write_config
 from onestroke.training.module import StyleTransfer
 from onestroke.training.output import resume_command
-from onestroke.training.pasts import Pasts, pasts_of
+from onestroke.training.pasts import Flow, Pasts, pasts_of
 from onestroke.training.schedule import Schedule
 from onestroke.training.style_export import StyleExport
 from onestroke.training.summary import announce, report
 from onestroke.training.warm_start import adapt_norms_only, choose, moving_share, warm_start
 
 
-def train(config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic) -> Path:
+def train(
+    config: Mapping[str, Any], run_dir: Path, clock: Callable[[], float] = time.monotonic, flow: Flow | None = None
+) -> Path:
     """Train one style, or several in one network, and return the style file.
 
     Args:
         config: the composed and resolved config of configs/train.yaml, as plain containers.
         run_dir: the run's folder: resolved config, log, TensorBoard events, resume file.
         clock: a monotonic clock in seconds, for everything in the run that depends on time.
+        flow: estimates the motion in clips, for a recurrent network that is trained on them.
 
     Raises:
         UserError: for everything that is wrong with the config, at once and before the first step.
     """
     parts = build(config, run_dir)
     settings, first = parts.settings, ranks.is_first()
-    pasts = pasts_of(parts.network, settings.batch_size, len(parts.styles), settings.seed, max(settings.crops))
+    pasts = pasts_of(parts.network, parts.source, settings, len(parts.styles), flow)
     chains, workers = None if pasts is None else pasts.chains, parts.machine.workers
     data = PhotoBatches(parts.source, settings.batch_size, max(settings.crops), settings.seed, workers, chains)
     with built_from(parts.file):
