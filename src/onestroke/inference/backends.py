@@ -115,7 +115,8 @@ def load(
         path: a .safetensors or .onnx file.
         device: auto, cpu, cuda (or cuda:1, ...) or mps; onnx and openvino run on the CPU only.
         backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx if the device is
-            the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
+            the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch; torch
+            also for a recurrent network, which gets its past from torch alone.
         compiled: whether to use torch.compile; needs torch or auto, which is torch then.
         controls: the style, strength and stroke to paint with; not for ONNX files that have them built in.
 
@@ -139,7 +140,8 @@ def load(
     network, metadata = open_style(path, controls)
     if backend in ("onnx", "openvino"):
         return _export(network, backend), metadata
-    if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):
+    graphs = chosen.type == "cpu" and not compiled and not isinstance(network, RecurrentNetwork)  # they have no past
+    if backend == "auto" and graphs and installed("onnx", "onnxruntime"):
         with suppress(UserError):
             return _export(network, "onnx"), metadata
     return Torch(network, chosen, compiled), metadata

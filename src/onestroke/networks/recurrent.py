@@ -28,7 +28,7 @@ class RecurrentNetwork(RealtimeNetwork):
     Args: see `RealtimeNetwork`.
     """
 
-    added = ("enter_past.", "late_past.", "keep.", "correct.")
+    added = ("enter_past.", "late_past.", "mix_past.")
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class RecurrentNetwork(RealtimeNetwork):
         half, quarter = channels
         self.enter_past = nn.Conv2d(4, quarter, 2 * FACTOR, FACTOR, bias=False)
         self.late_past = nn.Conv2d(4 * 2**2, half, 3, bias=False)
-        self.keep, self.correct = SubpixelConv(half, 1, 3, 2), SubpixelConv(half, 3, 3, 2)
+        self.mix_past = SubpixelConv(half, 4, 3, 2)
         self.faded = 1.0  # of a network with fixed controls: the opacity that is in its weights
         with torch.no_grad():
-            for layer in (self.enter_past, self.late_past, self.keep.convolution, self.correct.convolution):
+            for layer in (self.enter_past, self.late_past, self.mix_past.convolution):
                 for parameter in layer.parameters():
                     parameter.zero_()
 
@@ -71,29 +71,23 @@ class RecurrentNetwork(RealtimeNetwork):
             past = image.new_zeros(len(image), 4, *image.shape[-2:])
         return self.paint_with(image, replace(condition, past=past))
 
-    def entered(self, image: Tensor, condition: Condition) -> Tensor:
-        """See RealtimeNetwork."""
-        features = super().entered(image, condition)
-        if condition.past is None:
-            return features
-        added: Tensor = self.enter_past(F.pad(_seen(condition.past), [FACTOR // 2] * 4, mode="reflect"))
-        return features + added
-
     def at_full_size(self, image: Tensor, condition: Condition) -> Tensor:
         """See TransformNetwork."""
         if condition.past is None:
             return super().at_full_size(image, condition)
-        features = self.features(self.entered((image - 0.5) * 2, condition), condition)
-        painting = self.composed(image, self.paint(features), condition)
         before, known = condition.past.split([3, 1], dim=1)
-        blocks = F.pixel_unshuffle(_seen(condition.past), 2)
-        features = features + self.late_past(F.pad(blocks, [1] * 4, mode="reflect"))
+        seen = torch.cat([(before - 0.5) * known * 2, known], dim=1)
+        entered = self.entered((image - 0.5) * 2, condition)
+        entered = entered + self.enter_past(F.pad(seen, [FACTOR // 2] * 4, mode="reflect"))
+        features = self.features(entered, condition)
+        painting = self.composed(image, self.paint(features), condition)
+        features = features + self.late_past(F.pad(F.pixel_unshuffle(seen, 2), [1] * 4, mode="reflect"))
+        keep, correction = self.mix_past(features).float().split([1, 3], dim=1)
         known = known * (self.faded * self.opacity)
         if condition.fade is not None:  # at strength 0, the painting is the photo
             known = known * condition.fade.to(known.dtype).view(-1, 1, 1, 1)
-        share = torch.sigmoid(_KEEP_GAIN * self.keep(features).float())
-        kept: Tensor = share * (before - painting) + self.correct(features)
-        result: Tensor = painting + (kept * known).to(painting.dtype)
+        change = torch.sigmoid(_KEEP_GAIN * keep) * (before - painting) + correction
+        result: Tensor = painting + (known * change).to(painting.dtype)
         return result
 
     def fixed(
@@ -111,9 +105,3 @@ class RecurrentNetwork(RealtimeNetwork):
         assert isinstance(one, RecurrentNetwork)
         one.faded = self.faded
         return one
-
-
-def _seen(past: Tensor) -> Tensor:
-    """A past as convolutions get it, (N, 4, H, W) in [-1, 1]: 0 where nothing is known."""
-    painting, known = past.split([3, 1], dim=1)
-    return torch.cat([(painting - 0.5) * known * 2, known], dim=1)
