@@ -102,7 +102,9 @@ def source_of(given: Input, options: Options) -> Source:
     span = options.start, options.end, options.max_side
     if given.pictures:
         return FrameFolder(given.path, given.pictures, Fraction(options.fps or 25).limit_denominator(1001), *span)
-    return Film(given.path, *span) if finding.is_film(given.path) else Animation(given.path, *span)
+    if finding.is_film(given.path):
+        return Film(given.path, *span, gpu=options.device.startswith("cuda"))
+    return Animation(given.path, *span)
 
 
 def target_of(source: Source, options: Options, style: str, alone: bool) -> Path:

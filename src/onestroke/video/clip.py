@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -84,8 +84,12 @@ def is_animation(path: Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, gpu: bool = False) -> Iterator[Any]:
     """Context manager: open the container of a clip for reading, with PyAV.
+
+    Args:
+        path: the file.
+        gpu: whether it is decoded on a GPU of Nvidia, where that can be used.
 
     Raises:
         UserError: PyAV is not installed, or the file is missing, no clip, damaged at its start, or without pictures.
@@ -97,15 +101,23 @@ def opened(path: Path) -> Iterator[Any]:
         raise UserError(f"'{path}' is empty; replace it with a whole copy")
     # not the bare name, in which FFmpeg would take what stands before a colon for a protocol
     name = f"file:{os.path.abspath(path)}"
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "enable_drefs": "0"}
     try:
-        container = av.open(name, options=options, metadata_errors="replace")
+        container = _open(av, name, gpu)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise UserError(f"'{path}' can't be read as a clip; it is damaged, cut off, or no video") from error
     with container:
         if not container.streams.video:
             raise UserError(f"'{path}' has no moving picture in it")
         yield container
+
+
+def _open(av: Any, name: str, gpu: bool) -> Any:
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "enable_drefs": "0"}
+    if gpu:
+        with suppress(av.FFmpegError, ValueError):  # as where there is no such GPU
+            hardware = av.codec.hwaccel.HWAccel("cuda", allow_software_fallback=True)
+            return av.open(name, options=options, metadata_errors="replace", hwaccel=hardware)
+    return av.open(name, options=options, metadata_errors="replace")
 
 
 def picture_stream(container: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,8 @@ _BURST = 0.5  # seconds of the largest bit rate that may be spent at once
 class Codec:
     """How frames are encoded.
 
-    encoders: FFmpeg's names, the first that can be opened is taken; those of a GPU first. pixels: format of pixels, and
-    deep: of one for clips with odd sides, or "" if `pixels` takes them. alpha: the format with alpha, or "". best and
+    encoder: FFmpeg's name, and gpu: that of one on a GPU, or "". pixels: the format of pixels, and odd: that for clips
+    with odd sides, or "" if `pixels` takes them. alpha: the format with alpha, or "". best and
     worst: the constant rate factors of quality 100 and 1, None where quality is not set so. presets: settings for
     PRESETS.
     """
@@ -89,6 +91,21 @@ def codec_for(suffix: str, wanted: str | None, clip: Clip) -> str:
     return wanted
 
 
+@cache
+def encodes(encoder: str) -> bool:
+    """Whether an encoder of a GPU works on this machine, by opening it for a small picture."""
+    av = require("av", "video")
+    if not encoder:
+        return False
+    try:
+        context = av.CodecContext.create(encoder, "w")
+        context.width, context.height, context.pix_fmt, context.time_base = 256, 256, "yuv420p", Fraction(1, 25)
+        context.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
 def part_format(codec: Codec, clip: Clip) -> tuple[str, str]:
     """FFmpeg's name of the container in which parts are kept, which keeps times exactly, and its suffix."""
     if codec is LOSSLESS:
@@ -143,23 +160,23 @@ class PartWriter:
         self.waiting: deque[tuple[int, int]] = deque()
 
     def _stream(self) -> Any:
-        names = [self.codec.gpu, self.codec.encoder] if self.settings.gpu and self.codec.gpu else [self.codec.encoder]
-        for name in names:
-            stream = self.file.add_stream(name, options=self._options(name))
-            context, clip = stream.codec_context, self.clip
-            context.width, context.height, context.pix_fmt = clip.width, clip.height, self.pixels
-            context.time_base = stream.time_base = clip.time_base
-            context.framerate = clip.rate
-            context.sample_aspect_ratio = clip.aspect
-            if self.codec is not LOSSLESS:
-                context.colorspace, context.color_primaries = self.colours.matrix, self.colours.primaries
-                context.color_trc, context.color_range = self.colours.transfer, self.colours.range_code
-            if self.codec.encoder == "libx265" and self.file.format.name in ("mp4", "mov"):
-                context.codec_tag = "hvc1"  # which Apple's players ask for
-            if name == "libvpx-vp9":
-                context.bit_rate = self._largest_rate() or 0
-            return stream
-        raise AssertionError("there is always the CPU's encoder")
+        name = self.codec.encoder
+        if self.settings.gpu and encodes(self.codec.gpu):
+            name = self.codec.gpu
+        stream = self.file.add_stream(name, options=self._options(name))
+        context, clip = stream.codec_context, self.clip
+        context.width, context.height, context.pix_fmt = clip.width, clip.height, self.pixels
+        context.time_base = stream.time_base = clip.time_base
+        context.framerate = clip.rate
+        context.sample_aspect_ratio = clip.aspect
+        if self.codec is not LOSSLESS:
+            context.colorspace, context.color_primaries = self.colours.matrix, self.colours.primaries
+            context.color_trc, context.color_range = self.colours.transfer, self.colours.range_code
+        if self.codec.encoder == "libx265" and self.file.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # which Apple's players ask for
+        if name == "libvpx-vp9":
+            context.bit_rate = self._largest_rate() or 0
+        return stream
 
     def _options(self, name: str) -> dict[str, str]:
         codec, quality = self.codec, self.settings.quality

@@ -77,6 +77,7 @@ class Film:
         path: the file.
         start, end: seconds from its beginning; only frames that begin in between are given. None is the whole clip.
         max_side: frames are shrunk so that their longer side has at most this many pixels.
+        gpu: whether it is decoded on a GPU of Nvidia, where that can be used.
 
     Attributes:
         shift: seconds that are taken from all time stamps, so that what is painted begins at 0: the start, and the
@@ -90,6 +91,7 @@ class Film:
     start: float | None = None
     end: float | None = None
     max_side: int | None = None
+    gpu: bool = False
     damage: Damage = field(default_factory=Damage)
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class Film:
         self.damage = damage = Damage()
         clip, index = self.clip, 0
         first, last = (None if t is None else round(Fraction(t) / clip.time_base) for t in (self.start, self.end))
-        with clips.opened(self.path) as container:
+        with clips.opened(self.path, self.gpu) as container:
             stream = clips.picture_stream(container)
             origin = round(Fraction(origin_of(container)) / clip.time_base)
             decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
