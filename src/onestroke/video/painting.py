@@ -16,6 +16,7 @@ from onestroke.video import steady
 from onestroke.video.clip import Clip
 from onestroke.video.flow import Motion
 from onestroke.video.keyframes import Mixes, Numbers
+from onestroke.video.last_painting import LastPainting
 from onestroke.video.reading import Frame
 
 _PALETTE_SHARE = 0.1
@@ -63,6 +64,8 @@ class ClipPainter:
         if look.mask not in (None, "alpha"):
             self.mask = feathered(read_grey(str(look.mask), *size), look.feather).clamp(0, 1)
         self.steady = steady.Steady(self._paint, look.steady)
+        self.with_past = LastPainting(self.frames)
+        self.motion: Motion | None = None  # from the frame before to the one that is painted
         self.palettes: tuple[Palette, Palette] | None = None
 
     @property
@@ -84,6 +87,7 @@ class ClipPainter:
             UserError: as `Stylizer.paint`.
         """
         self._set(float(frame.pts * self.clip.time_base))
+        self.motion = motion
         painted = self.steady(frame.rgb, motion)
         if self.look.color == "style" and self.look.mask is None:
             return painted
@@ -102,6 +106,7 @@ class ClipPainter:
         if not self.needs_motion:
             return {}
         state = {"before": last.rgb, **{f"steady.{name}": value for name, value in self.steady.state().items()}}
+        state |= {f"past.{name}": value for name, value in self.with_past.state().items()}
         for name, each in zip(("painted", "photo"), self.palettes or (), strict=False):
             state[f"palette.{name}"] = torch.cat((each.mean, each.covariance), dim=1).numpy()
         return state
@@ -111,6 +116,7 @@ class ClipPainter:
         if not state:
             return None
         self.steady.restore({k.removeprefix("steady."): v for k, v in state.items() if k.startswith("steady.")})
+        self.with_past.restore({k.removeprefix("past."): v for k, v in state.items() if k.startswith("past.")})
         if "palette.photo" in state:
             tables = [torch.from_numpy(state[f"palette.{name}"]) for name in ("painted", "photo")]
             self.palettes = (Palette(tables[0][:, :1], tables[0][:, 1:]), Palette(tables[1][:, :1], tables[1][:, 1:]))
@@ -127,6 +133,8 @@ class ClipPainter:
             )
 
     def _paint(self, rgb: np.ndarray) -> np.ndarray:
+        if self.style_map is None and self.frames.recurrent:
+            return self.with_past(rgb, self.motion)
         if self.style_map is None:
             return self.frames(rgb)
         return _levels(self.stylizer.paint(_image(rgb), style_map=self.style_map))
