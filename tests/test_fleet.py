@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from onestroke.cli import fleet, infer
 from onestroke.errors import UserError
+from onestroke.fleet import client, ledger, names
 from onestroke.fleet import job as jobs
-from onestroke.fleet import ledger, names
 from onestroke.fleet.inputs import Portion, Source, pictures, portions
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import Ledger
@@ -180,6 +180,61 @@ def test_each_option_reaches_the_job(option: str, inside: Path, monkeypatch: pyt
     for given, same in ((["output=a"], False), ([argument, *more, *["output=c"] * (option != "output")], True)):
         fleet.main(["ckpt=tiny.safetensors", "input=in", *given])
         assert (seen[name] == expected) is same
+
+
+class Future:
+    """What a call to a stand-in for an actor returns."""
+
+    def __init__(self, call: Any, arguments: Any) -> None:
+        self.value = call(*arguments)
+
+
+class Outside:
+    """Stands for Ray, for a driver in a cluster: actors live here, and a call is done at once."""
+
+    class exceptions:
+        RayError = ConnectionError
+
+    def remote(self, kind: Any) -> Any:
+        class Made:
+            def __init__(self) -> None:
+                self.made = kind()
+
+            def __getattr__(self, name: str) -> Any:
+                made = getattr(self.made, name)
+                return type("Method", (), {"remote": staticmethod(lambda *given: Future(made, given))})
+
+        return type("Kind", (), {"options": lambda self, **more: type("K", (), {"remote": staticmethod(Made)})()})()
+
+    def wait(self, futures: list[Future], timeout: float) -> tuple[list[Future], list[Future]]:
+        return futures, []
+
+    def get(self, future: Future) -> Any:
+        return future.value
+
+
+def test_a_run_from_outside_is_driven_within_the_cluster(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str | None] = []
+
+    def connect(address: str | None) -> Outside:
+        asked.append(address)
+        return Outside()
+
+    monkeypatch.setattr(client, "connect", connect)
+    monkeypatch.setattr(client, "paint_all", fleets.here)
+    monkeypatch.setattr(fleet, "paint_all", None)
+    code, _, err = run(capsys, "input=in", "output=out", "address=ray://head:10001")
+    assert (code, asked) == (2, ["ray://head:10001"]) and "6 of 9 pictures painted" in err
+    assert len(rows_of(inside / "out")) == 9
+
+    def refuse(*_: Any) -> None:
+        raise UserError("no room")
+
+    monkeypatch.setattr(client, "paint_all", refuse)
+    code, _, err = run(capsys, "input=in", "output=other", "address=ray://head:10001")
+    assert code == 2 and err.splitlines()[-1] == "onestroke: no room"
 
 
 # --- inputs -----------------------------------------------------------------------------------------------

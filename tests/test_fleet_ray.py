@@ -74,8 +74,8 @@ def test_a_killed_worker_loses_nothing_and_paints_nothing_twice(cluster: None, t
     assert Counter(row["status"] for row in found) == {"done": 61, "skipped": 2, "left out": 1}
     assert len(list((tmp_path / "out").rglob("*.tiny.png"))) == 61
     assert len({row["worker"] for row in found}) >= 2, "the work was shared"
-    with pytest.raises(UserError, match="actors=500 are too many for a cluster of 2 CPUs"):
-        paint_all(left, job, b"", Manifest(output), Workers(500))
+    with pytest.raises(UserError, match="actors=8 are too many for a cluster of 2 CPUs"):
+        paint_all(left, job, b"", Manifest(output), Workers(8))
     with pytest.raises(UserError, match="gpus=4, but the cluster has 0 GPUs"):
         paint_all(left, job, b"", Manifest(output), Workers(1, 4))
 

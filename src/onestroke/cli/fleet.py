@@ -12,6 +12,7 @@ from onestroke.cli.options import CommandOptions, command, option
 from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.errors import UserError, escaped
 from onestroke.fleet import job as jobs
+from onestroke.fleet.client import PREFIX, paint_from_outside
 from onestroke.fleet.inputs import Portion, portions
 from onestroke.fleet.job import Job
 from onestroke.fleet.manifest import DONE, SKIPPED, Manifest, Row
@@ -125,7 +126,10 @@ def paint(options: Options, job: Job, left: list[Portion], manifest: Manifest) -
     content = Path(options.ckpt).read_bytes()
     workers = Workers(options.actors, options.gpus)
     try:
-        paint_all(left, job, content, manifest, workers, options.address, options.column, each)
+        if options.address is not None and options.address.startswith(PREFIX):
+            paint_from_outside(left, job, content, manifest, workers, options.address, options.column, each)
+        else:
+            paint_all(left, job, content, manifest, workers, options.address, options.column, each)
     finally:
         progress.end()
     return rows

@@ -67,7 +67,11 @@ class Manifest:
         if new:
             self.store.write(f"{RESERVED}/part-{self.parts:06d}-{self.run}.parquet", _encode(new))
             self.parts += 1
-            self.rows |= {row.name: row for row in new}
+            self.know(new)
+
+    def know(self, rows: Iterable[Row]) -> None:
+        """Take note of rows that another process has written."""
+        self.rows |= {row.name: row for row in rows}
 
     def close(self) -> None:
         """Write the whole manifest into one file, manifest.parquet, a row for each picture, by name."""

@@ -175,12 +175,17 @@ def _note(ray: Any, tables: Iterator[Any], manifest: Manifest, each: Callable[[l
                 manifest.add(waiting)
                 waiting, told = [], time.monotonic()
     except ray.exceptions.RayError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise UserError(
-            f"the run broke off, and goes on where it was when it is started again: {printable(lines[-1], 300)}"
-        ) from error
+        raise broken_off(error) from error
     finally:
         manifest.add(waiting)
+
+
+def broken_off(error: Any) -> UserError:
+    """The sentence about an error of Ray that ends a run."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason is given"]
+    return UserError(
+        f"the run broke off, and goes on where it was when it is started again: {printable(lines[-1], 300)}"
+    )
 
 
 def _sized(ray: Any, workers: Workers) -> tuple[int, float, float]:
@@ -195,7 +200,7 @@ def _sized(ray: Any, workers: Workers) -> tuple[int, float, float]:
         raise UserError(f"actors={count} with {each:g} GPUs each, but the cluster has {gpus:g} GPUs")
     # tasks that read need some of the CPUs, or the actors would wait for ever
     share = (cpus - 2 * _READERS) / count
-    if share <= 0.01:
+    if share < 0.25:
         raise UserError(f"actors={count} are too many for a cluster of {cpus:g} CPUs")
     return count, each, min(share, 4.0 if each else share)
 
