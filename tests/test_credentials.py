@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,11 +18,11 @@ from onestroke import style_file
 from onestroke.cli import infer, optimize, provenance
 from onestroke.imaging.finding import is_painting
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.provenance import credentials, reading
-from onestroke.provenance.origin import COMPOSITE
+from onestroke.provenance import clips, credentials, reading
+from onestroke.provenance.origin import COMPOSITE, Origin, StyleFacts
 from onestroke.style_document import Metadata
 from tests.commands import ROOT
-from tests.marks import certificate, photo
+from tests.marks import certificate, exiftool, photo
 
 KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF"}
 SIGNED = ("mark=c2pa", "sign=cert.pem", "key=key.pem")
@@ -93,6 +94,43 @@ def test_the_manifest_opens_the_photo_and_then_edits_it(inside: Path) -> None:
     assert (edited["action"], edited["digitalSourceType"]) == ("c2pa.edited", COMPOSITE)
     assert "The One, one.safetensors (sha256 " in edited["description"]
     assert Path("p.png").stat().st_size - Path("plain.png").stat().st_size < 8000
+
+
+def clip(path: Path, metadata: dict[str, str]) -> Path:
+    """An MP4 of five frames, with metadata of its container."""
+    av = pytest.importorskip("av", reason="needs pip install 'onestroke[video]'")
+    with av.open(str(path), "w") as container:
+        container.metadata.update(metadata)
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(5):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), i * 40, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_painted_clip_is_marked_signed_and_still_plays(inside: Path) -> None:
+    parent = clip(inside / "mine.mp4", {"title": "Mine"})
+    origin = Origin("one.safetensors", "0" * 64, (StyleFacts("one", title="The One"),), {"strength": "0.5"})
+    painted = clip(inside / "painted.mp4", clips.container_metadata(origin, {"title": "Mine"}))
+    with painted.open("ab") as file:
+        file.write(clips.xmp_box(origin))
+    own = credentials.Certificate(inside / "cert.pem", inside / "key.pem")
+    seal = credentials.Credentials(own, origin, parent, reading.kind(parent), "signed.mp4")
+    seal.seal_clip(painted, inside / "signed.mp4")
+    seal.check(inside / "signed.mp4", "MP4")
+    assert reading.read(inside / "signed.mp4").source_type == COMPOSITE
+    found = exiftool(inside / "signed.mp4")
+    assert found["XMP-onestroke:StyleFile"] == "one.safetensors" and found["ItemList:Title"] == "Mine"
+    assert found["ItemList:Comment"].startswith("painted in the style of The One")
+    av = pytest.importorskip("av")
+    with av.open(str(inside / "signed.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+    content = bytearray((inside / "signed.mp4").read_bytes())
+    content[content.index(b"mdat") + 40] ^= 1
+    (inside / "signed.mp4").write_bytes(content)
+    assert not credentials.verify(inside / "signed.mp4", "MP4").valid
 
 
 def test_where_nothing_is_painted_no_source_is_claimed(inside: Path) -> None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from onestroke.errors import UserError, printable
 from onestroke.packages import require
@@ -105,15 +105,31 @@ class Credentials:
         """
         if kind not in SIGNABLE:
             raise UserError(f"{self.title} can't be signed, as {kind} holds no manifest: {OTHERS}")
-        c2pa, signed = self.certificate.c2pa, io.BytesIO()
+        signed = io.BytesIO()
+        self._sign(kind, io.BytesIO(content), signed)
+        return signed.getvalue()
+
+    def seal_clip(self, source: Path, target: Path) -> None:
+        """Sign a finished MP4 or MOV file into another one, which `check` with kind MP4 then verifies.
+
+        Raises:
+            UserError: as `seal`, or a file can't be read or written.
+        """
+        try:
+            with source.open("rb") as content, target.open("wb+") as signed:
+                self._sign("MP4", content, signed)
+        except OSError as error:
+            raise UserError(f"{self.title} was not signed: {error.strerror}") from error
+
+    def _sign(self, kind: str, content: BinaryIO, signed: BinaryIO) -> None:
+        c2pa = self.certificate.c2pa
         try:
             with c2pa.Context.from_dict(_settings(), signer=self.certificate.signer()) as context:
                 with c2pa.Builder(json.dumps(self.manifest(kind)), context) as builder:
                     self._add_photo(builder)
-                    builder.sign(_TYPES[kind], io.BytesIO(content), signed)
+                    builder.sign(_TYPES[kind], content, signed)
         except c2pa.C2paError as error:
             raise UserError(f"{self.title} was not signed: {printable(error, 300)}; {HOW}") from error
-        return signed.getvalue()
 
     def check(self, path: Path, kind: str) -> None:
         """Verify a written file with C2PA's own reader.
