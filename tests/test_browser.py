@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -22,6 +23,9 @@ from onestroke.export import exporting, live_export, web_export
 from onestroke.inference.stylizer import Stylizer
 from onestroke.live.mapping import CONTROLS, SIGNALS, Followers, Route, SignalMap, parse_map, preset_names, written_map
 from onestroke.networks.conditioning import Conditioning
+from onestroke.provenance.origin import COMPOSITE
+from onestroke.provenance.reading import Marks
+from onestroke.provenance.reading import read as read_marks
 from tests.browsing import (
     AXE,
     RUNTIME,
@@ -218,6 +222,33 @@ def test_a_picture_is_saved_at_its_full_size(page: Any, style: Path) -> None:
     # as on the screen, but for the enlargement: reduced again, it is the same picture
     again = np.asarray(Image.fromarray(saved["seen"]).resize((256, 183), Image.Resampling.BOX)).astype(int)
     assert np.abs(again - pixels(page)).mean() < 6
+
+
+def saved_as(page: Any, kind: str) -> Marks:
+    """Save what is shown as a kind of file, and read where it says that it comes from."""
+    page.click("#save")
+    page.check(f"input[value='{kind}']")
+    with page.expect_download() as download:
+        page.click("#save-now")
+    with Image.open(download.value.path()) as image:
+        image.load()
+        assert image.get_format_mimetype() == kind
+    return read_marks(Path(download.value.path()))
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_a_saved_picture_says_where_it_comes_from(page: Any, style: Path, kind: str) -> None:
+    choose(page, {**PLAIN, "strength": 0.7})
+    show(page, photo(60, 80), "cat.png")
+    marks = saved_as(page, kind)
+    assert (marks.source_type, marks.facts["StyleFile"]) == (COMPOSITE, style.name)
+    assert marks.facts["StyleFileSHA256"] == hashlib.sha256(style.read_bytes()).hexdigest()
+    assert (marks.facts["Strength"], marks.facts["Color"]) == ("0.7", "style")
+    assert marks.styles == ["name waves, share 1, title Waves, artist A. Waves"]
+    (event,) = marks.history
+    assert "painted in the style of Waves by A. Waves, " in event and event.endswith("; color style")
+    choose(page, {**PLAIN, "strength": 0.0})
+    assert not saved_as(page, kind).found, "nothing was painted"
 
 
 def test_enlarging_adds_the_photo_s_detail_where_the_painting_follows_it(page: Any) -> None:

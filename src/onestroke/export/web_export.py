@@ -25,6 +25,7 @@ from onestroke.export.web_runtime import VERSION, WASM, runtime_files
 from onestroke.inference.controls import DEFAULT_CONTROLS, settings_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.conditioning import Conditioning, conditioning_of
+from onestroke.provenance.origin import sha256_of
 from onestroke.scenes.compositions import compose
 from onestroke.style_document import Metadata
 from onestroke.version import __version__
@@ -85,7 +86,7 @@ def _facts(path: Path, metadata: Metadata, conditioning: Conditioning | None) ->
         live["defaults"] = settings_of(path, conditioning.controls, metadata, DEFAULT_CONTROLS)
     return {
         "onestroke_site": 1, "onestroke": __version__, "onnxruntime_web": VERSION, "model": MODEL,
-        "styles": _described(metadata),
+        "styles": _described(metadata), "file": {"name": path.name, "sha256": sha256_of(path)},
         "live": live,
     }  # fmt: skip
 
@@ -95,7 +96,10 @@ def _described(metadata: Metadata) -> list[dict[str, str]]:
     listed = [style for style in metadata.style.get("styles", []) if isinstance(style, dict)]
     groups = [[style] for style in listed] if len(listed) == len(metadata.styles) else [listed]
     return [
-        {key: " + ".join(str(style[key]) for style in group if style.get(key)) for key in ("title", "artist", "year")}
+        {
+            key: " + ".join(str(style[key]) for style in group if style.get(key))
+            for key in ("title", "artist", "year", "licence")
+        }
         | {"name": name, "thumbnail": _thumbnail(i)}
         for i, (name, group) in enumerate(zip(metadata.styles, groups, strict=True))
     ]

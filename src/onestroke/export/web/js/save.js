@@ -1,5 +1,6 @@
 /* Saving: a painting as a file, of the size of its photo. */
 
+import { marked, packet } from "./mark.js";
 import { Painter, threadCount } from "./painter.js";
 import { fitted, mostPixels } from "./sizes.js";
 import { words } from "./words.js";
@@ -19,11 +20,12 @@ export async function save(studio, look, stage) {
   const sizes = { seen: studio.sizes.settled, fine: most(source, mostPixels()) };
   const chosen = await ask(source, sizes);
   if (!chosen) return;
+  const mark = packet(look);
   try {
     const blob = source.live
       ? await new Promise((resolve) => stage.painting.toBlob(resolve, chosen.type, 0.92))
       : await painted(source, sizes[chosen.strokes], look, stage, chosen.type);
-    download(blob, `${source.name}.${look.name}.${SUFFIX[chosen.type]}`);
+    download(await marked(blob, mark), `${source.name}.${look.name}.${SUFFIX[chosen.type]}`);
   } catch (error) {
     stage.tell(words("noPaint", { why: error.message }));
   } finally {
