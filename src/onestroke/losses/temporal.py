@@ -28,7 +28,7 @@ class Temporal(Term):
     reads_content = True
     trains_only = True
 
-    def __init__(self, weight: float = 2.0) -> None:
+    def __init__(self, weight: float = 4.0) -> None:
         super().__init__(["image"], weight)
 
     def forward(self, views: Views) -> Tensor:
