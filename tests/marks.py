@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 REASON = "needs exiftool: ./scripts/setup_exiftool.sh"
 CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
@@ -47,6 +47,11 @@ def photo(path: Path, xmp: bytes | None = PHOTO_XMP, height: int = 40, width: in
     exif = Image.Exif()
     exif[0x010F] = "Acme"
     more: dict[str, Any] = {} if xmp is None else {"xmp": xmp}
+    if xmp is not None and path.suffix == ".png":
+        more["pnginfo"] = PngImagePlugin.PngInfo()
+        more["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    if xmp is not None and path.suffix == ".tif":
+        exif[700] = xmp
     Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC).save(path, exif=exif, **more)
     return path
 

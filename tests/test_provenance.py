@@ -88,6 +88,17 @@ def test_a_mark_changes_no_pixel_and_no_other_metadata(inside: Path, suffix: str
     assert reading.read(inside / f"none.{suffix}") == reading.Marks(software=True)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif", "heic"])
+def test_a_photo_of_any_kind_keeps_its_xmp(inside: Path, suffix: str) -> None:
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    photo(inside / f"other.{suffix}")
+    paint(f"input=other.{suffix}", "output=p.png")
+    packet_of = Image.open("p.png").info["xmp"]
+    assert xmp.parse(packet_of).text("{http://example.org/my/}Own") == "kept"
+    assert reading.read(inside / "p.png").facts["PhotoDigitalSourceType"] == CAPTURE
+
+
 def test_a_format_without_xmp_is_named(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paint("input=photo.jpg", "output=p.bmp")
     assert "BMP holds no XMP, so only its header marks these as paintings: p.bmp" in capsys.readouterr().err

@@ -20,10 +20,12 @@ from fuzzing import style
 from fuzzing.cases import Change, Kind
 from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.imaging import images
+from onestroke.imaging import images, xmp
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.provenance import packet
+from onestroke.provenance.origin import COMPOSITE, Origin, StyleFacts
 
 SIZE = (61, 43)
 _SMALL = (40, 32)  # of those that are put together here
@@ -32,6 +34,7 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _LARGE = 3_000  # pixels a side
 _MOST_FOR_PILLOW = 4_000_000  # pixels, of a picture that is opened by Pillow alone
 _STYLE = "style.safetensors"
+_ORIGIN = Origin(_STYLE, "0" * 64, (StyleFacts("s"),), {"strength": "0.5"})
 # without those for which Pillow starts other programs
 _PILLOW = (
     "JPEG",
@@ -118,6 +121,7 @@ def _written() -> Iterator[tuple[str, Image.Image, str, dict[str, Any]]]:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[270], tags[315], tags[274] = "described", "painter", 7
     yield "tagged.tif", rgb, "TIFF", {"tiffinfo": tags, "icc_profile": profile, "dpi": (300, 300)}
+    yield "marked.jpg", rgb, "JPEG", {"xmp": packet.of_painting(None, _ORIGIN, True, 60_000)}
     for mode in ("1", "L", "P", "RGB"):
         yield f"{mode}.bmp", _scene(mode), "BMP", {}
     yield "L.ppm", _scene("L"), "PPM", {}
@@ -500,6 +504,9 @@ def _read(path: Path, rng: Random) -> None:
     side = max(picture.height, picture.width)
     if options and side > options["max_side"]:
         raise AssertionError(f"max_side={options['max_side']} gave {side}")
+    made = packet.of_painting(picture.xmp, _ORIGIN, True, 60_000)
+    if xmp.parse(made).text(packet.SOURCE_TYPE) != COMPOSITE:
+        raise AssertionError("the painting's packet doesn't say what it is")
     if side > _LARGE:
         return  # as floats it takes more memory, for which painting asks before
     _unit(picture.rgb, 3)
