@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from onestroke.cli import fleet, infer
 from onestroke.errors import UserError
-from onestroke.fleet import client, ledger, names
+from onestroke.fleet import client, ledger, names, running
 from onestroke.fleet import job as jobs
 from onestroke.fleet.inputs import Portion, Source, pictures, portions
 from onestroke.fleet.job import Job
@@ -32,6 +32,7 @@ from onestroke.fleet.manifest import DONE, LEFT_OUT, SKIPPED, Manifest, Row
 from onestroke.fleet.names import Places
 from onestroke.fleet.painter import ALREADY, Painter
 from onestroke.fleet.progress import Progress, duration
+from onestroke.fleet.running import Workers
 from onestroke.imaging import images
 from onestroke.inference.controls import StyleControls
 from onestroke.provenance import reading
@@ -352,6 +353,18 @@ def test_a_list_of_addresses(
     assert sorted(asked) == ["/a.png", "/a.png?size=2", "/busy.png", "/busy.png", "/gone.png"]
 
 
+def test_other_stores_are_reached_by_fsspec(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe({f"/photos/a/{i}.png": content(i) for i in range(3)})
+    for _ in range(2):
+        code, out, _ = run(capsys, "input=memory://photos", "output=memory://painted")
+        assert code == 0 and out == "memory://painted/_manifest/manifest.parquet\n"
+    found = [name for name in memory.find("/painted") if "_manifest" not in name]
+    assert found == [f"/painted/a/{i}.tiny.png" for i in range(3)]
+    assert Image.open(io.BytesIO(memory.cat("/painted/a/2.tiny.png"))).size == (24, 18)
+
+
 def test_names_stay_below_the_output() -> None:
     cases = {
         "../../a.png": "a.png", "/etc/passwd": "etc/passwd", "a/./b//c.png": "a/b/c.png", "..\\x\\y.png": "x/y.png",
@@ -452,6 +465,42 @@ def test_paintings_are_left_out(inside: Path, capsys: pytest.CaptureFixture[str]
     assert infer.main(["ckpt=tiny.safetensors", "input=in/000.png"]) == 0
     run(capsys, "input=in", "output=out")
     assert rows_of(inside / "out")["000.tiny.png"] == (LEFT_OUT, "painting of OneStroke")
+
+
+class Cluster:
+    """Stands for Ray with some resources."""
+
+    def __init__(self, **resources: float) -> None:
+        self.resources = resources
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "expected"),
+    [
+        ({"CPU": 2}, Workers(), (2, 0.0, 0.9)),
+        ({"CPU": 96, "GPU": 8}, Workers(), (8, 1.0, 4.0)),
+        ({"CPU": 16, "GPU": 8}, Workers(), (8, 1.0, 1.975)),
+        ({"CPU": 96, "GPU": 8}, Workers(None, 0.5), (16, 0.5, 4.0)),
+        ({"CPU": 96, "GPU": 8}, Workers(3, 0), (3, 0.0, 95.8 / 3)),
+    ],
+)
+def test_there_is_a_worker_for_each_gpu_or_core(
+    resources: dict[str, float], workers: Workers, expected: tuple[float, ...]
+) -> None:
+    assert running._sized(Cluster(**resources), workers) == pytest.approx(expected)
+
+
+def test_what_a_cluster_has_not_is_told() -> None:
+    for workers, words in (
+        (Workers(9), "actors=9 with 1 GPUs each, but the cluster has 8 GPUs"),
+        (Workers(None, 9), "gpus=9, but the cluster has 8 GPUs"),
+        (Workers(200, 0), "actors=200 are too many for a cluster of 16 CPUs"),
+    ):
+        with pytest.raises(UserError, match=words):
+            running._sized(Cluster(CPU=16, GPU=8), workers)
 
 
 # --- the manifest and the progress ------------------------------------------------------------------------

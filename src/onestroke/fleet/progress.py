@@ -45,9 +45,9 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Pictures a second, since the first result; 0 before there is one."""
+        """Pictures a second, since the first result; 0 in the first second, which says nothing."""
         seconds = 0.0 if self.begun is None else self.clock() - self.begun
-        return (self.painted + self.skipped - self.first) / seconds if seconds > 0 else 0.0
+        return (self.painted + self.skipped - self.first) / seconds if seconds >= 1 else 0.0
 
     def line(self) -> str:
         """Such as `120 of 2,000 pictures, 3 of them skipped, 4.2 a second, 8 min left`."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from onestroke.errors import UserError, printable
 from onestroke.files import atomic
-from onestroke.packages import require
+from onestroke.packages import installed, require
 
 EXTRA = "fleet"
 MOST_BYTES = 2**31
@@ -54,7 +54,10 @@ class Store:
         try:
             system, path = fs.FileSystem.from_uri(self.address)
         except Exception as error:  # pyarrow raises exceptions of several kinds for addresses
-            raise UserError(f"{self.address} can't be opened: {printable(error)}") from error
+            found = by_fsspec(self.address)
+            if found is None:
+                raise UserError(f"{self.address} can't be opened: {printable(error)}") from error
+            system, path = found
         return system, path.rstrip("/")
 
     @property
@@ -137,6 +140,18 @@ class Store:
         with told(self.address):
             found = system.get_file_info([f"{root}/{name}" for name in names])
         return {name for name, one in zip(names, found, strict=True) if one.type == fs.FileType.File}
+
+
+def by_fsspec(address: str) -> tuple[Any, str] | None:
+    """A file system of fsspec for an address that pyarrow has none for, and the path in it; None if there is none."""
+    if not installed("fsspec"):
+        return None
+    core, fs = require("fsspec.core", EXTRA), require("pyarrow.fs", EXTRA)
+    try:
+        found, path = core.url_to_fs(address.partition("?")[0])
+    except (ValueError, ImportError):
+        return None
+    return fs.PyFileSystem(fs.FSSpecHandler(found)), str(path)
 
 
 @contextmanager
