@@ -9,6 +9,17 @@ import numpy as np
 
 from onestroke.packages import require
 
+_SCALE = 2  # flow is estimated at this fraction of the size
+_BLUR = 1.0  # standard deviation in pixels of that size: without it, interpolation biases the flow by 0.1 pixels
+_WINDOW = 15  # side in pixels of the window over which the flow is refined
+_OTHER = 8.0  # levels of difference from which on a pixel hardly counts
+_FLAT = 4.0  # squared gradient, in levels, below which a window has too little contrast to refine the flow
+_TRUSTED = 0.15  # share of pixels whose flow is trusted that a cut never reaches,
+_ALIKE = 0.3  # and the correlation of details,
+_DETAIL = 8.0  # which are smaller than this many pixels,
+_PLAIN = 1.0  # in frames that have some, in levels
+_LEAST = 16  # pixels of a side below which there is no flow
+
 
 @dataclass(frozen=True)
 class Motion:
@@ -27,6 +38,9 @@ class Motion:
 def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     """Estimate the motion between two frames of the same size; may run in several threads at once.
 
+    DIS flow (Kroeger et al., ECCV 2016) at half the size, then one step of Lucas and Kanade's over larger windows,
+    which halves its error. Brightness may change, as in a fade.
+
     Args:
         before, now: uint8 (H, W, 3), RGB.
 
@@ -35,24 +49,80 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     """
     cv2 = require("cv2", "video")
     height, width = now.shape[:2]
-    small = max(8, (width + 1) // 2), max(8, (height + 1) // 2)
-    grey = [cv2.cvtColor(cv2.resize(f, small, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY) for f in (before, now)]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    back = dis.calc(grey[1], grey[0], None)
-    forth = dis.calc(grey[0], grey[1], None)
-    there = _moved(cv2, forth, back)
-    gap = np.square(back + there).sum(axis=2)
-    limit = 0.01 * (np.square(back).sum(axis=2) + np.square(there).sum(axis=2)) + 0.25
-    trust = (gap < limit).astype(np.float32)
-    scale = np.array([width / small[0], height / small[1]], np.float32)
-    back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR) * scale
-    return Motion(back, cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR), bool(trust.mean() < 0.1))
+    if min(height, width) < _LEAST * _SCALE:
+        return Motion(np.zeros((height, width, 2), np.float32), np.zeros((height, width), np.float32), False)
+    small = (width + 1) // _SCALE, (height + 1) // _SCALE
+    grey = [_grey(cv2, frame, small) for frame in (before, now)]
+    eight = [each.round().astype(np.uint8) for each in grey]
+    back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(eight[1], eight[0], None)
+    forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(eight[0], eight[1], None)
+    trust = _trust(cv2, back, forth)
+    moved = cv2.remap(grey[0], *places(back), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, moved, grey[1])
+    back = back + alignment(moved, grey[1])
+    back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
+    back *= np.array([width / small[0], height / small[1]], np.float32)
+    trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
+    return Motion(back, trust, cut)
 
 
-def _moved(cv2: Any, field: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """`field` at the places that `back` points to; (H, W, C) or (H, W)."""
+def places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y that `back`, (H, W, 2), points to, in pixels; float32 (H, W) each."""
     height, width = back.shape[:2]
     x = np.arange(width, dtype=np.float32) + back[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
-    moved: np.ndarray = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved
+    return x, np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
+
+
+def _grey(cv2: Any, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Luma at another size, blurred, as float32 levels."""
+    luma = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    blurred: np.ndarray = cv2.GaussianBlur(luma, (0, 0), _BLUR)
+    return blurred
+
+
+def _trust(cv2: Any, back: np.ndarray, forth: np.ndarray) -> np.ndarray:
+    """Where the flow there and back ends where it began (Sundaram et al., ECCV 2010), and inside of the frame."""
+    height, width = back.shape[:2]
+    x, y = places(back)
+    there = cv2.remap(forth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    gap = np.square(back + there).sum(axis=2)
+    limit = 0.01 * (np.square(back).sum(axis=2) + np.square(there).sum(axis=2)) + 0.5
+    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    trusted: np.ndarray = ((gap < limit) & inside).astype(np.float32)
+    return trusted
+
+
+def _unlike(cv2: Any, moved: np.ndarray, now: np.ndarray) -> bool:
+    """Whether details differ, whatever the brightness: those of two scenes correlate by 0.25 at most."""
+    x, y = (each - cv2.GaussianBlur(each, (0, 0), _DETAIL) for each in (moved, now))
+    if min(float(x.std()), float(y.std())) < _PLAIN:
+        return False  # black or white, as between fades
+    return float((x * y).mean()) < _ALIKE * float(x.std() * y.std())
+
+
+def alignment(moved: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """One step of Lucas and Kanade's, over windows and in the mean of both gradients.
+
+    Args:
+        moved, now: float32 (H, W), luma in levels, slightly blurred.
+
+    Returns:
+        float32 (H, W, 2): offsets in pixels, at most 1, where `moved` has what `now` has here.
+
+    Raises:
+        UserError: OpenCV is not installed.
+    """
+    cv2 = require("cv2", "video")
+    mean = (moved + now) * np.float32(0.5)
+    gap = moved - now
+    x, y = (cv2.Sobel(mean, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    # what is hidden or moves in another way hardly counts
+    weight = 1 / (1 + np.square(gap * np.float32(1 / _OTHER)))
+    left, right = x * weight, y * weight
+    pairs = (left, x), (left, y), (right, y), (left, gap), (right, gap)
+    xx, xy, yy, xg, yg = (cv2.blur(cv2.multiply(*pair), (_WINDOW, _WINDOW)) for pair in pairs)
+    xx += np.float32(_FLAT)
+    yy += np.float32(_FLAT)
+    scale = 1 / (xx * yy - xy * xy)
+    step = np.dstack([(xy * yg - yy * xg) * scale, (xy * xg - xx * yg) * scale])
+    return np.clip(step, -1, 1, out=step)

@@ -1,12 +1,23 @@
-"""Steady painting of a clip: strokes move along with what they were painted on."""
+"""Steady painting of a clip: strokes move along with what they were painted on.
+
+Networks paint a scene that has moved by a fraction of a pixel with other strokes, which flickers. Averaging paintings
+over time would destroy strokes. Instead each pixel remembers from which frame's painting it came, and from where in it
+(texture advection, as in Bousseau et al., SIGGRAPH 2007). That origin moves along with the optical flow, and each
+painting is sampled once, so that no blur builds up. What the flow adds up to is compared with that frame, and
+corrected; where it no longer fits, or has been kept for long, the pixel is renewed from the painting of the present
+frame. That painting is made of the frame averaged with those before along the flow, so that noise changes no strokes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from onestroke.video.flow import Motion
+from onestroke.packages import require
+from onestroke.video.flow import Motion, alignment, places
+from onestroke.video.kept_paintings import KeptPaintings
 
 Paint = Callable[[np.ndarray], np.ndarray]
 """uint8 (H, W, 3), RGB, to the same."""
@@ -14,19 +25,51 @@ Paint = Callable[[np.ndarray], np.ndarray]
 DEFAULT = 0.5
 """The amount that is taken where none is given."""
 
+_AGE = 96.0  # frames for which a pixel is kept, at amount 1
+_AVERAGED = 6.0  # frames over which the input is averaged, in addition to the present one, at amount 1
+_FADE = 13.0  # frames kept for which the fade to a renewed pixel loses half of the rest in a frame
+_NOISE = 8.0  # levels by which averaged frames may differ
+_STALE = 4.0  # levels by which a frame may differ from the present one, where both are plain,
+_SLOPE = 0.25  # and this share of the squared gradient is added to its square: half a pixel
+_TRACK = 0.3  # share of the misalignment that is corrected in each frame
+_SETTLE = 6  # every so many frames, what has newly come into view is renewed as a whole
+_STRETCH = 1.3  # factor in size at which strokes are renewed
+_CELL = 8  # pixels over which it is measured
+_BORDER = 13  # pixels of half the size, twice the width of the border where nothing fades as the scene enters
+_RING = 7  # pixels of half the size around renewed places that are renewed too, but fade
+_PATCH = 12.0  # size in pixels of what is renewed together for its age
+
+
+_STATE = ("_clean", "_place", "_origin", "_fading")
+
 
 class Steady:
-    """Paints the frames of a clip one after the other.
+    """Paints the frames of a clip one after the other. Memory is bounded: see KeptPaintings.
 
     Args:
         paint: paints one frame, uint8 (H, W, 3), RGB, to the same shape.
         amount: from 0, each frame is painted for itself, to 1, strokes are kept for as long as they fit.
+
+    Raises:
+        ValueError: amount is not from 0 to 1.
+        UserError: OpenCV is not installed, and amount is not 0.
     """
 
     def __init__(self, paint: Paint, amount: float = DEFAULT) -> None:
         if not 0 <= amount <= 1:
             raise ValueError(f"steady is {amount}, not from 0 to 1")
         self.paint, self.amount = paint, amount
+        self._cv2: Any = require("cv2", "video") if amount else None
+        self._kept: KeptPaintings | None = None
+        self._age = _AGE * amount
+        self._number = 0
+        nothing: np.ndarray = np.zeros((1, 1, 3), np.float32)
+        self._here, self._limit = nothing, nothing
+        self._clean, self._place, self._origin, self._fading = nothing, nothing, nothing, nothing
+
+    def restart(self) -> None:
+        """Forget all frames so far."""
+        self._kept = None
 
     def __call__(self, frame: np.ndarray, motion: Motion | None) -> np.ndarray:
         """Paint the next frame.
@@ -38,16 +81,162 @@ class Steady:
         Returns:
             uint8 (H, W, 3), RGB.
         """
-        if motion is None or motion.cut:
-            self.restart()
-        return self.paint(frame)
+        if self.amount == 0:
+            return self.paint(frame)
+        kept = self._kept
+        if motion is None or motion.cut or kept is None or (kept.height, kept.width) != frame.shape[:2]:
+            return self._first(frame)
+        self._number += 1
+        x, y = places(motion.back)
+        self._average(frame, motion, x, y)
+        clean = self._cv2.convertScaleAbs(self._clean)
+        fresh = self.paint(clean)
+        kept.add(self._number, fresh, clean)
+        self._carry(x, y)
+        changed = self._track(kept, frame)
+        return self._renew(kept, fresh, motion, x, y, changed)
 
-    def restart(self) -> None:
-        """Forget all frames so far."""
+    def _first(self, frame: np.ndarray) -> np.ndarray:
+        """Paint a frame that has nothing to do with those before."""
+        height, width = frame.shape[:2]
+        painted = self.paint(frame)
+        kept = self._prepared(height, width)
+        kept.add(0, painted, frame)
+        self._number = 0
+        self._clean = frame.astype(np.float32)
+        self._place = self._here.copy()  # in a painting, x and y,
+        self._origin = np.zeros((height, width, 2), np.uint8)  # which painting, and 1 for what has just come into view
+        self._fading = np.zeros((height, width, 3), np.int16)
+        return painted
+
+    def _prepared(self, height: int, width: int) -> KeptPaintings:
+        """What depends on the size alone."""
+        kept = self._kept
+        if kept is None or (kept.height, kept.width) != (height, width):
+            kept = self._kept = KeptPaintings(height, width, int(1.25 * self._age) + 3)
+            x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            self._here = np.dstack([x, y])
+            noise = np.random.default_rng(0).standard_normal((height, width)).astype(np.float32)
+            noise = self._cv2.GaussianBlur(noise, (0, 0), _PATCH)
+            spread = np.clip((noise - noise.mean()) / max(float(noise.std()), 1e-6) / 4, -0.5, 0.5)
+            self._limit = min(self._age, (kept.count - 2) / 1.25) * (1 + 0.5 * spread)
+        return kept
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next frame depends on; see `restore`."""
-        return {}
+        if self._kept is None:
+            return {}
+        arrays = {name: getattr(self, name).copy() for name in _STATE}
+        return {**arrays, "number": np.array(self._number), **self._kept.taken(np.unique(self._origin[..., 0]))}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on where `state` was taken."""
+        if not state:
+            return self.restart()
+        for name in _STATE:
+            setattr(self, name, state[name].copy())
+        self._number = int(state["number"])
+        height, width = self._clean.shape[:2]
+        self._prepared(height, width).put(state)
+
+    def _average(self, frame: np.ndarray, motion: Motion, x: np.ndarray, y: np.ndarray) -> None:
+        """Average the frame with those before, where they show the same."""
+        cv2 = self._cv2
+        present = frame.astype(np.float32)
+        gap = cv2.remap(self._clean, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) - present
+        square = cv2.blur(_mean_square(cv2, gap), (5, 5))
+        most = _AVERAGED * self.amount / (1 + _AVERAGED * self.amount)
+        share = cv2.exp(square * np.float32(-0.5 / _NOISE**2)) * motion.trust
+        gap *= cv2.merge([share * np.float32(most)] * 3)
+        gap += present
+        self._clean = np.clip(gap, 0, 255, out=gap)
+
+    def _carry(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Move the origins along the flow; those in different paintings are never interpolated with each other."""
+        cv2 = self._cv2
+        whole = np.rint(x), np.rint(y)
+        self._place = cv2.remap(self._place, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        self._origin = cv2.remap(self._origin, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        self._shift(cv2.merge([x - whole[0], y - whole[1]]))
+
+    def _shift(self, step: np.ndarray) -> None:
+        """Move the places in the paintings, inside of them."""
+        self._place += step
+        height, width = self._place.shape[:2]
+        np.clip(self._place, 0, np.array([width - 1, height - 1], np.float32), out=self._place)
+
+    def _track(self, kept: KeptPaintings, frame: np.ndarray) -> np.ndarray:
+        """Correct the origins by comparing the frames that they point to with the present one.
+
+        Returns:
+            bool, half the size: where they don't look alike.
+        """
+        cv2 = self._cv2
+        was, now = kept.frames(self._place, self._origin[..., 0]), kept.halved(frame)
+        grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (was, now)]
+        height, width = self._place.shape[:2]
+        step = cv2.resize(alignment(*grey) * np.float32(2 * _TRACK), (2 * kept.half[1], 2 * kept.half[0]))
+        self._shift(step[:height, :width])
+        square = cv2.blur(_mean_square(cv2, was.astype(np.float32) - now), (3, 3))
+        slope = sum(np.square(cv2.Sobel(grey[1], cv2.CV_32F, *order, scale=1 / 8)) for order in ((1, 0), (0, 1)))
+        changed: np.ndarray = square > _STALE**2 + _SLOPE * cv2.blur(slope, (3, 3))
+        return changed
+
+    def _renew(
+        self, kept: KeptPaintings, fresh: np.ndarray, motion: Motion, x: np.ndarray, y: np.ndarray, changed: np.ndarray
+    ) -> np.ndarray:
+        """Sample the paintings, and take what doesn't fit or is too old from the present one."""
+        cv2 = self._cv2
+        height, width = fresh.shape[:2]
+        slot, new = cv2.split(self._origin)
+        outside = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
+        lost = cv2.medianBlur((changed | (motion.trust[::2, ::2] < 0.5)).astype(np.uint8), 3)
+        entering = cv2.dilate(outside[::2, ::2].astype(np.uint8), np.ones((_BORDER, _BORDER), np.uint8))
+        ring = cv2.dilate(lost, np.ones((_RING, _RING), np.uint8)) & (1 - entering)
+        gone = (self._large(lost) > 0) | outside
+        fades = self._large(ring) > 0
+        fades |= cv2.LUT(slot, np.mod(self._number - np.arange(256), kept.count).astype(np.float32)) >= self._limit
+        fades |= cv2.resize(self._stretched(), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        new |= gone
+        if self._number % _SETTLE == 0:
+            gone |= new > 0
+            new[:] = 0
+        fades &= ~gone
+        out = kept.painted(self._place, slot)
+        fading = cv2.remap(self._fading, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.add(fading, cv2.subtract(out, fresh, dtype=cv2.CV_16S), dst=fading, mask=fades.astype(np.uint8))
+        fading = cv2.addWeighted(fading, self._age / (self._age + _FADE), fading, 0, 0)
+        fading[gone | (self._large(entering) > 0)] = 0
+        renewed = (gone | fades).astype(np.uint8)
+        cv2.copyTo(fresh, renewed, out)
+        cv2.copyTo(self._here, renewed, self._place)
+        slot[renewed > 0] = self._number % kept.count
+        self._origin, self._fading = cv2.merge([slot, new]), fading
+        painted: np.ndarray = cv2.add(out, fading, dtype=cv2.CV_8U)
+        return painted
+
+    def _large(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of half the size, uint8, enlarged."""
+        height, width = self._place.shape[:2]
+        size = 2 * mask.shape[1], 2 * mask.shape[0]
+        enlarged: np.ndarray = self._cv2.resize(mask, size, interpolation=self._cv2.INTER_NEAREST)[:height, :width]
+        return enlarged
+
+    def _stretched(self) -> np.ndarray:
+        """Where strokes are larger or smaller than they were painted by more than _STRETCH: uint8, a cell a pixel."""
+        places, slots = self._place[::_CELL, ::_CELL], self._origin[::_CELL, ::_CELL, 0]
+        if min(slots.shape) < 2:
+            return np.zeros(slots.shape, np.uint8)
+        first, right, below = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, :-1])
+        x, y = places[right] - places[first], places[below] - places[first]
+        area = (x[..., 0] * y[..., 1] - x[..., 1] * y[..., 0]) / _CELL**2
+        same = (slots[right] == slots[first]) & (slots[below] == slots[first])
+        limit = 1 + (_STRETCH - 1) * self._limit[::_CELL, ::_CELL][first] / self._limit.mean()
+        stretched = same & (np.abs(np.log(np.maximum(area, 1e-3))) > 2 * np.log(limit))
+        return np.pad(stretched.astype(np.uint8), (0, 1), "edge")
+
+
+def _mean_square(cv2: Any, gap: np.ndarray) -> np.ndarray:
+    """The mean of the squares of three channels, float32 (H, W)."""
+    found: np.ndarray = cv2.transform(cv2.multiply(gap, gap), np.full((1, 3), 1 / 3, np.float32))
+    return found
