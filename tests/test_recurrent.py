@@ -214,12 +214,30 @@ def test_nothing_is_known_in_first_frames_after_other_paintings_and_at_another_s
     assert bool(chosen.repeated) == (first % 2 == 0)
 
 
-def test_what_is_hidden_covers_the_shares_that_are_asked_for() -> None:
-    shares = torch.tensor([0.0, 0.05, 0.15])
-    found = _blobs(shares, 128, torch.Generator().manual_seed(0))
-    assert found.mean(dim=(1, 2, 3)).tolist() == pytest.approx(shares.tolist(), abs=0.01)
-    edges = (found[2, 0, :, 1:] != found[2, 0, :, :-1]).float().mean()
+def test_what_is_hidden_covers_the_share_that_is_asked_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = {share: _blobs(share, 128, generator) for share in (0.0, 0.05, 0.15)}
+    assert [float(each.mean()) for each in found.values()] == pytest.approx(list(found), abs=0.01)
+    edges = (found[0.15][..., 1:] != found[0.15][..., :-1]).float().mean()
     assert float(edges) < 0.05, "in a few large pieces"
+
+
+def test_frames_are_the_same_in_one_process_and_in_several() -> None:
+    chains = Chains(4, seed=1)
+    pasts, draw = Pasts(chains, 48), Draw(Conditioning(), 1, 1, 0.5, 0, 0.5)
+    numbers = next([n, n + 1] for n in range(0, 400, 4) if chains.link(n).age and chains.link(n + 1).age)
+    photos = torch.cat([smooth(48), smooth(48, seed=1)])
+    pasts.keep(photos, photos, [n - 4 for n in numbers])
+    together, chosen = pasts.frames(photos, numbers, draw)
+    for i, n in enumerate(numbers):
+        alone, own = pasts.frames(photos[i : i + 1], [n], draw)
+        assert chosen.past is not None and own.past is not None
+        torch.testing.assert_close(alone, together[i : i + 1], rtol=0, atol=1e-6)
+        torch.testing.assert_close(own.past, chosen.past[i : i + 1], rtol=0, atol=1e-6)
+        for one, other in zip(own.before, chosen.before, strict=True):
+            torch.testing.assert_close(
+                one.painting * one.known, (other.painting * other.known)[i : i + 1], rtol=0, atol=1e-6
+            )
 
 
 def recurrent_run(**more: Any) -> dict[str, Any]:

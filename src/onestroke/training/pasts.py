@@ -109,14 +109,16 @@ class Pasts(nn.Module):
             it is to agree with, its last one and its chain's first one.
         """
         links, device = [self.chains.link(n) for n in numbers], photos.device
-        generator = torch.Generator().manual_seed(self.chains.seed * 2**32 + numbers[0])
+        # one for each frame, so that several processes draw what one would
+        generators = [torch.Generator().manual_seed(self.chains.seed * 2**32 + n) for n in numbers]
         ages = torch.tensor([link.age for link in links], device=device)
         motions, pixels = Motions.draw([(self.chains.seed, link.first) for link in links], device), pixels_of(photos)
         seen = photos
         if self.flow is None:  # the first frame is the photo itself
             moved = sampled(photos, motions.places(pixels, ages))
             seen = torch.where((ages > 0).view(-1, 1, 1, 1), moved, photos)
-        seen = lit(seen, generator).contiguous(memory_format=torch.channels_last)
+        seen = torch.cat([lit(frame, own) for frame, own in zip(seen.split(1), generators, strict=True)])
+        seen = seen.contiguous(memory_format=torch.channels_last)
         earlier: list[Before] = []
         there: list[Tensor] = []
         for which, since in enumerate((ages - 1, torch.zeros_like(ages))):
@@ -130,7 +132,7 @@ class Pasts(nn.Module):
                 there.append(pixels + back)
             painted = self.paintings[which, slots, :, : seen.shape[-1], : seen.shape[-1]].float() / 255
             earlier.append(Before(painted, visible * kept.float().view(-1, 1, 1, 1)))
-        given, right = _as_given(earlier[0], there[0], generator)
+        given, right = _as_given(earlier[0], there[0], generators)
         exact = [sampled(each.painting, places) for each, places in zip(earlier, there, strict=True)]
         before = [Before(moved, each.known * right) for moved, each in zip(exact, earlier, strict=True)]
         chosen = draw.of([link.first for link in links])
@@ -194,31 +196,37 @@ def _levels(pictures: Tensor) -> Tensor:
     return (pictures.detach().float().nan_to_num().clamp(0, 1) * 255 + 0.5).to(torch.uint8).contiguous()
 
 
-def _as_given(last: Before, there: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _as_given(last: Before, there: Tensor, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
     """What the network gets of the last paintings, (N, 4, H, W), and where that is right, (N, 1, H, W), 0 or 1."""
-    count, _, side, _ = last.painting.shape
-    errors = _smooth(count, 2, _ERROR_CELLS, side, generator).to(there)
-    spread = FLOW_ERROR * torch.rand(count, 1, 1, 1, generator=generator).to(there)
-    moved = sampled(last.painting, there + spread * errors.permute(0, 2, 3, 1)).clamp(0, 1)
-    shares = HIDDEN * torch.rand(2, count, generator=generator)
-    unknown = _blobs(shares[0], side, generator).to(there)
-    wrong = _blobs((2 * shares[1] - HIDDEN).clamp_min(0), side, generator).to(there)
+    side = last.painting.shape[-1]
+    drawn = [_mistakes(side, generator) for generator in generators]
+    error, unknown, wrong = (torch.cat(part).to(there) for part in zip(*drawn, strict=True))
+    moved = sampled(last.painting, there + error.permute(0, 2, 3, 1)).clamp(0, 1)
     moved = torch.lerp(moved, last.painting.roll((side // 3, side // 2), dims=(2, 3)), wrong)
     return torch.cat([moved, last.known * (1 - unknown)], dim=1), (1 - unknown) * (1 - wrong)
 
 
-def _smooth(count: int, channels: int, cells: int, side: int, generator: torch.Generator) -> Tensor:
-    """Smooth noise, (count, channels, side, side)."""
-    coarse = torch.randn(count, channels, cells, cells, generator=generator)
+def _mistakes(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one frame: the flow's error in pixels, (1, 2, side, side), what is unknown and what is wrong, (1, 1, ...)."""
+    spread, unknown, wrong = torch.rand(3, generator=generator).tolist()
+    error = FLOW_ERROR * spread * _smooth(2, _ERROR_CELLS, side, generator)
+    hidden = [_blobs(share, side, generator) for share in (HIDDEN * unknown, HIDDEN * max(0.0, 2 * wrong - 1))]
+    return error, hidden[0], hidden[1]
+
+
+def _smooth(channels: int, cells: int, side: int, generator: torch.Generator) -> Tensor:
+    """Smooth noise, (1, channels, side, side)."""
+    coarse = torch.randn(1, channels, cells, cells, generator=generator)
     return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=False)
 
 
-def _blobs(shares: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Smooth shapes, (N, 1, side, side), 0 or 1, which cover about these shares of each picture."""
-    field = _smooth(len(shares), 1, _HIDDEN_CELLS, side, generator)
-    some = field[:, :, ::4, ::4].flatten(1).sort(dim=1, descending=True).values
-    level = some.gather(1, (shares * some.shape[1]).long()[:, None])
-    return (field > level.view(-1, 1, 1, 1)).float() * (shares > 0).float().view(-1, 1, 1, 1)
+def _blobs(share: float, side: int, generator: torch.Generator) -> Tensor:
+    """Smooth shapes, (1, 1, side, side), 0 or 1, which cover about this share of a picture."""
+    field = _smooth(1, _HIDDEN_CELLS, side, generator)
+    if share == 0:
+        return torch.zeros_like(field)
+    some = field[:, :, ::4, ::4].flatten().sort(descending=True).values
+    return (field > some[int(share * len(some))]).float()
 
 
 def _gathered(mine: Tensor) -> Tensor:
