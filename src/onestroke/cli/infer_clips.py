@@ -22,6 +22,7 @@ from onestroke.provenance.origin import origin_of
 from onestroke.version import __version__
 from onestroke.video import assembly, encoding, steady
 from onestroke.video import clip as clip_files
+from onestroke.video.animations import FrameFolder
 from onestroke.video.assembly import NO_MARK, Mark
 from onestroke.video.encoding import Settings
 from onestroke.video.painting import ClipPainter, Look
@@ -127,12 +128,22 @@ def _fingerprint(given: Input, options: Options, settings: Settings) -> dict[str
     }
 
 
+def _expected(source: Source) -> int | None:
+    """The number of frames to paint, as far as the file says."""
+    clip, start, end = source.clip, source.start, source.end
+    count = clip.frames or round(clip.seconds * float(clip.rate))
+    if not count or (start is None and end is None) or isinstance(source, FrameFolder):
+        return count or None
+    seconds = clip.seconds or count / float(clip.rate)
+    return max(1, round(count * (min(end or seconds, seconds) - (start or 0)) / seconds))
+
+
 @contextmanager
 def _progress(source: Source, begun: int) -> Iterator[Callable[[int], None]]:
     """Show frames a second and the time that is left: a bar in a terminal, else a line now and then."""
     console = Console(stderr=True)
     clip = source.clip
-    total = clip.frames or round(clip.seconds * float(clip.rate)) or None
+    total = _expected(source)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[speed]} frames/s"), TimeRemainingColumn(),

@@ -59,9 +59,15 @@ class Damage:
 
 
 class Source(Protocol):
-    """A clip that can be read. clip: describes it. damage: what was lost when it was decoded last."""
+    """A clip that can be read.
+
+    clip: describes it. start, end: seconds between which frames are given. damage: what was lost when it was last
+    decoded.
+    """
 
     clip: Clip
+    start: float | None
+    end: float | None
     damage: Damage
 
     def frames(self) -> Iterator[Frame]:
