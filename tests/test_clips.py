@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from onestroke.style_document import Metadata
 from onestroke.video import clip as clips
 from onestroke.video.reading import Film
 from tests.clip_files import av, decoded, frame_times, make_clip, needs_ffmpeg, probe, scene, sound_hash
+from tests.processes import environment
 
 ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3, "controls": ["strength"], "styles": 2}
 
@@ -354,3 +356,20 @@ def test_the_mark_says_that_a_clip_is_painted(inside: Path) -> None:
             assert str(container.metadata).count("OneStroke") >= count
             assert ("OneStroke" in str(container.metadata)) == bool(count)
     assert frame_times(inside / "marked.mp4") == frame_times(path)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_clip(inside: Path) -> None:
+    program = (
+        "import resource, sys; from onestroke.cli import infer; code = infer.main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, code)"
+    )
+    peaks = []
+    for count in (200, 2000):
+        make_clip(inside / f"{count}.mp4", times=range(count), size=(144, 192))
+        command = [sys.executable, "-c", program, "ckpt=a.safetensors", "style=udnie", f"input={count}.mp4"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=inside, env=environment()).stdout
+        peak, code = said.splitlines()[-1].split()
+        assert code == "0"
+        peaks.append(int(peak))
+    assert peaks[1] < 1.05 * peaks[0]
