@@ -263,6 +263,7 @@ EVALUATE: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 def test_no_option_of_evaluate_is_left_out() -> None:
     elsewhere = {"ckpt", "outputs", "against", "photos", "out", "keep"}  # which say where files are
+    elsewhere |= {"motion", "video", "steady", "frames"}  # tests/test_video_measure.py
     assert set(EVALUATE) == {field.name for field in fields(evaluate_options.Options)} - elsewhere
 
 

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from onestroke import style_file
 from onestroke.cli.evaluate_against import compare
+from onestroke.cli.evaluate_moving import measured
 from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import Pictures, match, photo_names, read_photos
 from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
-from onestroke.evaluation import comparison_report
+from onestroke.evaluation import comparison_report, moving_report
 from onestroke.evaluation.artifacts.edge_bias import edge_bias, edge_differences, shared_edge_bias
 from onestroke.evaluation.artifacts.flat_noise import flat_noise_of
 from onestroke.evaluation.explanation.explaining import Explanation, explain
@@ -41,6 +42,8 @@ from onestroke.perception.vgg import VGG
 USAGE = """\
 python evaluate.py ckpt=STYLE.safetensors [ckpt=...] [photos=FOLDER] [options]
 python evaluate.py outputs=FOLDER style=NAME photos=FOLDER [options]
+python evaluate.py ckpt=STYLE.safetensors motion=exact [photos=FOLDER] [steady=0,0.5]
+python evaluate.py ckpt=STYLE.safetensors video=CLIP.mp4 [steady=0,0.5]
 python evaluate.py ckpt=STYLE.safetensors against=FOLDER [against=...] photos=FOLDER [options]
 onestroke evaluate ... is the same, where OneStroke is installed"""
 
@@ -229,7 +232,11 @@ def run(options: Options) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
     settings = {f.name: getattr(options, f.name) for f in fields(Options) if getattr(options, f.name) is not None}
-    if options.against:
+    if options.motion or options.video:
+        moving = _with_progress(lambda progress: measured(options, progress))
+        make_folder(out)
+        found = moving_report.write(out, moving, settings)
+    elif options.against:
         comparisons = _with_progress(lambda progress: compare(options, progress))
         make_folder(out)
         found = comparison_report.write(out, comparisons, settings)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onestroke.cli.options import CommandOptions, option
-from onestroke.errors import UserError
+from onestroke.errors import UserError, near
 from onestroke.packages import require
+from onestroke.video.steady import DEFAULT
 
 
 @dataclass
@@ -23,6 +24,19 @@ class Options(CommandOptions):
         "error, over strengths and strokes, and measures nothing else; as often as you like",
         [], placeholder="FOLDER", path=True,
     )  # fmt: skip
+    motion: str | None = option(
+        "exact: measures how much paintings flicker, beside their style and content error, and nothing else, on clips "
+        "made of the photos, in which it is known where each pixel was",
+        None, placeholder="exact",
+    )  # fmt: skip
+    video: str | None = option(
+        "a clip, in the same way, by an optical flow that painting doesn't use", None, placeholder="FILE", path=True
+    )
+    steady: str | None = option(
+        f"with motion and video: how much strokes are kept, one or several; default: {DEFAULT:g}",
+        None, placeholder="0,0.5",
+    )  # fmt: skip
+    frames: int = option("how many frames of video are painted, the first ones", 48, low=6, high=100_000)
     photos: str | None = option(
         "photos that no painter was trained on; default: held-out rendered scenes",
         None, placeholder="FOLDER", path=True,
@@ -61,6 +75,23 @@ class Options(CommandOptions):
     device: str = option("auto, cpu, cuda or mps", "auto")
 
     @property
+    def amounts(self) -> list[float]:
+        """The amounts of `steady`.
+
+        Raises:
+            UserError: one is no number from 0 to 1.
+        """
+        if self.steady is None:
+            return [DEFAULT]
+        try:
+            amounts = [float(part) for part in self.steady.split(",")]
+        except ValueError:
+            amounts = [-1.0]
+        if not all(0 <= amount <= 1 for amount in amounts):
+            raise UserError(f"steady={self.steady}: one or several numbers from 0 to 1, such as steady=0,0.5")
+        return amounts
+
+    @property
     def photo_count(self) -> int:
         """How many photos are painted and measured, except with `against`."""
         return 4 if self.count is None else self.count
@@ -69,6 +100,10 @@ class Options(CommandOptions):
         """Raise a UserError for options that can't be combined."""
         if self.against:
             self._check_against()
+        if self.motion or self.video:
+            self._check_moving()
+        elif self.steady is not None:
+            raise UserError("steady belongs to motion=exact or video=clip.mp4")
         if not self.ckpt and not self.outputs:
             raise UserError("ckpt or outputs is needed: ckpt=checkpoints/starry_night.safetensors")
         if self.explain and not self.ckpt:
@@ -79,6 +114,20 @@ class Options(CommandOptions):
             raise UserError("outputs needs style=, the style that its pictures imitate: style=starry_night")
         if self.outputs and self.photos is None:
             raise UserError("outputs needs photos=, the folder of the photos that its pictures were made from")
+
+    def _check_moving(self) -> None:
+        """Raise a UserError for options that don't belong to measuring clips, or are missing for it."""
+        if self.motion not in (None, "exact"):
+            raise UserError(f"motion={self.motion}: {near(self.motion, ['exact'])}")
+        if self.motion and self.video:
+            raise UserError("motion=exact measures clips of its own: leave out video")
+        if not self.ckpt:
+            raise UserError("motion and video need ckpt=, a style file: ckpt=checkpoints/udnie_realtime.safetensors")
+        for name in ("outputs", "against", "lpips", "explain", "keep"):
+            if getattr(self, name):
+                raise UserError(f"motion and video measure flicker, style and content only: leave out {name}")
+        _ = self.amounts
+        require("cv2", "video")
 
     def _check_against(self) -> None:
         """Raise a UserError for options that don't belong to a comparison, or are missing for one."""
