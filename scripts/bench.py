@@ -5,6 +5,7 @@
     python scripts/bench.py vgg   [size=256] [batch=4]                      # the VGG passes of a step
     python scripts/bench.py infer [size=512] [batch=1]                      # one photo, on every backend there is
     python scripts/bench.py frames [size=512] [networks=realtime]           # frame after frame, controls changing
+    python scripts/bench.py clips [size=512] [networks=realtime]            # a clip from file to file
     python scripts/bench.py data  [crop=128,256] [workers=0,1,2] [data.root=/path/to/photos]
 
 Everything is timed in one process (but for the baseline of `train`, whose allocator is left as it is), the
@@ -23,6 +24,9 @@ Ours are networks=classic,default,... (all of configs/network) on backends=torch
 with compile=true torch.compile too; each as Stylizer has it, from float pixels to float pixels on the CPU.
 frames: the baseline is ONNX Runtime with the exported graph alone (controls=live), with bytes in and out; ours are a
 Stylizer's frames and the Stylizer itself, with ONNX Runtime and torch, whose strength changes before each frame.
+clips: the baseline is the network alone on decoded frames (a Stylizer's frames with ONNX Runtime); ours is infer.py's
+whole work on a clip of 24 frames, decoding and encoding H.264, without steadiness and with the default, then parts of
+it: motion alone, decoding alone.
 data: the time a batch takes from scenes, and from data.root's photos (data.NAME=... as for train.py), with as many
 worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache, which the warmup
 fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
@@ -45,6 +49,7 @@ from typing import Any
 
 import bench_measure
 import torch
+from bench_clips import clips_cases
 from bench_data import chosen_sources, data_cases, sources
 from bench_frames import frames_cases
 from bench_measure import Case, Spread, compare, matrix_products, precisions, race, short
@@ -98,7 +103,7 @@ class InferOptions(Options):
 
 @dataclass
 class FramesOptions(Options):
-    """Of the mode frames."""
+    """Of the modes frames and clips."""
 
     batch: str = option("one frame at a time", "1")
     size: str = option("sides of the frames in pixels", "512")
@@ -124,6 +129,7 @@ OPTIONS: dict[str, type[Options]] = {
     "vgg": SizedOptions,
     "infer": InferOptions,
     "frames": FramesOptions,
+    "clips": FramesOptions,
     "data": DataOptions,
 }
 
@@ -190,9 +196,9 @@ def cases(mode: str, options: Options, overrides: list[str], device: torch.devic
         return infer_cases(sizes(options.size), batches, device, networks, roads, options.compile)
     if isinstance(options, FramesOptions):
         if batches != [1] or device.type != "cpu":
-            raise UserError("the mode frames times one frame at a time, on the CPU")
+            raise UserError("the modes frames and clips time one frame at a time, on the CPU")
         networks = chosen("networks", listed("networks", options.networks), network_names())
-        return frames_cases(sizes(options.size), networks)
+        return (clips_cases if mode == "clips" else frames_cases)(sizes(options.size), networks)
     assert isinstance(options, DataOptions)
     if len(batches) > 1:
         raise UserError("batch takes one number in the mode data")

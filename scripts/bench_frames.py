@@ -39,7 +39,7 @@ def frames_cases(sizes: Sequence[Size], networks: Sequence[str]) -> Iterator[Cas
         raise UserError("the mode frames compares with ONNX Runtime: pip install 'onestroke[onnx]'")
     for name in networks:
         with tempfile.TemporaryDirectory() as folder:
-            path = _style(name, Path(folder))
+            path = style_of(name, Path(folder))
             graph = path.with_suffix(".onnx")
             with redirect_stdout(StringIO()):
                 if export([f"ckpt={path}", "controls=live", f"out={graph}"]) != 0:
@@ -48,7 +48,7 @@ def frames_cases(sizes: Sequence[Size], networks: Sequence[str]) -> Iterator[Cas
                 yield Case({"network": name, "size": words(size)}, list(_contestants(path, graph, size)))
 
 
-def _style(name: str, folder: Path) -> Path:
+def style_of(name: str, folder: Path) -> Path:
     """A style file of two styles with both controls and random weights."""
     arguments = dict(composed([f"network={name}"])["network"])
     kind: type[nn.Module] = type(instantiate_part("network", arguments, nn.Module))
