@@ -42,7 +42,7 @@ def clips_cases(sizes: Sequence[Size], networks: Sequence[str]) -> Iterator[Case
             with tempfile.TemporaryDirectory() as folder:
                 path = style_of(name, Path(folder))
                 film = _film(Path(folder) / "clip.mp4", size)
-                labels = {"network": name, "size": words(size), "frames": FRAMES}
+                labels: dict[str, str | int] = {"network": name, "size": words(size), "frames": FRAMES}
                 yield Case(labels, list(_contestants(path, film)))
 
 

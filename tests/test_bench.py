@@ -27,6 +27,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import bench  # noqa: E402
+import bench_clips  # noqa: E402
 import bench_data  # noqa: E402
 import bench_measure  # noqa: E402
 import bench_modes  # noqa: E402
@@ -303,6 +304,16 @@ def test_frames_are_timed_beside_the_graph_alone(tmp_path: Path, quick: None, mo
         ("realtime", size, name) for size in ("32 x 32", "64 x 32") for name in names
     ]
     assert bench.main(["frames", "batch=2", "device=cpu"]) == 2
+
+
+def test_clips_are_timed_beside_the_network_alone(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("onnxruntime", "av", "cv2"):
+        pytest.importorskip(name)
+    monkeypatch.setattr(live_export, "SIDE", 32)
+    monkeypatch.setattr(bench_clips, "FRAMES", 3)
+    rows = run(tmp_path, "clips", "size=64x32", "threads=1", "networks=realtime")["rows"]
+    assert [row["contestant"] for row in rows] == ["baseline", "clip-steady=0", "clip", "motion", "decoding"]
+    assert all(row["frames"] == 3 for row in rows)
 
 
 def test_every_network_and_backend_can_be_timed() -> None:
