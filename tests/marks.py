@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-REASON = "needs exiftool: ./scripts/setup_exiftool.sh"
+REASON = "needs exiftool: ./scripts/setup_readers.sh"
 CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
 PHOTO_XMP = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
@@ -29,7 +29,7 @@ PHOTO_XMP = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://w
 def exiftool(path: Path) -> dict[str, Any]:
     """What exiftool reads in a file, `Group:Tag` -> value, or the test is skipped."""
     if shutil.which("exiftool") is None:
-        if os.environ.get("ONESTROKE_EXIFTOOL") == "required":
+        if os.environ.get("ONESTROKE_READERS") == "required":
             pytest.fail(REASON)
         pytest.skip(REASON)
     done = subprocess.run(
