@@ -157,7 +157,7 @@ class Steady:
         whole = np.rint(x), np.rint(y)
         self._place = cv2.remap(self._place, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         self._origin = cv2.remap(self._origin, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        self._shift(cv2.merge([x - whole[0], y - whole[1]]))
+        self._place += cv2.merge([x - whole[0], y - whole[1]])
 
     def _shift(self, step: np.ndarray) -> None:
         """Move the places in the paintings, inside of them."""
