@@ -171,7 +171,7 @@ class _Recorder(TorchFunctionMode):
         self.kept.append(tensor)
 
     def _call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> fx.Node:
-        found = _as_norm(function, args, kwargs)
+        found = as_norm(function, args, kwargs)
         if found is not None:
             image, weight, bias, eps = found
             channels = image.shape[1]
@@ -199,7 +199,7 @@ def norm(core: Core, image: fx.Node, weight: fx.Node, bias: fx.Node, eps: float)
     return core.call(NORM, F.instance_norm, image, None, None, weight, bias, True, 0.1, eps)
 
 
-def _as_norm(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any, float] | None:
+def as_norm(function: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, Any, Any, float] | None:
     """Input, weight, bias and eps of a norm with the picture's own statistics; None for any other call.
 
     A batch norm in training mode counts too, since the trace has a batch of one.
