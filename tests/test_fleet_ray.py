@@ -115,6 +115,24 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, str]]:
     server.stop()
 
 
+def kill_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have a worker killed once a third of the pictures are done; its name is then in the list."""
+    note, killed, counts = running._note, list[str](), [0]
+
+    def noted(package: Any, tables: Iterator[Any], manifest: Manifest, each: Any) -> None:
+        def watch(rows: list[Row]) -> None:
+            counts[0] += len(rows)
+            if counts[0] > COUNT // 3 and not killed:
+                killed.append(rows[0].worker)
+                kill(rows[0])
+            each(rows)
+
+        note(package, tables, manifest, watch)
+
+    monkeypatch.setattr(running, "_note", noted)
+    return killed
+
+
 @pytest.mark.slow
 def test_two_thousand_pictures_in_s3_and_a_kill(
     bucket: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -128,22 +146,7 @@ def test_two_thousand_pictures_in_s3_and_a_kill(
     for i in range(COUNT):
         body = fleets.content(i, "JPEG", (96, 64) if i % 2 else (64, 96))
         client.put_object(Bucket="archive", Key=f"photos/{i % 20:02d}/{i:04d}.jpg", Body=body)
-    note, killed = running._note, list[str]()
-
-    def noted(package: Any, tables: Iterator[Any], manifest: Manifest, each: Any) -> None:
-        count = 0
-
-        def watch(rows: list[Row]) -> None:
-            nonlocal count
-            count += len(rows)
-            if count > COUNT // 3 and not killed:
-                killed.append(rows[0].worker)
-                kill(rows[0])
-            each(rows)
-
-        note(package, tables, manifest, watch)
-
-    monkeypatch.setattr(running, "_note", noted)
+    killed = kill_in_the_middle(monkeypatch)
     if not ray.is_initialized():
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     addresses = [f"input=s3://archive/photos{options}", f"output=s3://archive/painted{options}"]
