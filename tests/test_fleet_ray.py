@@ -147,8 +147,8 @@ def test_two_thousand_pictures_in_s3_and_a_kill(
         body = fleets.content(i, "JPEG", (96, 64) if i % 2 else (64, 96))
         client.put_object(Bucket="archive", Key=f"photos/{i % 20:02d}/{i:04d}.jpg", Body=body)
     killed = kill_in_the_middle(monkeypatch)
-    if not ray.is_initialized():
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.shutdown()  # workers have the environment that Ray was started in
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     addresses = [f"input=s3://archive/photos{options}", f"output=s3://archive/painted{options}"]
     assert fleet.main([*addresses, f"ckpt={style}", "format=jpg", "actors=2"]) == 0
     said = capsys.readouterr().err
