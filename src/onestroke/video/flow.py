@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onestroke.packages import require
+from onestroke.video.camera_motion import simplified
 
 _SCALE = 2  # flow is estimated at this fraction of the size
 _BLUR = 1.0  # standard deviation in pixels of that size: without it, interpolation biases the flow by 0.1 pixels
@@ -39,7 +40,8 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     """Estimate the motion between two frames of the same size; may run in several threads at once.
 
     DIS flow (Kroeger et al., ECCV 2016) at half the size, then one step of Lucas and Kanade's over larger windows,
-    which halves its error. Brightness may change, as in a fade.
+    which halves its error; where the picture is plain, the motion of the camera and of the surroundings, see
+    `camera_motion`. Brightness may change, as in a fade.
 
     Args:
         before, now: uint8 (H, W, 3), RGB.
@@ -57,9 +59,10 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(eight[1], eight[0], None)
     forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(eight[0], eight[1], None)
     trust = _trust(cv2, back, forth)
-    moved = cv2.remap(grey[0], *places(back), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    # linear, as OpenCV's bicubic kernel displaces what it samples by up to 0.04 pixels
+    moved = cv2.remap(grey[0], *places(back), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, moved, grey[1])
-    back = back + alignment(moved, grey[1])
+    back = simplified(cv2, grey[0], grey[1], back + alignment(moved, grey[1]), trust)
     back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
     back *= np.array([width / small[0], height / small[1]], np.float32)
     trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
