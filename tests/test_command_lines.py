@@ -22,6 +22,7 @@ from onestroke.cli import (
     export,
     infer,
     infer_clips,
+    infer_large,
     infer_options,
     live,
     live_options,
@@ -102,7 +103,7 @@ INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
 
 def test_no_option_of_infer_is_left_out() -> None:
     elsewhere = {"ckpt", "input", "output", "overwrite", "format", "quality"}  # which say where files are
-    elsewhere |= {"mark", "sign", "key"}  # of the next test
+    elsewhere |= {"mark", "sign", "key", "memory"}  # of the next tests
     assert (set(INFER) | set(CLIP)) - elsewhere == {field.name for field in fields(infer_options.Options)} - elsewhere
 
 
@@ -136,6 +137,16 @@ def test_mark_sign_and_key_of_infer(mark: str, inside: Path, monkeypatch: pytest
         infer.main(["ckpt=plain.safetensors", "input=photos/0.png", f"output={output}", *arguments])
     ((origin, certificate),) = given
     assert (origin is not None, certificate) == expected
+
+
+@pytest.mark.parametrize("arguments", [["memory=1M"], ["memory=1M", "resume=true"]])
+def test_memory_and_resume_for_photos(arguments: list[str], inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(infer_large, "paint", lambda *all: given.append((all[0], all[3].resume, all[3].most_memory)))
+    assert infer.main(["ckpt=plain.safetensors", "input=photos/0.png", "output=p.png", *arguments]) == 0
+    assert given == [(Path("photos/0.png"), "resume=true" in arguments, 2.0**20)]
+    assert infer.main(["ckpt=plain.safetensors", "input=photos/0.png", "output=p.png", "memory=100G"]) == 0
+    assert len(given) == 1 and Path("p.png").exists()
 
 
 CLIP: dict[str, tuple[list[str], Callable[[Job], Any], Any]] = {

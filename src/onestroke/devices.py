@@ -98,6 +98,11 @@ def free_memory(root: Path = Path("/")) -> int:
     return max(0, min(_meminfo(root), *_control_groups(root), _address_space(root)))
 
 
+def used_memory(root: Path = Path("/")) -> int:
+    """Bytes of main memory that this process takes; 0 where the system doesn't tell."""
+    return _entries(root / "proc/self/status").get("VmRSS:", 0) * 1024
+
+
 def _meminfo(root: Path) -> int:
     return _entries(root / "proc/meminfo").get("MemAvailable:", sys.maxsize // 1024) * 1024
 

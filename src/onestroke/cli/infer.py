@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from onestroke.cli import infer_clips
+from onestroke.cli import infer_clips, infer_large
 from onestroke.cli.clip_places import Input, check_photos, split
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
@@ -45,14 +45,7 @@ class Photo:
 
 
 def read(path: Path, place: Path, options: Options) -> Photo:
-    """Decode a photo, and shrink it to max_side.
-
-    Raises:
-        UserError: it can't be read, or (AlreadyPainted) its painting exists and overwrite=false.
-    """
-    # lexists, since a broken link counts as existing
-    if os.path.lexists(place) and not options.overwrite:
-        raise AlreadyPainted(f"{place} is there already: choose another output, or add overwrite=true")
+    """Decode a photo, and shrink it to max_side; raises a UserError if it can't be read."""
     # with mask=alpha, transparent pixels keep the colours of the file
     return Photo(path, place, images.read(path, max_side=options.max_side, alpha_hides=options.mask != "alpha"))
 
@@ -76,8 +69,19 @@ class BatchPainter:
         self.animations: list[tuple[Path, int]] = []
 
     def add(self, path: Path, place: Path) -> None:
-        """Add a photo; paints the waiting batch if it is full, or if the photo has another size."""
+        """Add a photo; paints the waiting batch if it is full, or if the photo has another size.
+
+        Raises:
+            infer_large.Stopped: the user asked to stop while it was painted in tiles.
+        """
         try:
+            # lexists, since a broken link counts as existing
+            if os.path.lexists(place) and not self.options.overwrite:
+                raise AlreadyPainted(f"{place} is there already: choose another output, or add overwrite=true")
+            if infer_large.needs_tiles(path, self.stylizer, self.options):
+                self.finish()
+                infer_large.paint(path, place, self.stylizer, self.options, self.marker)
+                return
             photo = read(path, place, self.options)
         except UserError as error:
             self.problems.append(error)
@@ -178,8 +182,11 @@ def _paint_photos(photos: list[Found], stylizer: Stylizer, options: Options, lef
     console = Console(stderr=True)
     hidden = len(places) == 1 or not console.is_terminal
     painter = BatchPainter(stylizer, options, marker)
-    for photo, place in track(places, "painting", console=console, transient=True, disable=hidden):
-        painter.add(photo, place)
+    try:
+        for photo, place in track(places, "painting", console=console, transient=True, disable=hidden):
+            painter.add(photo, place)
+    except infer_large.Stopped:
+        return 130
     painter.finish()
     problems = painter.problems
     alone = len(places) == 1 and bool(problems)

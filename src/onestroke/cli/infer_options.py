@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 from onestroke.cli.marks import KEY, MARK, SIGN, check_mark
@@ -100,14 +102,30 @@ class Options(CommandOptions):
     fps: float | None = option(
         "paint the pictures of a folder as the frames of a clip, N a second", None, placeholder="N", above=0, high=1000
     )
-    resume: bool = option("of clips: go on with a painting that was stopped", False)
+    resume: bool = option("go on with a clip, or a picture in tiles, whose painting was stopped", False)
+    memory: str | None = option(
+        "a picture that takes more to paint is painted in tiles, as 1G or 500M; default: what is free",
+        None, placeholder="1G",
+    )  # fmt: skip
 
     def check(self) -> None:
         """Raise a UserError for controls out of range, times that hold nothing, and marks that can't be made."""
         check_mark(self.mark, self.sign, self.key)
-        _ = self.strengths, self.strokes
+        _ = self.strengths, self.strokes, self.most_memory
+        if self.memory is not None and self.style_map is not None:
+            raise UserError("memory is for pictures in tiles, which style_map can't paint yet: leave one of them out")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UserError(f"end={self.end:g} is not after start={self.start:g}")
+
+    @property
+    def most_memory(self) -> float:
+        """The bytes that painting a picture may take; infinite without the option."""
+        if self.memory is None:
+            return math.inf
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", self.memory.strip(), re.IGNORECASE)
+        if found is None or not float(found[1]):
+            raise UserError(f"memory is an amount such as 1G or 500M, not '{self.memory}'")
+        return float(found[1]) * 2.0 ** (10 * (1 + "KMGT".index(found[2].upper())))
 
     @property
     def strengths(self) -> keyframes.Numbers | None:

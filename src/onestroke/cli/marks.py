@@ -68,15 +68,10 @@ class Marker:
         Raises:
             UserError: the file has no room for the mark, or the format can't be signed.
         """
-        if is_painting(photo) or reading.painted_before(picture.xmp):
-            self.repainted.append(photo)
+        painted = self.origin is not None and is_painted(picture.rgb, painting, self.origin)
+        content = self.xmp(photo, picture.xmp, place, painted)
         if self.origin is None:
             return {}
-        painted = is_painted(picture.rgb, painting, self.origin)
-        room = images.xmp_room(place.suffix)
-        if not room:
-            self.without.append(place)
-        content = packet.of_painting(picture.xmp, self.origin, painted, room) if room else None
         if self.certificate is None:
             return {"xmp": content}
         kind = reading.kind(photo)
@@ -84,6 +79,27 @@ class Marker:
             "xmp": content,
             "seal": Credentials(self.certificate, self.origin, photo, kind, place.name, painted),
         }
+
+    def xmp(self, photo: Path, own: bytes | None, place: Path, painted: bool) -> bytes | None:
+        """The XMP packet of a painting; None for mark=none, and for a format that holds none.
+
+        Args:
+            photo: the file of the photo.
+            own: the photo's XMP packet, or None.
+            place: the file of the painting.
+            painted: whether anything of the photo was painted, see `is_painted`.
+
+        Raises:
+            UserError: the file has no room for the mark.
+        """
+        if is_painting(photo) or reading.painted_before(own):
+            self.repainted.append(photo)
+        if self.origin is None:
+            return None
+        room = images.xmp_room(place.suffix)
+        if not room:
+            self.without.append(place)
+        return packet.of_painting(own, self.origin, painted, room) if room else None
 
     def remarks(self) -> list[str]:
         """Sentences about the run's paintings for its end; none where there is nothing to say."""

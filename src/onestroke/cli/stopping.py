@@ -17,15 +17,18 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """Context manager: yield a Stop that SIGINT and SIGTERM set; outside of the main thread, nothing sets it."""
+def stopping(step: str = "frame") -> Iterator[Stop]:
+    """Context manager: yield a Stop that SIGINT and SIGTERM set; outside of the main thread, nothing sets it.
+
+    step: what the job ends after, for the message.
+    """
     stop = Stop()
 
     def ask(number: int, _: FrameType | None) -> None:
         if stop.asked:
             raise KeyboardInterrupt
         stop.asked = True
-        print("stopping after this frame, and writing what is painted (again to stop at once)", file=sys.stderr)
+        print(f"stopping after this {step}, and writing what is painted (again to stop at once)", file=sys.stderr)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

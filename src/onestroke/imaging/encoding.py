@@ -22,6 +22,10 @@ WRITABLE = {
 """Suffix -> Pillow's name of the format. GIF is not written, since 256 colours are too few for a painting."""
 LOSSY = ("JPEG", "WEBP")
 """The formats that have a quality setting."""
+WITHOUT_ALPHA = ("JPEG", "BMP")
+"""The formats that hold no alpha."""
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+"""The largest sides in pixels of the formats that have a limit."""
 WITH_XMP = ("JPEG", "PNG", "WEBP", "TIFF")
 """The formats that hold an XMP packet."""
 

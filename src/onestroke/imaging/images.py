@@ -21,7 +21,7 @@ from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.imaging import decoding, metadata
 from onestroke.imaging.decoding import MAX_PIXELS, FramesWarning, Picture, resize, seen
-from onestroke.imaging.encoding import LOSSY, WRITABLE, Seal, encode, xmp_room
+from onestroke.imaging.encoding import LONGEST_SIDE, LOSSY, WITHOUT_ALPHA, WRITABLE, Seal, encode, xmp_room
 from onestroke.imaging.finding import search
 from onestroke.imaging.kinds import EXTENSIONS
 from onestroke.imaging.left_out import LeftOut
@@ -47,8 +47,6 @@ __all__ = [
     "xmp_room",
 ]
 
-_WITHOUT_ALPHA = ("JPEG", "BMP")
-_LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 _MAX_ASPECT = 8
 
 
@@ -219,7 +217,7 @@ def encoded(
     height, width = rgb.shape[-2:]
     kind = _kind_of(path, height, width)
     try:
-        if alpha is not None and kind in _WITHOUT_ALPHA:
+        if alpha is not None and kind in WITHOUT_ALPHA:
             cover = _single(alpha, 1).clamp(0, 1)
             rgb, alpha = _single(rgb, 3).clamp(0, 1) * cover + (1 - cover), None
         image = to_pil(rgb, alpha)
@@ -235,7 +233,7 @@ def _kind_of(path: Path, height: int, width: int) -> str:
     if kind is None:
         problem = f"'{path.suffix}' is no suffix for that" if path.suffix else "it has no suffix"
         raise UserError(f"cannot write '{path}': {problem}; use one of {', '.join(WRITABLE)}")
-    longest = _LONGEST_SIDE.get(kind)
+    longest = LONGEST_SIDE.get(kind)
     if longest is not None and max(height, width) > longest:
         raise UserError(
             f"cannot write '{path}': {kind} holds at most {longest} pixels a side and the picture is "

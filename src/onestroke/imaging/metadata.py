@@ -105,7 +105,7 @@ def for_jpeg(exif: bytes) -> bytes:
     return b"Exif\0\0" + exif
 
 
-def into_tiff(file: BytesIO, exif: bytes, xmp: bytes | None = None) -> None:
+def into_tiff(file: BinaryIO, exif: bytes, xmp: bytes | None = None) -> None:
     """Add the entries of an EXIF block, and an XMP packet, to a TIFF file with 8 bit samples, in place."""
     order, main, inner, gps = decode_block(exif)
     if xmp is not None:

@@ -124,7 +124,8 @@ def seen(rgb: Tensor, alpha: Tensor) -> Tensor:
 
 _TIFF_TAGS_KEPT = (
     ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
-    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright,
+    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.XResolution,
+    ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit,
 )  # fmt: skip
 
 

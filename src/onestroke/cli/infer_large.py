@@ -1,0 +1,230 @@
+"""Paint the pictures among what `onestroke infer` is to paint that don't fit in memory: in tiles."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from onestroke.cli.infer_options import Options
+from onestroke.cli.marks import Marker
+from onestroke.cli.stopping import Stop, stopping
+from onestroke.devices import free_memory, used_memory
+from onestroke.errors import UserError, escaped
+from onestroke.files import make_folder
+from onestroke.imaging import decoding, images, large_reading, large_writing, metadata
+from onestroke.imaging.encoding import WITHOUT_ALPHA
+from onestroke.imaging.large_reading import Header
+from onestroke.imaging.raw_rows import RawRows
+from onestroke.inference import large
+from onestroke.inference.backends import Torch
+from onestroke.inference.controls import open_style
+from onestroke.inference.finishing import Finish
+from onestroke.inference.frames import no_picture
+from onestroke.inference.memory import free_on, memory_errors_for_users, peak_memory
+from onestroke.inference.stylizer import Stylizer
+from onestroke.inference.tiles import TilePainter
+from onestroke.inference.workplace import Workplace
+from onestroke.version import __version__
+
+_REPORT_EVERY = 30.0
+"""Seconds between two lines about the progress, where there is no terminal."""
+_DARK = 63  # a photo of no higher level may be painted all black
+
+
+class Stopped(Exception):
+    """The user asked to stop."""
+
+
+def needs_tiles(path: Path, stylizer: Stylizer, options: Options) -> bool:
+    """Whether a photo, or its painting, doesn't fit in memory.
+
+    Returns False for a file that can't be opened, and with style_map: the usual way tells what is wrong.
+    """
+    if options.style_map is not None:
+        return False
+    try:
+        head = large_reading.header(path)
+    except UserError:
+        return False
+    size = decoding.fitting(head.height, head.width, max_side=options.max_side)
+    whole = size == (head.height, head.width)
+    if whole and (head.height * head.width > images.MAX_PIXELS or head.memory > _room(options)):
+        return True
+    try:
+        with memory_errors_for_users(*size):
+            return stylizer.backend.memory(1, *size) > min(_room(options), free_on(stylizer.device))
+    except UserError:
+        return False
+
+
+def _room(options: Options) -> float:
+    """Bytes that painting may still take; what the process takes already counts towards `memory`."""
+    return min(free_memory(), max(0.0, options.most_memory - used_memory()))
+
+
+def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker: Marker) -> None:
+    """Paint a photo in tiles, and write the painting.
+
+    Raises:
+        UserError: it can't be painted so.
+        Stopped: the user asked to stop; what is done is kept for resume=true.
+    """
+    network = _network(stylizer, options)
+    head = large_reading.header(path)
+    size = decoding.fitting(head.height, head.width, max_side=options.max_side)
+    if options.mark == "c2pa":
+        raise UserError(f"mark=c2pa signs a file in memory, and {path} is painted in tiles: take mark=xmp")
+    large_writing.check_writable_size(place, *size, _room(options))
+    make_folder(place.parent)
+    painter = TilePainter(network, stylizer.device)
+    work = Workplace(place, _fingerprint(path, options), options.resume)
+    large.check_disk(work, *size)
+    painter.side = large.tile_side(painter.field, _takes(painter), size[1], _room(options) / 2)
+    with stopping("tile") as stop, _progress(path) as tell:
+        try:
+            _store(work, path, head, size, options)
+            painting = large.paint(work, painter, _checked(tell, stop))
+        except Stopped:
+            print(f"stopped after {work.rows} of {size[0]} rows; add resume=true to go on", file=sys.stderr)
+            raise
+    _write(work, painting, path, place, head, stylizer, options, marker)
+    work.remove()
+    print(escaped(str(place)))
+
+
+def _network(stylizer: Stylizer, options: Options) -> torch.nn.Module:
+    """The network of a style, in PyTorch."""
+    if isinstance(stylizer.backend, Torch):
+        network: torch.nn.Module = stylizer.backend.network
+        return network
+    if options.backend != "auto" or stylizer.path.suffix.lower() == ".onnx":
+        raise UserError(
+            "a picture that doesn't fit in memory is painted in tiles, by backend=torch and from a style file "
+            "(.safetensors): leave out backend, or use a smaller max_side"
+        )
+    return open_style(stylizer.path, stylizer.controls)[0].eval()
+
+
+def _takes(painter: TilePainter) -> Callable[[int], float]:
+    def run(image: torch.Tensor) -> object:
+        return painter.network(image.to(painter.device).contiguous(memory_format=torch.channels_last))
+
+    held = peak_memory(run)
+    return lambda side: 1.2 * held(1, side, side)
+
+
+def _store(work: Workplace, path: Path, head: Header, size: tuple[int, int], options: Options) -> None:
+    """Store the photo and the mask in the working folder, unless an earlier run did."""
+    if work.state["size"] is not None:
+        return
+    hides = options.mask != "alpha"
+    shrinks = size != (head.height, head.width)
+    if shrinks or (head.memory < _room(options) / 2 and head.height * head.width <= images.MAX_PIXELS):
+        picture = images.read(path, max_side=options.max_side, alpha_hides=hides)
+        large.store(work, size, [picture])
+        return
+    large.store(work, size, large_reading.bands(path, hides))
+
+
+def _mask(work: Workplace, options: Options) -> RawRows | None:
+    """The mask as grey rows of the photo's size."""
+    if options.mask is None:
+        return None
+    if options.mask == "alpha":
+        return work.pixels("alpha", 1) if work.state["alpha"] else None
+    head = large_reading.header(Path(options.mask))
+    height, width = work.state["size"]
+    if (head.height, head.width) != (height, width):
+        raise UserError(
+            f"mask={options.mask} has {head.width} x {head.height} pixels: for a picture in tiles, a mask has its "
+            f"size, {width} x {height}"
+        )
+    rows, top = work.pixels("mask", 1), 0
+    whole = head.memory < _room(options) / 2
+    for band in [images.read(options.mask)] if whole else large_reading.bands(Path(options.mask)):
+        for begin in range(0, band.height, large.BAND):
+            part = slice(begin, begin + large.BAND)
+            piece = images.Picture(band.pixels[:, :, part], None if band.cover is None else band.cover[:, :, part])
+            grey = images.luminance(piece.rgb) if piece.alpha is None else images.luminance(piece.rgb) * piece.alpha
+            levels = (grey.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+            rows.write(top, levels[0].permute(1, 2, 0).numpy())
+            top += levels.shape[2]
+    return rows
+
+
+def _write(
+    work: Workplace, painting: RawRows, path: Path, place: Path, head: Header, stylizer: Stylizer, options: Options,
+    marker: Marker,
+) -> None:  # fmt: skip
+    """Finish a painting and write its file."""
+    photo = work.pixels("photo", 3)
+    alpha = work.pixels("alpha", 1) if work.state["alpha"] and options.mask != "alpha" else None
+    mask = _mask(work, options)
+    flatten = images.WRITABLE[place.suffix.lower()] in WITHOUT_ALPHA
+    finish = Finish(photo, painting, alpha, options.color, mask, options.feather, flatten)
+    finished = work.pixels("finished", finish.channels)
+    within = 1 if marker.origin is not None and marker.origin.settings.get("strength") == "0" else 0
+    painted, brightest, lightest = False, 0, 0
+    for top, band in finish.bands():
+        finished.write(top, band)
+        before = photo.rows(top, top + len(band))
+        painted = painted or bool((abs(band[..., :3].astype(int) - before) > within).any())
+        brightest = max(brightest, int(painting.rows(top, top + len(band)).max()))
+        lightest = max(lightest, int(before.max()))
+    if not brightest and lightest > _DARK:
+        raise no_picture(stylizer.path)
+    xmp = marker.xmp(path, head.xmp, place, painted)
+    block = metadata.of_painting(head.exif, photo.height, photo.width, stylizer.name)
+    large_writing.write_rows(place, finished, _room(options), options.quality, block, xmp)
+
+
+def _fingerprint(path: Path, options: Options) -> dict[str, object]:
+    """What decides how a picture is painted, for a run that is gone on with."""
+    found = path.stat()
+    return {
+        **{name: getattr(options, name) for name in ("style", "strength", "stroke", "max_side")},
+        "alpha": options.mask == "alpha",
+        "photo": f"{path.name} {found.st_size} {found.st_mtime_ns}",
+        "ckpt": sha256(Path(options.ckpt).read_bytes()).hexdigest(),
+        "version": __version__,
+    }
+
+
+def _checked(tell: large.Tell, stop: Stop) -> large.Tell:
+    def told(share: float) -> None:
+        tell(share)
+        if stop.asked:
+            raise Stopped
+
+    return told
+
+
+@contextmanager
+def _progress(path: Path) -> Iterator[large.Tell]:
+    """Show the share of all passes that is done, and the time left: a bar in a terminal, else a line at times."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    started = reported = time.monotonic()
+    first: float | None = None
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"{escaped(path.name)} in tiles", total=1.0)
+
+        def tell(share: float) -> None:
+            nonlocal reported, first
+            now = time.monotonic()
+            first = share if first is None else first
+            bars.update(task, completed=share)
+            if not console.is_terminal and now - reported > _REPORT_EVERY and share > first:
+                left = (now - started) * (1 - share) / (share - first)
+                print(f"{escaped(path.name)} in tiles: {100 * share:.0f} %, {left:.0f} s left", file=sys.stderr)
+                reported = now
+
+        yield tell

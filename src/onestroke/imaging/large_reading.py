@@ -1,0 +1,158 @@
+"""Read a picture of any size band by band, upright and in sRGB, with pyvips or tifffile where they are there."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from onestroke.errors import UserError
+from onestroke.imaging import decoding
+from onestroke.imaging.decoding import MAX_PIXELS, Picture
+from onestroke.imaging.decoding.guard import damaged
+from onestroke.imaging.decoding.memory import needs
+from onestroke.packages import installed
+
+NEEDS = "pip install 'onestroke[large]'"
+_BAND = 512  # rows that are converted at once
+_PLAUSIBLE = 1000  # pixels that a byte of a file may hold, where there are more than MAX_PIXELS
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_UPRIGHT = (0, 1)
+_ORIENTATION = 0x0112
+
+
+def vips() -> Any:
+    """The module pyvips, without its cache: that gives the old pixels of a file that was written anew."""
+    module: Any = importlib.import_module("pyvips")
+    module.cache_set_max(0)
+    return module
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before its pixels are decoded.
+
+    height, width: upright. memory: bytes that decoding it whole takes. alpha: whether it has transparency. exif, xmp,
+    frames: see Picture.
+    """
+
+    height: int
+    width: int
+    memory: int
+    exif: bytes | None
+    xmp: bytes | None
+    frames: int
+
+
+def header(path: Path) -> Header:
+    """Read the header of a picture of any plausible size.
+
+    Raises:
+        UserError: as `images.read`; or it holds far more pixels than a file of its size can.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0
+    with decoding.opened(path, max(MAX_PIXELS, _PLAUSIBLE * size), quiet=True) as image:
+        width, height = image.size
+        if _orientation(image) > 4:
+            width, height = height, width
+        found = decoding.frames(path, image)
+        needed = needs(image, shrinks=False)
+        return Header(height, width, needed, decoding.exif_of(image), decoding.xmp_of(image), found)
+
+
+def _orientation(image: Image.Image) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        found = image.tag_v2.get(_ORIENTATION, 1)
+    else:
+        found = image.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def bands(path: Path, alpha_hides: bool = True) -> Iterator[Picture]:
+    """The picture from the top down, in bands of rows; as `images.read` gives it, with 8 bits a sample.
+
+    Colours under transparent pixels are those of visible neighbours in the same band.
+
+    Raises:
+        UserError: no installed package reads it in bands, or it is damaged or of an unsupported sort.
+    """
+    name = f"'{path}'"
+    by_vips, tiff = installed("pyvips"), installed("tifffile")
+    if not by_vips and not (tiff and path.suffix.lower() in (".tif", ".tiff")):
+        raise UserError(f"{name} is too large for the memory, and reading it in bands needs {NEEDS}")
+    try:
+        for image in _by_vips(path, name) if by_vips else _by_tifffile(path, name):
+            yield decoding.to_picture(image, name, alpha_hides=alpha_hides)
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:  # pyvips and tifffile raise errors of many classes
+        raise damaged(name, error) from error
+
+
+def _by_vips(path: Path, name: str) -> Iterator[Image.Image]:
+    pyvips = vips()
+    image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+    turned = image.get("orientation") if image.get_typeof("orientation") else 1
+    if turned not in _UPRIGHT:  # which reads it in another order: large ones through a temporary file
+        image = pyvips.Image.new_from_file(str(path), access="random", fail_on="truncated").autorot()
+    if image.format == "ushort":
+        image = image.cast("uchar", shift=True)
+    if image.format != "uchar" or image.bands not in _MODES:
+        raise UserError(
+            f"{name} is too large to be read at once, and in bands only pictures of 8 or 16 bits are read; convert it"
+        )
+    mode = "CMYK" if image.interpretation == "cmyk" and image.bands == 4 else _MODES[image.bands]
+    profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
+    for top in range(0, image.height, _BAND):
+        rows = min(_BAND, image.height - top)
+        pixels = bytes(image.crop(0, top, image.width, rows).write_to_memory())
+        yield _band(mode, image.width, rows, pixels, profile)
+
+
+def _band(mode: str, width: int, rows: int, pixels: bytes, profile: bytes | None) -> Image.Image:
+    band = Image.frombytes(mode, (width, rows), pixels)
+    if profile is not None:
+        band.info["icc_profile"] = bytes(profile)
+    return band
+
+
+def _by_tifffile(path: Path, name: str) -> Iterator[Image.Image]:
+    tifffile: Any = importlib.import_module("tifffile")
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        plain = page.photometric.name in ("MINISBLACK", "RGB") and page.planarconfig == 1
+        turned = page.tags[_ORIENTATION].value if _ORIENTATION in page.tags else 1
+        associated = any(int(extra) == 1 for extra in page.extrasamples)
+        if not plain or page.dtype not in (np.uint8, np.uint16) or turned != 1 or associated:
+            raise UserError(f"{name} is of a sort of TIFF that only pyvips reads in bands: {NEEDS}")
+        profile = page.tags[34675].value if 34675 in page.tags else None
+        mode = _MODES[page.samplesperpixel]
+        for rows in _segments(page):
+            levels = rows if rows.dtype == np.uint8 else (rows >> 8).astype(np.uint8)
+            yield _band(mode, page.imagewidth, len(levels), levels.tobytes(), profile)
+
+
+def _segments(page: Any) -> Iterator[np.ndarray]:
+    """The strips of a page, or its rows of tiles, (n, width, samples)."""
+    band: np.ndarray | None = None
+    begin = 0
+    for pixels, index, shape in page.segments():
+        top, left = index[2], index[3]
+        height, width = min(shape[1], page.imagelength - top), min(shape[2], page.imagewidth - left)
+        if band is not None and top != begin:
+            yield band
+            band = None
+        if band is None:
+            band, begin = np.zeros((height, page.imagewidth, page.samplesperpixel), page.dtype), top
+        if pixels is not None:  # a tile that the file leaves out is black
+            band[:, left : left + width] = pixels.reshape(shape[1:])[:height, :width]
+    if band is not None:
+        yield band
