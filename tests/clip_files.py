@@ -111,7 +111,9 @@ def sound_hash(path: Path) -> str:
 def frame_times(path: Path) -> list[Fraction]:
     """The seconds at which each frame is seen."""
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        frames = list(container.decode(video=0))
+    # bare H.264 has no times, and 25 frames a second where it says nothing else
+    return [Fraction(i, 25) if f.pts is None else f.pts * f.time_base for i, f in enumerate(frames)]
 
 
 def decoded(path: Path) -> np.ndarray:

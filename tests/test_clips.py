@@ -373,3 +373,41 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(inside: Path) -> None:
         assert code == "0"
         peaks.append(int(peak))
     assert peaks[1] < 1.05 * peaks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "said"),
+    [
+        ("a.avi -c:v mpeg4 -c:a libmp3lame", ".mp4", ""),
+        ("a.ts -c:v mpeg2video -c:a mp2", ".mp4", ""),
+        ("a.wmv -c:v wmv2 -c:a wmav2", ".mkv", "audio in wmav2"),
+        ("a.flv -c:v flv1 -an", ".mp4", ""),
+        ("a.h264 -c:v libx264 -an", ".mp4", ""),
+        ("a.mkv -i text.srt -i chapters.txt -map 0 -map 1 -map 2 -c:v libx264 -c:a libmp3lame", ".mkv", ""),
+        ("a.mp4 -i text.srt -i chapters.txt -map 0 -map 1 -map 2 -c:v libx264 -c:s mov_text", ".mp4", ""),
+        ("a.mp4 -c:v libx264 -flags +ildct+ilme -vf interlace", ".mp4", ""),
+    ],
+)
+@needs_ffmpeg
+def test_clips_of_many_kinds(
+    name: str, suffix: str, said: str, inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inside / "text.srt").write_text("1\n00:00:00,100 --> 00:00:00,900\nhello\n")
+    chapters = "[CHAPTER]\nTIMEBASE=1/1000\nSTART={}\nEND={}\ntitle={}\n"
+    (inside / "chapters.txt").write_text(
+        ";FFMETADATA1\n" + chapters.format(0, 500, "one") + chapters.format(500, 1200, "two")
+    )
+    file, *arguments = name.split()
+    sources = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=1.2", "-f", "lavfi", "-i", "sine=d=1.2"]
+    subprocess.run(["ffmpeg", "-v", "error", *sources, *arguments, file], cwd=inside, check=True)
+    assert paint(f"input={file}") == 0
+    captured = capsys.readouterr()
+    assert (said in captured.err) if said else captured.err == ""
+    target = inside / f"a.udnie{suffix}"
+    before, after = frame_times(inside / file), frame_times(target)
+    assert [t - after[0] for t in after] == [t - before[0] for t in before]
+    if "-an" not in arguments and not said:
+        assert sound_hash(target) == sound_hash(inside / file)
+    with av.open(str(inside / file)) as one, av.open(str(target)) as other:
+        assert [c["metadata"] for c in other.chapters()] == [c["metadata"] for c in one.chapters()]
+        assert len(other.streams.subtitles) == len(one.streams.subtitles) == ("text.srt" in arguments)

@@ -55,7 +55,10 @@ def xmp_of(path: Path) -> bytes | None:
 
 def _find(file: BinaryIO) -> bytes | None:
     place, found = 0, None
+    whole = file.seek(0, 2)
     for _ in range(_MOST_BOXES):
+        if place >= whole:
+            break
         file.seek(place)
         head = file.read(32)
         if len(head) < 8:

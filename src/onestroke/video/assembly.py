@@ -156,11 +156,13 @@ def _copied_streams(source: Any, out: Any, left_out: list[str]) -> dict[int, Any
     """Add the streams of sound and subtitles that the container can hold; returns them by the index of the source's."""
     copied = {}
     for stream in source.streams:
-        if stream.type not in ("audio", "subtitle"):
-            if stream.type != "video":
-                left_out.append(f"a stream of {stream.type}")
-            elif stream is not clips.picture_stream(source):
+        if stream.type == "video":
+            if stream is not clips.picture_stream(source):
                 left_out.append("another stream of pictures")
+            continue
+        if stream.type not in ("audio", "subtitle"):
+            if not source.chapters():  # whose titles MP4 keeps in a stream of data; they are copied as chapters
+                left_out.append(f"a stream of {stream.type}")
             continue
         name = stream.codec_context.name if stream.codec_context is not None else "unknown"
         if name not in out.supported_codecs:

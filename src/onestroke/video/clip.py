@@ -23,6 +23,7 @@ _FORMATS = (
     "obu,m4v,dv,yuv4mpegpipe,wtv,rm,gxf"
 )
 """Containers that hold their own pictures. Playlists, which name other files or addresses, are not opened."""
+_COVER = 0x400  # FFmpeg's disposition of a cover picture
 _ALPHA = ("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8")
 _ANIMATED = (b"GIF87a", b"GIF89a", b"RIFF", b"\x89PNG")
 
@@ -123,7 +124,7 @@ def _open(av: Any, name: str, gpu: bool) -> Any:
 def picture_stream(container: Any) -> Any:
     """The stream of pictures to paint: the first that is no cover picture."""
     streams = container.streams.video
-    return next((s for s in streams if "attached_pic" not in str(s.disposition).lower()), streams[0])
+    return next((s for s in streams if not int(s.disposition) & _COVER), streams[0])
 
 
 def described(path: Path, container: Any, size: tuple[int, int], turn: Turn) -> Clip:

@@ -21,6 +21,7 @@ from onestroke.video.clip import Clip
 from onestroke.video.colours import RGB, Colours, standard_range
 
 _ARBITRARY_CLOCKS = ("mpegts", "mpeg")
+_GAP = 2.5  # frames of time that are missing at the end of a clip that was cut off; some files count one frame too many
 _LONGEST_FRAME = 10  # seconds; a stream that ends later than this after its last frame is cut short
 
 
@@ -123,12 +124,15 @@ class Film:
             decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
             shift = round(self.shift / clip.time_base)
             converted = _Conversion(self._stored, clip.width, clip.height, stream)(decoded)
+            end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
             for pixels, pts, duration in _lasting(converted, stream, None if last is None else origin + last):
                 rgb, alpha = (pixels, None) if pixels.shape[2] == 3 else visible(pixels)
                 yield Frame(rgb, alpha, pts - shift, duration, index)
                 index += 1
+                seen = pts
         lost = damage.packets + damage.frames
-        if first is None and last is None:
+        step = 1 / (clip.rate * clip.time_base)
+        if first is None and last is None and index and (end is None or end - seen > _GAP * step):
             damage.short = max(0, clip.frames - index - lost)
         if not index:
             between = "" if first is None and last is None else f" from start={self.start} to end={self.end}"
@@ -264,7 +268,8 @@ class _Conversion:
             pixels = self.clip.turn(frame.to_ndarray())
             if self.kind == "rgb48le":
                 pixels = standard_range(pixels, self.clip.colours)
-            yield pixels, frame.pts, frame.duration or 0
+            scale = frame.time_base / self.stream.time_base  # deinterlacing counts in halves
+            yield pixels, round(frame.pts * scale), round((frame.duration or 0) * scale)
 
     def _graph(self, frame: Any) -> Any:
         av = require("av", "video")
