@@ -38,8 +38,14 @@ class Killed(BaseException):
     """What a test raises where a process would be killed."""
 
 
-@pytest.mark.parametrize("steady", ["0", "0.5"])
-@pytest.mark.parametrize("after", [3, 7, 16])
+@pytest.mark.parametrize(
+    ("after", "steady"),
+    [
+        (16, "0.5"),
+        (7, "0"),
+        *(pytest.param(a, s, marks=pytest.mark.slow) for a, s in ((3, "0"), (3, "0.5"), (16, "0"))),
+    ],
+)
 def test_a_killed_run_goes_on_with_the_same_frames(
     after: int, steady: str, inside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +95,7 @@ def test_other_settings_are_not_gone_on_with(
     assert "another strength" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_playable_file_that_can_be_gone_on_with(inside: Path) -> None:
     path = make_clip(inside / "a.mp4", times=range(160))
     command = [sys.executable, str(ROOT / "infer.py"), "ckpt=a.safetensors", "style=udnie", "steady=0", "input=a.mp4"]

@@ -54,17 +54,17 @@ VFR = [0, 1, 2, 5, 6, 9, 14, 15, 16, 20, 21, 30]
     ("name", "options"),
     [
         ("cfr.mp4", {}),
-        ("ntsc.mp4", {"base": Fraction(1001, 30000)}),
+        pytest.param("ntsc.mp4", {"base": Fraction(1001, 30000)}, marks=pytest.mark.slow),
         ("vfr.mp4", {"times": VFR, "base": Fraction(1, 90000 // 1500)}),
-        ("late.mp4", {"times": [7, 8, 9, 12], "base": Fraction(1, 90)}),
+        pytest.param("late.mp4", {"times": [7, 8, 9, 12], "base": Fraction(1, 90)}, marks=pytest.mark.slow),
         ("rotated.mp4", {"rotation": 90}),
         ("silent.mp4", {"audio": None}),
-        ("wide.mp4", {"aspect": Fraction(4, 3)}),
+        pytest.param("wide.mp4", {"aspect": Fraction(4, 3)}, marks=pytest.mark.slow),
         ("odd.mkv", {"size": (47, 65), "pixels": "yuv444p"}),
         ("ten.mp4", {"codec": "libx265", "pixels": "yuv420p10le", "options": {"x265-params": "log-level=none"}}),
-        ("pcm.mov", {"audio": "pcm_s16le"}),
-        ("opus.webm", {"codec": "libvpx-vp9", "audio": "libopus"}),
-        ("one.mp4", {"times": [0]}),
+        pytest.param("pcm.mov", {"audio": "pcm_s16le"}, marks=pytest.mark.slow),
+        pytest.param("opus.webm", {"codec": "libvpx-vp9", "audio": "libopus"}, marks=pytest.mark.slow),
+        pytest.param("one.mp4", {"times": [0]}, marks=pytest.mark.slow),
     ],
 )
 def test_sound_times_and_geometry_are_kept(name: str, options: dict[str, Any], inside: Path) -> None:
@@ -93,7 +93,7 @@ def _seconds(path: Path) -> Fraction:
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("rotation", [0, 90, *(pytest.param(r, marks=pytest.mark.slow) for r in (180, 270))])
 def test_frames_are_read_as_ffmpeg_reads_them(rotation: int, inside: Path) -> None:
     path = make_clip(inside / "a.mp4", rotation=rotation)
     ours = np.stack([frame.rgb for frame in Film(path).frames()])
@@ -379,9 +379,9 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(inside: Path) -> None:
     ("name", "suffix", "said"),
     [
         ("a.avi -c:v mpeg4 -c:a libmp3lame", ".mp4", ""),
-        ("a.ts -c:v mpeg2video -c:a mp2", ".mp4", ""),
-        ("a.wmv -c:v wmv2 -c:a wmav2", ".mkv", "audio in wmav2"),
-        ("a.flv -c:v flv1 -an", ".mp4", ""),
+        pytest.param("a.ts -c:v mpeg2video -c:a mp2", ".mp4", "", marks=pytest.mark.slow),
+        pytest.param("a.wmv -c:v wmv2 -c:a wmav2", ".mkv", "audio in wmav2", marks=pytest.mark.slow),
+        pytest.param("a.flv -c:v flv1 -an", ".mp4", "", marks=pytest.mark.slow),
         ("a.h264 -c:v libx264 -an", ".mp4", ""),
         ("a.mkv -i text.srt -i chapters.txt -map 0 -map 1 -map 2 -c:v libx264 -c:a libmp3lame", ".mkv", ""),
         ("a.mp4 -i text.srt -i chapters.txt -map 0 -map 1 -map 2 -c:v libx264 -c:s mov_text", ".mp4", ""),
