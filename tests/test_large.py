@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -210,6 +211,27 @@ def test_a_bomb_is_refused_and_a_large_picture_is_not(inside: Path, monkeypatch:
     Image.new("1", (20000, 20000)).save("bomb.png", compress_level=9)
     with pytest.raises(UserError, match="is too large: 20000 x 20000"):
         large_reading.header(Path("bomb.png"))
+
+
+@pytest.mark.parametrize("photo", ["scan.tif", "cut.png"])
+def test_a_pyramid_of_tiles_is_the_painting(photo: str, inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert paint(f"input={photo}", "output=once.png") == 0
+    assert paint(f"input={photo}", "output=out/", "format=dzi") == 0
+    stem = photo.partition(".")[0] + ".udnie"
+    assert f"out/{stem}.dzi" in capsys.readouterr().out
+    description = ElementTree.parse(f"out/{stem}.dzi").getroot()
+    kind, side = description.get("Format"), int(description.get("TileSize", 0))
+    assert {key: int(value) for key, value in description[0].items()} == {"Width": SIZE[1], "Height": SIZE[0]}
+    finest = Path(f"out/{stem}_files/9")  # 2 ** 9 is the first power of two that is no less than its width
+    tiles = [levels(finest / f"{column}_0.{kind}") for column in range(-(-SIZE[1] // side))]
+    assert np.abs(np.concatenate(tiles, axis=1) - levels("once.png")).mean() < 3
+    assert sorted(int(level.name) for level in finest.parent.iterdir()) == list(range(10))
+    assert levels(finest.parent / f"0/0_0.{kind}").shape[:2] == (1, 1)
+    half = levels(finest.parent / f"8/0_0.{kind}")
+    assert half.shape[:2] == (75, 167) and abs(half.mean() - levels("once.png").mean()) < 2
+    assert f'"files": "{stem}_files"' in Path(f"out/{stem}.html").read_text()
+    assert "compositeWithTrainedAlgorithmicMedia" in Path(f"out/{stem}.xmp").read_text()
+    assert paint("input=out/", "output=again/") == 2  # its tiles are paintings, and are not painted again
 
 
 PEAK = """

@@ -24,6 +24,7 @@ from onestroke.files import make_folder
 from onestroke.imaging import images
 from onestroke.imaging.finding import VIDEO, Found, search
 from onestroke.imaging.left_out import LeftOut
+from onestroke.imaging.pyramid import PYRAMID
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance.origin import origin_of
@@ -78,7 +79,7 @@ class BatchPainter:
             # lexists, since a broken link counts as existing
             if os.path.lexists(place) and not self.options.overwrite:
                 raise AlreadyPainted(f"{place} is there already: choose another output, or add overwrite=true")
-            if infer_large.needs_tiles(path, self.stylizer, self.options):
+            if place.suffix.lower() == PYRAMID or infer_large.needs_tiles(path, self.stylizer, self.options):
                 self.finish()
                 infer_large.paint(path, place, self.stylizer, self.options, self.marker)
                 return

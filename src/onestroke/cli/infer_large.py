@@ -22,6 +22,7 @@ from onestroke.files import make_folder
 from onestroke.imaging import decoding, images, large_reading, large_writing, metadata
 from onestroke.imaging.encoding import WITHOUT_ALPHA
 from onestroke.imaging.large_reading import Header
+from onestroke.imaging.pyramid import PYRAMID, write_pyramid
 from onestroke.imaging.raw_rows import RawRows
 from onestroke.inference import large
 from onestroke.inference.backends import Torch
@@ -82,7 +83,8 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     size = decoding.fitting(head.height, head.width, max_side=options.max_side)
     if options.mark == "c2pa":
         raise UserError(f"mark=c2pa signs a file in memory, and {path} is painted in tiles: take mark=xmp")
-    large_writing.check_writable_size(place, *size, _room(options))
+    if place.suffix.lower() != PYRAMID:
+        large_writing.check_writable_size(place, *size, _room(options))
     make_folder(place.parent)
     painter = TilePainter(network, stylizer.device)
     work = Workplace(place, _fingerprint(path, options), options.resume)
@@ -168,7 +170,7 @@ def _write(
     photo = work.pixels("photo", 3)
     alpha = work.pixels("alpha", 1) if work.state["alpha"] and options.mask != "alpha" else None
     mask = _mask(work, options)
-    flatten = images.WRITABLE[place.suffix.lower()] in WITHOUT_ALPHA
+    flatten = images.WRITABLE.get(place.suffix.lower()) in WITHOUT_ALPHA
     finish = Finish(photo, painting, alpha, options.color, mask, options.feather, flatten)
     finished = work.pixels("finished", finish.channels)
     within = 1 if marker.origin is not None and marker.origin.settings.get("strength") == "0" else 0
@@ -182,6 +184,9 @@ def _write(
     if not brightest and lightest > _DARK:
         raise no_picture(stylizer.path)
     xmp = marker.xmp(path, head.xmp, place, painted)
+    if place.suffix.lower() == PYRAMID:
+        write_pyramid(place, finished, options.quality, stylizer.name, xmp)
+        return
     block = metadata.of_painting(head.exif, photo.height, photo.width, stylizer.name)
     large_writing.write_rows(place, finished, _room(options), options.quality, block, xmp)
 

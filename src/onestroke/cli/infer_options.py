@@ -44,9 +44,9 @@ class Options(CommandOptions):
         None, placeholder="PATH", path=True,
     )  # fmt: skip
     format: str | None = option(
-        f"of paintings in folders: {', '.join(FORMATS)}; default: png; of clips: {', '.join(CLIP_FORMATS)}; default: "
-        "that of the clip",
-        None, placeholder="KIND", choices=(*FORMATS, *CLIP_FORMATS),
+        f"of paintings in folders: {', '.join(FORMATS)}, or dzi, a pyramid of tiles with a page to view it; default: "
+        f"png; of clips: {', '.join(CLIP_FORMATS)}; default: that of the clip",
+        None, placeholder="KIND", choices=(*FORMATS, *CLIP_FORMATS, "dzi"),
     )  # fmt: skip
     quality: int | None = option(
         f"1 to 100, of JPEG and WebP; default: 95; of clips; default: {DEFAULT_QUALITY}, a file at most twice as large",

@@ -11,6 +11,7 @@ from onestroke.files import home
 from onestroke.imaging import images
 from onestroke.imaging.finding import Found
 from onestroke.imaging.left_out import PAINTING, LeftOut
+from onestroke.imaging.pyramid import PYRAMID
 from onestroke.provenance.credentials import OTHERS, SIGNABLE
 
 
@@ -50,11 +51,16 @@ def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, 
         suffix = pairs[0][1].suffix.lower()
     else:
         pairs = _in_folders(photos, output, style, suffix)
-    if options.quality is not None and images.WRITABLE[suffix] not in images.LOSSY:
+    if suffix == PYRAMID and options.style_map is not None:
+        raise UserError(
+            "a pyramid of tiles is painted in tiles, which style_map can't paint yet: choose another format"
+        )
+    kind = "JPEG" if suffix == PYRAMID else images.WRITABLE[suffix]
+    if options.quality is not None and kind not in images.LOSSY:
         raise UserError(
             f"quality={options.quality} is for JPEG and WebP, not for {suffix}: leave it out, or write format=jpg"
         )
-    if options.mark == "c2pa" and images.WRITABLE[suffix] not in SIGNABLE:
+    if options.mark == "c2pa" and (suffix == PYRAMID or kind not in SIGNABLE):
         raise UserError(f"mark=c2pa: {suffix} files hold no Content Credentials: {OTHERS}")
     sources = {_identity(photo.path) for photo in photos} - {None}
     for _, place in pairs:
@@ -68,13 +74,13 @@ def _file(output: str, form: str | None, count: int) -> Path:
     target = Path(output)
     if count > 1:
         raise UserError(f"output={output} names a file, but {count} photos need a folder")
-    kind = images.WRITABLE.get(target.suffix.lower())
+    kinds = {**images.WRITABLE, PYRAMID: "a pyramid"}
+    kind = kinds.get(target.suffix.lower())
     if kind is None:
         raise UserError(
-            f"output={output}: a painting is written as {', '.join(sorted(images.WRITABLE))}; "
-            "the name of a new folder ends in /"
+            f"output={output}: a painting is written as {', '.join(sorted(kinds))}; the name of a new folder ends in /"
         )
-    if form is not None and images.WRITABLE[f".{form}"] != kind:
+    if form is not None and kinds[f".{form}"] != kind:
         raise UserError(f"output={output} and format={form} name two kinds: leave out format, or name a folder")
     return target
 

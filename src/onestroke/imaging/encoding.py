@@ -49,6 +49,8 @@ class Seal(Protocol):
 def xmp_room(suffix: str) -> int:
     """The size in bytes of the largest XMP packet that a file with this suffix holds; 0 if it holds none."""
     kind = WRITABLE.get(suffix.lower())
+    if suffix.lower() == ".dzi":  # a file of its own, beside a pyramid of tiles
+        return _MOST_XMP
     return 0 if kind not in WITH_XMP else _MOST_XMP_IN_JPEG if kind == "JPEG" else _MOST_XMP
 
 
