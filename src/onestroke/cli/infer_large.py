@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -23,7 +24,7 @@ from onestroke.imaging import decoding, images, large_reading, large_writing, me
 from onestroke.imaging.encoding import WITHOUT_ALPHA
 from onestroke.imaging.large_reading import Header
 from onestroke.imaging.pyramid import PYRAMID, write_pyramid
-from onestroke.imaging.raw_rows import RawRows
+from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference import large
 from onestroke.inference.backends import Torch
 from onestroke.inference.controls import open_style
@@ -89,7 +90,7 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     painter = TilePainter(network, stylizer.device)
     work = Workplace(place, _fingerprint(path, options), options.resume)
     large.check_disk(work, *size)
-    painter.side = large.tile_side(painter.field, _takes(painter), size[1], _room(options) / 2)
+    painter.side = large.tile_side(painter.field, _takes(painter), size[1], _room(options) / 3)
     with stopping("tile") as stop, _progress(path) as tell:
         try:
             _store(work, path, head, size, options)
@@ -152,8 +153,9 @@ def _mask(work: Workplace, options: Options) -> RawRows | None:
     rows, top = work.pixels("mask", 1), 0
     whole = head.memory < _room(options) / 2
     for band in [images.read(options.mask)] if whole else large_reading.bands(Path(options.mask)):
-        for begin in range(0, band.height, large.BAND):
-            part = slice(begin, begin + large.BAND)
+        high = band_rows(band.width)
+        for begin in range(0, band.height, high):
+            part = slice(begin, begin + high)
             piece = images.Picture(band.pixels[:, :, part], None if band.cover is None else band.cover[:, :, part])
             grey = images.luminance(piece.rgb) if piece.alpha is None else images.luminance(piece.rgb) * piece.alpha
             levels = (grey.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
@@ -178,7 +180,7 @@ def _write(
     for top, band in finish.bands():
         finished.write(top, band)
         before = photo.rows(top, top + len(band))
-        painted = painted or bool((abs(band[..., :3].astype(int) - before) > within).any())
+        painted = painted or bool((abs(band[..., :3].astype(np.int16) - before) > within).any())
         brightest = max(brightest, int(painting.rows(top, top + len(band)).max()))
         lightest = max(lightest, int(before.max()))
     if not brightest and lightest > _DARK:

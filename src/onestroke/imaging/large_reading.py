@@ -16,10 +16,10 @@ from onestroke.imaging import decoding
 from onestroke.imaging.decoding import MAX_PIXELS, Picture
 from onestroke.imaging.decoding.guard import damaged
 from onestroke.imaging.decoding.memory import needs
+from onestroke.imaging.raw_rows import band_rows
 from onestroke.packages import installed
 
 NEEDS = "pip install 'onestroke[large]'"
-_BAND = 512  # rows that are converted at once
 _PLAUSIBLE = 1000  # pixels that a byte of a file may hold, where there are more than MAX_PIXELS
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _UPRIGHT = (0, 1)
@@ -111,9 +111,10 @@ def _by_vips(path: Path, name: str) -> Iterator[Image.Image]:
         )
     mode = "CMYK" if image.interpretation == "cmyk" and image.bands == 4 else _MODES[image.bands]
     profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else None
-    for top in range(0, image.height, _BAND):
-        rows = min(_BAND, image.height - top)
-        pixels = bytes(image.crop(0, top, image.width, rows).write_to_memory())
+    high, region = band_rows(image.width), pyvips.Region.new(image)
+    for top in range(0, image.height, high):
+        rows = min(high, image.height - top)
+        pixels = bytes(region.fetch(0, top, image.width, rows))
         yield _band(mode, image.width, rows, pixels, profile)
 
 

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+BAND_PIXELS = 2**20
+"""Pixels of the bands of rows in which large pictures are converted, finished and written."""
+
+
+def band_rows(width: int) -> int:
+    """The number of rows of a band of a picture of this width in pixels: a multiple of 16."""
+    return max(1, BAND_PIXELS // (16 * width)) * 16
+
 
 class RawRows:
     """A file of uint8 pixels without a header: a picture that is written from the top down, and read anywhere.

@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestroke.imaging.raw_rows import RawRows
+from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference.compositing import Palette, feathered, masked, recoloured, repainted
-
-BAND = 512
-"""Rows that are finished at once."""
 
 
 @dataclass
@@ -42,9 +39,7 @@ class Finish:
         palettes = None
         if self.color == "match":
             palettes = _palette(self.painting, self.alpha), _palette(self.photo, self.alpha)
-        height = self.photo.height
-        for top in range(0, height, BAND):
-            bottom = min(top + BAND, height)
+        for top, bottom in _parts(self.photo):
             painting, photo = _image(self.painting, top, bottom), _image(self.photo, top, bottom)
             if palettes is not None:
                 painting = repainted(painting, *palettes)
@@ -89,8 +84,9 @@ def _palette(pixels: RawRows, alpha: RawRows | None) -> Palette:
 
 
 def _parts(pixels: RawRows) -> Iterator[tuple[int, int]]:
-    for top in range(0, pixels.height, BAND):
-        yield top, min(top + BAND, pixels.height)
+    high = band_rows(pixels.width)
+    for top in range(0, pixels.height, high):
+        yield top, min(top + high, pixels.height)
 
 
 def _weighted(pixels: RawRows, alpha: RawRows | None, top: int, bottom: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import Picture
-from onestroke.imaging.raw_rows import RawRows
+from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference.receptive_field import CELL, ReceptiveField
 from onestroke.inference.tiles import TilePainter
 from onestroke.inference.workplace import Workplace
@@ -20,8 +20,6 @@ Tell = Callable[[float], None]
 """Is told the share of the work that is done, from 0 to 1; may raise to stop it."""
 
 _LARGEST_TILE = 16 * CELL
-BAND = 512
-"""Rows of a photo that are stored at once."""
 _COPIES = 3  # a photo, its painting and the file that is written from it; each with alpha in the worst case
 
 
@@ -65,8 +63,9 @@ def store(work: Workplace, size: tuple[int, int], bands: Iterable[Picture]) -> N
     photo, alpha = work.pixels("photo", 3), work.pixels("alpha", 1)
     top, covered = 0, False
     for band in bands:
-        for begin in range(0, band.height, BAND):
-            part = slice(begin, begin + BAND)
+        high = band_rows(band.width)
+        for begin in range(0, band.height, high):
+            part = slice(begin, begin + high)
             colours = _levels(band.pixels[0, :, part].expand(3, -1, -1))
             photo.write(top, colours)
             if band.cover is not None:
