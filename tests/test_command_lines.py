@@ -142,7 +142,12 @@ def test_mark_sign_and_key_of_infer(mark: str, inside: Path, monkeypatch: pytest
 @pytest.mark.parametrize("arguments", [["memory=1M"], ["memory=1M", "resume=true"]])
 def test_memory_and_resume_for_photos(arguments: list[str], inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(infer_large, "paint", lambda *all: given.append((all[0], all[3].resume, all[3].most_memory)))
+
+    def painted(path: Path, _place: Path, _stylizer: Stylizer, options: infer_options.Options, _marker: object) -> int:
+        given.append((path, options.resume, options.most_memory))
+        return 1
+
+    monkeypatch.setattr(infer_large, "paint", painted)
     assert infer.main(["ckpt=plain.safetensors", "input=photos/0.png", "output=p.png", *arguments]) == 0
     assert given == [(Path("photos/0.png"), "resume=true" in arguments, 2.0**20)]
     assert infer.main(["ckpt=plain.safetensors", "input=photos/0.png", "output=p.png", "memory=100G"]) == 0

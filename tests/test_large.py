@@ -105,6 +105,13 @@ def test_the_file_is_a_tiled_tiff_with_the_photos_metadata(inside: Path) -> None
         assert b"compositeWithTrainedAlgorithmicMedia" in image.info["xmp"]
 
 
+def test_a_photo_of_several_pages_is_told(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [Image.new("RGB", (70, 66), colour) for colour in ("red", "blue")]
+    pages[0].save("pages.tif", save_all=True, append_images=pages[1:])
+    assert paint("input=pages.tif", "output=p.png", TIGHT) == 0
+    assert "only the first of several frames or pages was painted: pages.tif (2)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("package", ["pyvips", "tifffile"])
 def test_bands_are_the_picture(package: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_reading, "installed", lambda *names: names == (package,))

@@ -81,7 +81,9 @@ class BatchPainter:
                 raise AlreadyPainted(f"{place} is there already: choose another output, or add overwrite=true")
             if place.suffix.lower() == PYRAMID or infer_large.needs_tiles(path, self.stylizer, self.options):
                 self.finish()
-                infer_large.paint(path, place, self.stylizer, self.options, self.marker)
+                frames = infer_large.paint(path, place, self.stylizer, self.options, self.marker)
+                if frames > 1:
+                    self.animations.append((path, frames))
                 return
             photo = read(path, place, self.options)
         except UserError as error:

@@ -72,15 +72,15 @@ def _room(options: Options) -> float:
     return min(free_memory(), max(0.0, options.most_memory - used_memory()))
 
 
-def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker: Marker) -> None:
-    """Paint a photo in tiles, and write the painting.
+def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker: Marker) -> int:
+    """Paint a photo in tiles, and write the painting; returns the number of frames or pages of the photo's file.
 
     Raises:
         UserError: it can't be painted so.
         Stopped: the user asked to stop; what is done is kept for resume=true.
     """
     network = _network(stylizer, options)
-    head = large_reading.header(path)
+    head = large_reading.header(path, counts=True)
     size = decoding.fitting(head.height, head.width, max_side=options.max_side)
     if options.mark == "c2pa":
         raise UserError(f"mark=c2pa signs a file in memory, and {path} is painted in tiles: take mark=xmp")
@@ -101,6 +101,7 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     _write(work, painting, path, place, head, stylizer, options, marker)
     work.remove()
     print(escaped(str(place)))
+    return head.frames
 
 
 def _network(stylizer: Stylizer, options: Options) -> torch.nn.Module:

@@ -49,8 +49,12 @@ class Header:
     frames: int
 
 
-def header(path: Path) -> Header:
+def header(path: Path, counts: bool = False) -> Header:
     """Read the header of a picture of any plausible size.
+
+    Args:
+        path: the file.
+        counts: whether its frames or pages are counted, which may take long; else `frames` is 1.
 
     Raises:
         UserError: as `images.read`; or it holds far more pixels than a file of its size can.
@@ -63,7 +67,7 @@ def header(path: Path) -> Header:
         width, height = image.size
         if _orientation(image) > 4:
             width, height = height, width
-        found = decoding.frames(path, image)
+        found = decoding.frames(path, image) if counts else 1
         needed = needs(image, shrinks=False)
         return Header(height, width, needed, decoding.exif_of(image), decoding.xmp_of(image), found)
 
