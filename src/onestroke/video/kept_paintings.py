@@ -12,7 +12,7 @@ _MEMORY = 256 << 20  # bytes that are kept at most, except for _FEWEST paintings
 _FEWEST = 4
 _MOST = 255
 _PAD = 2  # pixels around each painting, so that bicubic sampling never reaches the next
-_SHARPEN = 0.2  # of the details between pixels
+_SHARPEN = 0.3  # of the details between pixels
 _BLUR = 1.0  # standard deviation in pixels of the frames at half size
 
 
