@@ -24,9 +24,13 @@ _SURROUNDINGS = 12.0  # pixels, standard deviation, from which flow is taken ove
 _WINDOW = 9  # pixels of the window over which two flows are compared
 _WORSE = 0.15  # share of the squared error, and in squared levels, by which a simpler motion may explain worse
 _LEAST = 0.3
+_PLAIN = 0.5  # contrast, as a share, and need of another motion below which a picture is plain,
+_SAME = 2.0  # and squared levels below which it is the same as before
 
 
-def simplified(cv2: Any, before: np.ndarray, now: np.ndarray, back: np.ndarray, trust: np.ndarray) -> np.ndarray:
+def simplified(
+    cv2: Any, before: np.ndarray, now: np.ndarray, back: np.ndarray, trust: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace flow that the picture doesn't need by simpler motion.
 
     Args:
@@ -35,17 +39,20 @@ def simplified(cv2: Any, before: np.ndarray, now: np.ndarray, back: np.ndarray, 
         trust: float32 (H, W) in [0, 1].
 
     Returns:
-        float32 (H, W, 2).
+        The flow, float32 (H, W, 2), and where the picture is plain and it explains it: bool (H, W). There, flow that
+        was estimated both ways disagrees by chance.
     """
-    sure = trust * _contrast(cv2, now)
+    contrast = _contrast(cv2, now)
+    sure = trust * contrast
     camera = _camera(cv2, before, now, back, sure)
     rest = back - camera
     near = cv2.GaussianBlur(sure, (0, 0), _SURROUNDINGS)[..., None]
     simple = camera + cv2.GaussianBlur(rest * sure[..., None], (0, 0), _SURROUNDINGS) / (near + np.float32(0.05))
     own, of_simple, of_camera = (_error(cv2, before, now, each) for each in (back, simple, camera))
     simple += _need(of_simple, own) * (back - simple)
-    camera += _need(of_camera, np.minimum(own, of_simple)) * (simple - camera)
-    return camera
+    need = _need(of_camera, np.minimum(own, of_simple))
+    camera += need * (simple - camera)
+    return camera, (contrast < _PLAIN) & (of_camera < _SAME) & (need[..., 0] < _PLAIN)
 
 
 def _need(plainer: np.ndarray, error: np.ndarray) -> np.ndarray:

@@ -62,7 +62,9 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     # linear, as OpenCV's bicubic kernel displaces what it samples by up to 0.04 pixels
     moved = cv2.remap(grey[0], *places(back), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, moved, grey[1])
-    back = simplified(cv2, grey[0], grey[1], back + alignment(moved, grey[1]), trust)
+    back, plain = simplified(cv2, grey[0], grey[1], back + alignment(moved, grey[1]), trust)
+    x, y = places(back)
+    trust[plain & _inside(x, y)] = 1
     back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
     back *= np.array([width / small[0], height / small[1]], np.float32)
     trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -85,14 +87,18 @@ def _grey(cv2: Any, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _trust(cv2: Any, back: np.ndarray, forth: np.ndarray) -> np.ndarray:
     """Where the flow there and back ends where it began (Sundaram et al., ECCV 2010), and inside of the frame."""
-    height, width = back.shape[:2]
     x, y = places(back)
     there = cv2.remap(forth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     gap = np.square(back + there).sum(axis=2)
     limit = 0.01 * (np.square(back).sum(axis=2) + np.square(there).sum(axis=2)) + 0.5
-    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    trusted: np.ndarray = ((gap < limit) & inside).astype(np.float32)
+    trusted: np.ndarray = ((gap < limit) & _inside(x, y)).astype(np.float32)
     return trusted
+
+
+def _inside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    height, width = x.shape
+    inside: np.ndarray = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    return inside
 
 
 def _unlike(cv2: Any, moved: np.ndarray, now: np.ndarray) -> bool:

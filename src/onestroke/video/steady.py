@@ -192,7 +192,8 @@ class Steady:
         outside = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
         lost = cv2.medianBlur((changed | (motion.trust[::2, ::2] < 0.5)).astype(np.uint8), 3)
         entering = cv2.dilate(outside[::2, ::2].astype(np.uint8), np.ones((_BORDER, _BORDER), np.uint8))
-        ring = cv2.dilate(lost, np.ones((_RING, _RING), np.uint8)) & (1 - entering)
+        round_one = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_RING, _RING))  # squares would be seen
+        ring = cv2.dilate(lost, round_one) & (1 - entering)
         gone = (self._large(lost) > 0) | outside
         fades = self._large(ring) > 0
         fades |= cv2.LUT(slot, np.mod(self._number - np.arange(256), kept.count).astype(np.float32)) >= self._limit
