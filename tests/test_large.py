@@ -202,6 +202,7 @@ def test_another_run_is_not_gone_on_with(inside: Path, capsys: pytest.CaptureFix
         (["memory=1M", "mask=small.png"], "a mask has its size, 333 x 150"),
         (["memory=1M", "style_map=mask.png"], "memory is for pictures in tiles, which style_map can't paint"),
         (["memory=1M", "output=p.bmp"], "a BMP is written at once"),
+        (["memory=1M", "compile=true"], "compile=true is for whole pictures"),
     ],
 )
 def test_what_tiles_cannot_do_is_said(

@@ -82,6 +82,8 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     network = _network(stylizer, options)
     head = large_reading.header(path, counts=True)
     size = decoding.fitting(head.height, head.width, max_side=options.max_side)
+    if options.compile:
+        raise UserError(f"compile=true is for whole pictures, and {path} is painted in tiles: leave it out")
     if options.mark == "c2pa":
         raise UserError(f"mark=c2pa signs a file in memory, and {path} is painted in tiles: take mark=xmp")
     if place.suffix.lower() != PYRAMID:
