@@ -15,7 +15,7 @@ from onestroke.video import pipeline
 from onestroke.video.flow import Motion
 from onestroke.video.last_painting import LastPainting, moved
 from tests.clip_files import make_clip
-from tests.test_clip_resume import Killed, counting, frames_of
+from tests.test_clip_resume import SIZE, Killed, counting, frames_of
 from tests.test_clips import paint
 from tests.test_recurrent import frame, recurrent, saved
 
@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_with_the_same_frames(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "FRAMES", 4)
     saved(tmp_path / "a.safetensors", recurrent())
-    make_clip(tmp_path / "a.mp4", times=range(9), audio=None)
+    make_clip(tmp_path / "a.mp4", times=range(9), audio=None, size=SIZE)
     assert paint("input=a.mp4", "output=whole.mp4", style="s") == 0
     with monkeypatch.context() as patched:
         counting(patched, 7)

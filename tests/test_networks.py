@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from onestroke.errors import UserError
 from onestroke.networks.layers import Conv, InstanceNorm, LowPass, Residual, SubpixelConv, Upsample
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.networks.tables import Condition
 
@@ -85,7 +86,14 @@ def test_has_as_many_weights_as_it_says(name: str, millions: float) -> None:
 
 def test_gradients_reach_every_weight_and_the_photo(network: nn.Module) -> None:
     image = noise(2, 3, 20, 28).requires_grad_()
-    (network(image) * noise(2, 3, 20, 28, seed=1)).sum().backward()
+    past = {}
+    if isinstance(network, RecurrentNetwork):  # which begins with zeros where it sees its past
+        past["past"] = noise(2, 4, 20, 28, seed=2)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name.startswith(network.added):
+                    parameter.add_(0.1)
+    (network(image, **past) * noise(2, 3, 20, 28, seed=1)).sum().backward()
     assert image.grad is not None
     assert bool((image.grad != 0).any(1).all())
     for name, parameter in network.named_parameters():

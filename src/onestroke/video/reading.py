@@ -60,11 +60,7 @@ class Damage:
 
 
 class Source(Protocol):
-    """A clip that can be read.
-
-    clip: describes it. start, end: seconds between which frames are given. damage: what was lost when it was last
-    decoded.
-    """
+    """A clip that can be read, from `start` to `end` in seconds. damage: what was lost when it was last decoded."""
 
     clip: Clip
     start: float | None
