@@ -54,6 +54,7 @@ def parts(folder: Path) -> list[dict[str, str]]:
     return [row for rows in found for row in rows]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_paints_nothing_twice(cluster: None, tmp_path: Path) -> None:
     style = fleets.style(tmp_path / "tiny.safetensors")
     fleets.photos(tmp_path / "in", 61)
@@ -100,7 +101,7 @@ COUNT = 2000
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, str]]:
     """A client of S3 with a bucket that keeps each version of an object, and what an address of it ends with."""
-    server_of = pytest.importorskip("moto.server", reason="needs pip install 'onestroke[test]'")
+    server_of = pytest.importorskip("moto.server", reason="needs pip install 'onestroke[slow]'")
     boto3 = pytest.importorskip("boto3")
     for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "y"), ("EC2_METADATA_DISABLED", "true")):
         monkeypatch.setenv(f"AWS_{name}", value)

@@ -110,7 +110,9 @@ def measured(painter: TilePainter, source: Pixels) -> list[Statistics]:
     return statistics
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("unet", "gallery mix") else ()) for k in NETWORKS]
+)
 def test_tiles_of_all_sizes_equal_the_whole_to_the_bit(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     painter, source = TilePainter(NETWORKS[kind](tmp_path), CPU), photo()
