@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from onestroke.errors import UserError, near
 from onestroke.inference.backend import Backend, NotFinite, Past
@@ -114,6 +115,15 @@ def no_picture(path: Path) -> UserError:
 
 
 def _recoloured(painted: np.ndarray, photo: np.ndarray, color: str) -> np.ndarray:
-    images = [torch.from_numpy(each)[None].permute(0, 3, 1, 2) / 255 for each in (painted, photo)]
-    levels = (recoloured(images[0], images[1], color) * 255 + 0.5).to(torch.uint8)
-    return levels[0].permute(1, 2, 0).contiguous().numpy()
+    return levels_of(recoloured(image_of(painted), image_of(photo), color))
+
+
+def image_of(frame: np.ndarray) -> Tensor:
+    """A frame, uint8 (H, W, 3), as an image: float32 (1, 3, H, W) in [0, 1]."""
+    # torch warns of arrays that can't be written to
+    return torch.from_numpy(np.require(frame, requirements=["C", "W"]))[None].permute(0, 3, 1, 2) / 255
+
+
+def levels_of(image: Tensor) -> np.ndarray:
+    """An image, float (1, 3, H, W), clamped to [0, 1], as a frame: uint8 (H, W, 3)."""
+    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()

@@ -12,6 +12,7 @@ from onestroke.packages import require
 from onestroke.video.assembly import Segment
 from onestroke.video.clip import Clip
 from onestroke.video.encoding import ANIMATIONS
+from onestroke.video.filters import chain
 
 
 def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, quality: int | None) -> None:
@@ -36,7 +37,9 @@ def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, qualit
         graph: Any = None
         for frame, seconds in _decoded(segments, clip):
             if graph is None:
-                graph = _palette(av, frame, base) if kind == "gif" else _plain(av, frame, base, context.pix_fmt)
+                source = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": base}
+                pixels = ("format", f"pix_fmts={context.pix_fmt}")
+                graph = _palette(source) if kind == "gif" else chain(source, pixels)
             frame.pts, frame.time_base = round(seconds / base), base
             graph.push(frame)
             drawn = graph.pull()
@@ -76,28 +79,18 @@ def _decoded(segments: Sequence[Segment], clip: Clip) -> Iterator[tuple[Any, Fra
                 yield frame, segment.begin * clip.time_base + frame.pts * frame.time_base
 
 
-def _palette(av: Any, frame: Any, base: Fraction) -> Any:
-    """Filters that give each frame the 256 colours that suit it best."""
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+def _palette(source: dict[str, Any]) -> Any:
+    """Filters that give each frame the 256 colours that suit it best; the argument as for `filters.chain`."""
+    graph = require("av", "video").filter.Graph()
+    frames = graph.add_buffer(**source)
     split = graph.add("split")
     palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=1")
     use = graph.add("paletteuse", "new=1:dither=sierra2_4a:alpha_threshold=128")
     sink = graph.add("buffersink")
-    source.link_to(split)
+    frames.link_to(split)
     split.link_to(palette, 0)
     split.link_to(use, 1, 0)
     palette.link_to(use, 0, 1)
     use.link_to(sink)
-    graph.configure()
-    return graph
-
-
-def _plain(av: Any, frame: Any, base: Fraction, pixels: str) -> Any:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
-    form, sink = graph.add("format", f"pix_fmts={pixels}"), graph.add("buffersink")
-    source.link_to(form)
-    form.link_to(sink)
     graph.configure()
     return graph

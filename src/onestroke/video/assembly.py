@@ -111,10 +111,10 @@ def own_metadata(container: Any) -> dict[str, str]:
 
 def _pictures(segments: Sequence[Segment], clip: Clip, stream: Any) -> Iterator[tuple[Fraction, Any]]:
     """The packets of all parts with their times, and decoding times that rise through all of them."""
-    reorder = max((_reorder(segment, clip) for segment in segments), default=0)
+    decoded = [[packet.pts + segment.begin for packet in _packets(segment, clip)] for segment in segments]
+    reorder = max(map(_reorder, decoded), default=0)
     shown: deque[int] = deque()  # times at which frames are seen, `reorder` of them before the present packet
-    for segment in segments:
-        times = sorted(packet.pts + segment.begin for packet in _packets(segment, clip))
+    for segment, times in zip(segments, map(sorted, decoded), strict=True):
         if not shown:
             shown.extend(range(times[0] - reorder, times[0]))
         shown.extend(times)
@@ -141,9 +141,12 @@ def _packets(segment: Segment, clip: Clip) -> Iterator[Any]:
                 yield packet
 
 
-def _reorder(segment: Segment, clip: Clip) -> int:
-    """By how many frames decoding runs ahead of showing: the least with which no frame is decoded after it is shown."""
-    times = [packet.pts for packet in _packets(segment, clip)]
+def _reorder(times: list[int]) -> int:
+    """By how many frames decoding runs ahead of showing: the least with which no frame is decoded after it is shown.
+
+    Args:
+        times: at which the frames are shown, in the order in which they are decoded.
+    """
     ordered = sorted(times)
     delay = 0
     for place, pts in enumerate(times):

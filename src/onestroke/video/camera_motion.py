@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from onestroke.video.sampling import moved
+
 _CONTRAST = 2.0  # smaller eigenvalue of the structure tensor, in squared levels a pixel, that is half trusted
 _ROUNDS = 8  # of the fit, each with new weights
 _INLIER = 0.3  # pixels by which a pixel that moves with the camera may be off, at the end of the fit
@@ -64,18 +66,9 @@ def _need(plainer: np.ndarray, error: np.ndarray) -> np.ndarray:
 
 def _error(cv2: Any, before: np.ndarray, now: np.ndarray, back: np.ndarray) -> np.ndarray:
     """The squared error of a flow, in levels, over windows."""
-    gap = _moved(cv2, before, back) - now
+    gap = moved(before, back) - now
     found: np.ndarray = cv2.blur(gap * gap, (_WINDOW, _WINDOW))
     return found
-
-
-def _moved(cv2: Any, before: np.ndarray, back: np.ndarray) -> np.ndarray:
-    # OpenCV's bicubic kernel displaces what it samples by up to 0.04 pixels, a linear one doesn't
-    height, width = before.shape
-    x = np.arange(width, dtype=np.float32) + back[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
-    moved: np.ndarray = cv2.remap(before, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved
 
 
 def _contrast(cv2: Any, now: np.ndarray) -> np.ndarray:
@@ -126,9 +119,9 @@ def _aligned(
     cv2: Any, before: np.ndarray, now: np.ndarray, terms: np.ndarray, camera: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
     """What is missing from the camera's motion, (3, 2): one step of Lucas and Kanade's over the whole picture."""
-    moved = _moved(cv2, before, camera)
+    there = moved(before, camera)
     every = np.s_[::2, ::2]
-    gap, mean = (moved - now)[every], (moved + now) * np.float32(0.5)
+    gap, mean = (there - now)[every], (there + now) * np.float32(0.5)
     x, y = (cv2.Sobel(mean, cv2.CV_32F, *order, scale=1 / 8)[every] for order in ((1, 0), (0, 1)))
     weight = weight / np.square(1 + np.square(gap * np.float32(1 / _OTHER)))
     slopes = np.concatenate([terms[every] * x[..., None], terms[every] * y[..., None]], axis=-1).reshape(-1, 6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -17,12 +16,15 @@ from onestroke.files import make_folder
 from onestroke.imaging import images
 from onestroke.packages import require
 from onestroke.video.clip import Clip
+from onestroke.video.filters import PRECISE, chain
 
 PRESETS = ("fast", "medium", "slow")
 DEFAULT_QUALITY = 75
 _SHARE = 1.6
-"""Largest bit rate at the default quality as a share of the clip's own: what is left to twice of it is for the start of
-each part, which may burst, and for the container."""
+"""Largest bit rate at the default quality, as a share of the clip's own.
+
+A file should have at most twice the size of the clip's. The start of each part may exceed this rate, and the container
+takes some."""
 _BURST = 0.5  # seconds of the largest bit rate that may be spent at once
 
 
@@ -31,9 +33,8 @@ class Codec:
     """How frames are encoded.
 
     encoder: FFmpeg's name, and gpu: that of one on a GPU, or "". pixels: the format of pixels, and odd: that for clips
-    with odd sides, or "" if `pixels` takes them. alpha: the format with alpha, or "". best and
-    worst: the constant rate factors of quality 100 and 1, None where quality is not set so. presets: settings for
-    PRESETS.
+    with odd sides, or "" if `pixels` takes them. alpha: the format with alpha, or "". best and worst: the constant rate
+    factors of quality 100 and 1. presets: settings for PRESETS.
     """
 
     encoder: str
@@ -157,7 +158,6 @@ class PartWriter:
         self.graph = self._graph()
         self.begin: int | None = None
         self.durations: dict[int, int] = {}
-        self.waiting: deque[tuple[int, int]] = deque()
 
     def _stream(self) -> Any:
         name = self.codec.encoder
@@ -204,22 +204,12 @@ class PartWriter:
         return int(self.clip.bit_rate * _SHARE)
 
     def _graph(self) -> Any:
-        graph = self.av.filter.Graph()
         clip, colours = self.clip, self.colours
-        source = graph.add_buffer(
-            width=clip.width, height=clip.height, format=self.av.VideoFormat("rgba" if self.has_alpha else "rgb24"),
-            time_base=clip.time_base,
-        )  # fmt: skip
+        pixels = self.av.VideoFormat("rgba" if self.has_alpha else "rgb24")
+        source = {"width": clip.width, "height": clip.height, "format": pixels, "time_base": clip.time_base}
         coding = f"out_color_matrix={colours.matrix_name}:out_range={colours.range_name}:"
-        flags = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-        scale = graph.add("scale", flags if self.codec is LOSSLESS else coding + flags)
-        form = graph.add("format", f"pix_fmts={self.pixels}")
-        sink = graph.add("buffersink")
-        source.link_to(scale)
-        scale.link_to(form)
-        form.link_to(sink)
-        graph.configure()
-        return graph
+        scale = PRECISE if self.codec is LOSSLESS else coding + PRECISE
+        return chain(source, ("scale", scale), ("format", f"pix_fmts={self.pixels}"))
 
     def add(self, rgb: np.ndarray, alpha: np.ndarray | None, pts: int, duration: int) -> None:
         """Encode a frame: uint8 (H, W, 3), alpha uint8 (H, W) or None, its time and duration in ticks."""
@@ -265,8 +255,6 @@ class FrameWriter:
         settings: quality, for kinds that have one.
         style: that they are painted in, for their metadata.
     """
-
-    has_alpha = True
 
     def __init__(self, folder: Path, kind: str, first: int, settings: Settings, style: str) -> None:
         make_folder(folder)

@@ -9,6 +9,7 @@ import numpy as np
 
 from onestroke.packages import require
 from onestroke.video.camera_motion import simplified
+from onestroke.video.sampling import moved, places
 
 _SCALE = 2  # flow is estimated at this fraction of the size
 _BLUR = 1.0  # standard deviation in pixels of that size: without it, interpolation biases the flow by 0.1 pixels
@@ -58,24 +59,16 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     eight = [each.round().astype(np.uint8) for each in grey]
     back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(eight[1], eight[0], None)
     forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(eight[0], eight[1], None)
-    trust = _trust(cv2, back, forth)
-    # linear, as OpenCV's bicubic kernel displaces what it samples by up to 0.04 pixels
-    moved = cv2.remap(grey[0], *places(back), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, moved, grey[1])
-    back, plain = simplified(cv2, grey[0], grey[1], back + alignment(moved, grey[1]), trust)
+    trust = _trust(back, forth)
+    there = moved(grey[0], back)
+    cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, there, grey[1])
+    back, plain = simplified(cv2, grey[0], grey[1], back + alignment(there, grey[1]), trust)
     x, y = places(back)
     trust[plain & _inside(x, y)] = 1
     back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
     back *= np.array([width / small[0], height / small[1]], np.float32)
     trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
     return Motion(back, trust, cut)
-
-
-def places(back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y that `back`, (H, W, 2), points to, in pixels; float32 (H, W) each."""
-    height, width = back.shape[:2]
-    x = np.arange(width, dtype=np.float32) + back[..., 0]
-    return x, np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
 
 
 def _grey(cv2: Any, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -85,10 +78,10 @@ def _grey(cv2: Any, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return blurred
 
 
-def _trust(cv2: Any, back: np.ndarray, forth: np.ndarray) -> np.ndarray:
+def _trust(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
     """Where the flow there and back ends where it began (Sundaram et al., ECCV 2010), and inside of the frame."""
     x, y = places(back)
-    there = cv2.remap(forth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there = moved(forth, back)
     gap = np.square(back + there).sum(axis=2)
     limit = 0.01 * (np.square(back).sum(axis=2) + np.square(there).sum(axis=2)) + 0.5
     trusted: np.ndarray = ((gap < limit) & _inside(x, y)).astype(np.float32)

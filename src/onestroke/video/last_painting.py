@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onestroke.inference.frames import Frames
-from onestroke.packages import require
+from onestroke.video import sampling
 from onestroke.video.flow import Motion
 
 
@@ -51,9 +51,4 @@ class LastPainting:
 
 def moved(painting: np.ndarray, back: np.ndarray) -> np.ndarray:
     """A painting, uint8 (H, W, 3), at the places that `back`, (H, W, 2), points to; bicubic."""
-    cv2 = require("cv2", "video")
-    height, width = back.shape[:2]
-    x = np.arange(width, dtype=np.float32) + back[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
-    result: np.ndarray = cv2.remap(painting, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return result
+    return sampling.moved(painting, back, bicubic=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.inference.compositing import COLOURS, Palette, feathered, palette, recoloured, repainted
 from onestroke.inference.controls import read_grey
+from onestroke.inference.frames import image_of, levels_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.video import steady
 from onestroke.video.clip import Clip
@@ -67,6 +68,7 @@ class ClipPainter:
         self.with_past = LastPainting(self.frames)
         self.motion: Motion | None = None  # from the frame before to the one that is painted
         self.palettes: tuple[Palette, Palette] | None = None
+        self.controls: tuple[str | None, float | None, float | None] = None, None, None  # that were set last
 
     @property
     def needs_motion(self) -> bool:
@@ -91,7 +93,7 @@ class ClipPainter:
         painted = self.steady(frame.rgb, motion)
         if self.look.color == "style" and self.look.mask is None:
             return painted
-        photo, painting = _image(frame.rgb), _image(painted)
+        photo, painting = image_of(frame.rgb), image_of(painted)
         if self.look.color == "match":
             painting = self._matched(painting, photo, frame.alpha, motion is None or motion.cut)
         else:
@@ -99,7 +101,7 @@ class ClipPainter:
         mask = self.mask
         if self.look.mask == "alpha" and frame.alpha is not None:
             mask = feathered(torch.from_numpy(frame.alpha)[None, None] / 255, self.look.feather).clamp(0, 1)
-        return _levels(painting if mask is None else torch.lerp(photo, painting, mask))
+        return levels_of(painting if mask is None else torch.lerp(photo, painting, mask))
 
     def state(self, last: Frame) -> dict[str, np.ndarray]:
         """All that the next frame depends on, after `last` was painted; see `restore`."""
@@ -125,19 +127,21 @@ class ClipPainter:
     def _set(self, seconds: float) -> None:
         """Set style and controls for a time, where they change over time."""
         look = self.look
-        if any(value is not None for value in (look.strength, look.stroke, look.style)):
-            self.stylizer.set(
-                None if look.style is None else look.style.at(seconds),
-                None if look.strength is None else look.strength.at(seconds),
-                None if look.stroke is None else look.stroke.at(seconds),
-            )
+        controls = (
+            None if look.style is None else look.style.at(seconds),
+            None if look.strength is None else look.strength.at(seconds),
+            None if look.stroke is None else look.stroke.at(seconds),
+        )
+        if controls != self.controls:
+            self.stylizer.set(*controls)
+            self.controls = controls
 
     def _paint(self, rgb: np.ndarray) -> np.ndarray:
         if self.style_map is None and self.frames.recurrent:
             return self.with_past(rgb, self.motion)
         if self.style_map is None:
             return self.frames(rgb)
-        return _levels(self.stylizer.paint(_image(rgb), style_map=self.style_map))
+        return levels_of(self.stylizer.paint(image_of(rgb), style_map=self.style_map))
 
     def _matched(self, painting: Tensor, photo: Tensor, alpha: np.ndarray | None, afresh: bool) -> Tensor:
         """The painting in the photo's palette; both palettes are means over the last frames since a cut."""
@@ -151,13 +155,3 @@ class ClipPainter:
                 self.palettes[1].moved(now[1], _PALETTE_SHARE),
             )
         return repainted(painting, *self.palettes)
-
-
-def _image(rgb: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) to float (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.require(rgb, requirements=["C", "W"]))[None].permute(0, 3, 1, 2).float() / 255
-
-
-def _levels(image: Tensor) -> np.ndarray:
-    """Float (1, 3, H, W) in [0, 1] to uint8 (H, W, 3)."""
-    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()

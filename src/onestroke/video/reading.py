@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from onestroke.packages import require
 from onestroke.video import clip as clips
 from onestroke.video.clip import Clip
 from onestroke.video.colours import RGB, Colours, standard_range
+from onestroke.video.filters import PRECISE, chain
 
 _ARBITRARY_CLOCKS = ("mpegts", "mpeg")
 _GAP = 2.5  # frames of time that are missing at the end of a clip that was cut off; some files count one frame too many
@@ -268,27 +268,17 @@ class _Conversion:
             yield pixels, round(frame.pts * scale), round((frame.duration or 0) * scale)
 
     def _graph(self, frame: Any) -> Any:
-        av = require("av", "video")
-        graph = av.filter.Graph()
         colours = Colours(int(frame.colorspace), limited=self.clip.colours.limited).settled(self.clip.height)
-        source = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=self.stream.time_base
-        )
-        parts = [source]
-        if frame.interlaced_frame:
-            parts.append(graph.add("yadif", "mode=send_frame:deint=interlaced"))
+        source = {
+            "width": frame.width, "height": frame.height, "format": frame.format, "time_base": self.stream.time_base
+        }  # fmt: skip
+        filters = [("yadif", "mode=send_frame:deint=interlaced")] if frame.interlaced_frame else []
         width, height = self.size
         coding = "" if int(frame.colorspace) == RGB else (
             f":in_color_matrix={colours.matrix_name}:in_range={colours.range_name}"
         )  # fmt: skip
-        flags = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-        parts.append(graph.add("scale", f"{width}:{height}:{flags}:out_range=full{coding}"))
-        parts.append(graph.add("format", f"pix_fmts={self.kind}"))
-        parts.append(graph.add("buffersink"))
-        for one, other in pairwise(parts):
-            one.link_to(other)
-        graph.configure()
-        return graph
+        filters.append(("scale", f"{width}:{height}:{PRECISE}:out_range=full{coding}"))
+        return chain(source, *filters, ("format", f"pix_fmts={self.kind}"))
 
 
 def visible(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

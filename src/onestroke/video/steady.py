@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from onestroke.packages import require
-from onestroke.video.flow import Motion, alignment, places
+from onestroke.video.flow import Motion, alignment
 from onestroke.video.kept_paintings import KeptPaintings
+from onestroke.video.sampling import places
 
 Paint = Callable[[np.ndarray], np.ndarray]
 """uint8 (H, W, 3), RGB, to the same."""
