@@ -22,6 +22,7 @@ PACKAGE = Path(onestroke.__file__).parent
 ORDER = (
     ("errors", "version"),
     ("files",),
+    ("unfinished",),
     ("documents", "torch_files"),
     ("devices", "ranks", "packages"),
     ("imaging",),

@@ -94,7 +94,7 @@ class Options(CommandOptions):
 
 
 def run(options: Options) -> int:
-    """Paint what is left of the input; returns the exit code, 2 if a picture was skipped."""
+    """Paint the pictures of the input that are not painted yet; returns the exit code, 2 if one was skipped."""
     require("pyarrow", EXTRA)
     job = job_of(options)
     again = jobs.begin(job)

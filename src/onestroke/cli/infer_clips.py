@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from onestroke.cli.clip_places import Input, settings_of, source_of, target_of
+from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
 from onestroke.cli.stopping import Stop, stopping
 from onestroke.errors import UserError, escaped
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance.clips import container_metadata, xmp_box, xmp_of
 from onestroke.provenance.origin import origin_of
-from onestroke.version import __version__
 from onestroke.video import assembly, encoding, steady
 from onestroke.video import clip as clip_files
 from onestroke.video.animations import FrameFolder
@@ -114,18 +114,8 @@ def _fingerprint(given: Input, options: Options, settings: Settings) -> dict[str
     """What decides how a clip is painted, for a run that is gone on with."""
     names = ("style", "strength", "stroke", "style_map", "color", "mask", "feather", "max_side", "steady", "start",
              "end", "fps", "backend", "preset", "quality", "format")  # fmt: skip
-    files = given.pictures or (given.path,)
-    digest = sha256()
-    for file in files:
-        found = file.stat()
-        digest.update(f"{file.name} {found.st_size} {found.st_mtime_ns}\n".encode())
-    return {
-        **{name: getattr(options, name) for name in names},
-        "codec": settings.codec,
-        "clip": digest.hexdigest(),
-        "ckpt": sha256(Path(options.ckpt).read_bytes()).hexdigest(),
-        "version": __version__,
-    }
+    clip = sha256("".join(f"{of_file(file)}\n" for file in given.pictures or (given.path,)).encode()).hexdigest()
+    return of_run(options, names, codec=settings.codec, clip=clip)
 
 
 def _expected(source: Source) -> int | None:

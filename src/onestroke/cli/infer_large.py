@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
 from onestroke.cli.marks import Marker
 from onestroke.cli.stopping import Stop, stopping
@@ -34,7 +34,7 @@ from onestroke.inference.memory import free_on, memory_errors_for_users, peak_me
 from onestroke.inference.stylizer import Stylizer
 from onestroke.inference.tiles import TilePainter
 from onestroke.inference.workplace import Workplace
-from onestroke.version import __version__
+from onestroke.provenance.marking import rounding
 
 _REPORT_EVERY = 30.0
 """Seconds between two lines about the progress, where there is no terminal."""
@@ -161,9 +161,8 @@ def _mask(work: Workplace, options: Options) -> RawRows | None:
             part = slice(begin, begin + high)
             piece = images.Picture(band.pixels[:, :, part], None if band.cover is None else band.cover[:, :, part])
             grey = images.luminance(piece.rgb) if piece.alpha is None else images.luminance(piece.rgb) * piece.alpha
-            levels = (grey.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-            rows.write(top, levels[0].permute(1, 2, 0).numpy())
-            top += levels.shape[2]
+            rows.write(top, large.levels_of(grey[0]))
+            top += grey.shape[2]
     return rows
 
 
@@ -178,7 +177,7 @@ def _write(
     flatten = images.WRITABLE.get(place.suffix.lower()) in WITHOUT_ALPHA
     finish = Finish(photo, painting, alpha, options.color, mask, options.feather, flatten)
     finished = work.pixels("finished", finish.channels)
-    within = 1 if marker.origin is not None and marker.origin.settings.get("strength") == "0" else 0
+    within = 0 if marker.origin is None else rounding(marker.origin)
     painted, brightest, lightest = False, 0, 0
     for top, band in finish.bands():
         finished.write(top, band)
@@ -198,14 +197,8 @@ def _write(
 
 def _fingerprint(path: Path, options: Options) -> dict[str, object]:
     """What decides how a picture is painted, for a run that is gone on with."""
-    found = path.stat()
-    return {
-        **{name: getattr(options, name) for name in ("style", "strength", "stroke", "max_side")},
-        "alpha": options.mask == "alpha",
-        "photo": f"{path.name} {found.st_size} {found.st_mtime_ns}",
-        "ckpt": sha256(Path(options.ckpt).read_bytes()).hexdigest(),
-        "version": __version__,
-    }
+    names = ("style", "strength", "stroke", "max_side")
+    return of_run(options, names, alpha=options.mask == "alpha", photo=of_file(path))
 
 
 def _checked(tell: large.Tell, stop: Stop) -> large.Tell:

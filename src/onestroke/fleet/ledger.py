@@ -30,7 +30,7 @@ class Ledger:
 
 
 class Ledgers(Protocol):
-    """Protocol of a Ledger, wherever it lives."""
+    """What the workers call of a Ledger, which may live in another process."""
 
     def counts(self, names: Sequence[str]) -> list[int]:
         """See Ledger."""

@@ -66,18 +66,18 @@ def store(work: Workplace, size: tuple[int, int], bands: Iterable[Picture]) -> N
         high = band_rows(band.width)
         for begin in range(0, band.height, high):
             part = slice(begin, begin + high)
-            colours = _levels(band.pixels[0, :, part].expand(3, -1, -1))
+            colours = levels_of(band.pixels[0, :, part].expand(3, -1, -1))
             photo.write(top, colours)
             if band.cover is not None:
                 covered = True
-                alpha.write(top, _levels(band.cover[0, :, part]))
+                alpha.write(top, levels_of(band.cover[0, :, part]))
             top += len(colours)
     if top != size[0]:
         raise UserError(f"the picture ends at row {top} of {size[0]}; replace it with a whole copy")
     work.keep(size=list(size), alpha=covered)
 
 
-def _levels(planes: Tensor) -> np.ndarray:
+def levels_of(planes: Tensor) -> np.ndarray:
     """uint8 (C, H, W), or float in [0, 1] -> uint8 (H, W, C)."""
     levels = planes if planes.dtype == torch.uint8 else (planes.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().numpy()

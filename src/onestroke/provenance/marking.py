@@ -36,6 +36,11 @@ def xmp_packet(stylizer: Painter, photo: Image.Image | None = None, **settings: 
     return of_painting(own, origin_of(stylizer.path, stylizer.metadata, settings), True, xmp_room(".jpg"))
 
 
+def rounding(origin: Origin) -> int:
+    """Levels by which a painting may differ from its photo though nothing was painted: at strength 0, by rounding."""
+    return 1 if origin.settings.get("strength") == "0" else 0
+
+
 def is_painted(photo: Tensor, painting: Tensor, origin: Origin) -> bool:
     """Whether anything of a photo was painted: not at strength 0, nor with a mask that is all black.
 
@@ -46,5 +51,4 @@ def is_painted(photo: Tensor, painting: Tensor, origin: Origin) -> bool:
         painting: (3, H, W) or (1, 3, H, W), in [0, 1].
         origin: with the settings.
     """
-    within = 1 if origin.settings.get("strength") == "0" else 0
-    return not same_levels(photo[0], painting.reshape(photo.shape[1:]), within)
+    return not same_levels(photo[0], painting.reshape(photo.shape[1:]), rounding(origin))

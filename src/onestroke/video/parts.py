@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from onestroke.errors import UserError
-from onestroke.files import atomic, make_folder
+from onestroke.files import atomic
+from onestroke.unfinished import UnfinishedFolder, damaged
 
 FRAMES = 120
 """Frames of a part: each begins with a key frame, and a run that was killed loses at most one."""
-_INDEX = "parts.json"
 
 
 @dataclass
@@ -31,7 +28,7 @@ class Part:
     frames: int
 
 
-class Parts:
+class Parts(UnfinishedFolder):
     """The parts of a clip in a hidden folder beside the painted clip.
 
     Args:
@@ -40,34 +37,18 @@ class Parts:
         resume: go on with what is there; else it is removed.
 
     Raises:
-        UserError: resume, and the folder was begun with other settings, or the folder can't be made.
+        UserError: as `UnfinishedFolder`.
     """
 
     def __init__(self, target: Path, run: dict[str, Any], resume: bool) -> None:
-        self.folder = target.with_name(f".{target.name}.parts")
-        self.run = run
+        super().__init__(target, "parts.json", run, resume)
         self.parts: list[Part] = []
-        if resume:
-            self._read()
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        make_folder(self.folder)
-
-    def _read(self) -> None:
-        index = self.folder / _INDEX
-        if not index.exists():
+        if self.document is None:
             return
         try:
-            document = json.loads(index.read_text())
-            parts = [Part(**part) for part in document["parts"]]
-            differs = sorted(k for k in self.run if document["run"].get(k) != self.run[k])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{index} is damaged; leave out resume=true to start again") from error
-        if differs:
-            raise UserError(
-                f"{self.folder} was begun with another {', '.join(differs)}; give what was given then, or leave out "
-                "resume=true to start again"
-            )
+            parts = [Part(**part) for part in self.document["parts"]]
+        except (TypeError, KeyError) as error:
+            raise damaged(self.index) from error
         if all((self.folder / part.file).exists() and (self.folder / part.state).exists() for part in parts[-1:]):
             self.parts = parts
 
@@ -89,7 +70,7 @@ class Parts:
             with np.load(file, allow_pickle=False) as stored:
                 return dict(stored)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise UserError(f"{file} is damaged; leave out resume=true to start again") from error
+            raise damaged(file) from error
 
     def path(self, suffix: str) -> Path:
         """The path of the part that is being written."""
@@ -105,11 +86,6 @@ class Parts:
         with atomic(after) as temporary, open(temporary, "wb") as opened:
             np.savez(opened, **state)  # type: ignore[arg-type]
         self.parts.append(Part(file.name, after.name, begin, last, frames))
-        with atomic(self.folder / _INDEX) as temporary:
-            temporary.write_text(json.dumps({"run": self.run, "parts": [asdict(part) for part in self.parts]}))
+        self.write(parts=[asdict(part) for part in self.parts])
         for part in self.parts[-2:-1]:
             (self.folder / part.state).unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove the folder and all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
