@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from onestroke import style_file
+from onestroke.networks.residual import ResidualNetwork
+from onestroke.style_document import Metadata
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'onestroke[video]'")
 
@@ -133,3 +138,16 @@ def probe(path: Path, kind: str = "v") -> dict[str, Any]:
     assert not said.stderr, said.stderr
     streams = json.loads(said.stdout)["streams"]
     return dict(streams[0]) if streams else {}
+
+
+def style_of_two(folder: Path) -> None:
+    """Write a style file of two styles, a.safetensors, whose painting differs much from the photo."""
+    args: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3, "controls": ["strength"], "styles": 2}
+    torch.manual_seed(0)
+    network = ResidualNetwork(**args)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    styles = [{"name": "udnie"}, {"name": "wave"}]
+    metadata = Metadata({"name": "ResidualNetwork", "args": args}, {"name": "two", "size": 256, "styles": styles})
+    style_file.save(folder / "a.safetensors", network, metadata)

@@ -10,35 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from onestroke import style_file
 from onestroke.cli import infer
 from onestroke.inference.stylizer import Stylizer
-from onestroke.networks.residual import ResidualNetwork
-from onestroke.provenance.clips import xmp_of
-from onestroke.style_document import Metadata
 from onestroke.video import clip as clips
 from onestroke.video.reading import Film
-from tests.clip_files import av, decoded, frame_times, make_clip, needs_ffmpeg, probe, scene, sound_hash
+from tests.clip_files import av, decoded, frame_times, make_clip, needs_ffmpeg, probe, scene, sound_hash, style_of_two
 from tests.processes import environment
-
-ARGS: dict[str, Any] = {"channels": [4, 4, 4], "blocks": 1, "ends": 3, "controls": ["strength"], "styles": 2}
 
 
 @pytest.fixture
 def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """In a folder with a style file of two styles, a.safetensors, whose painting differs much from the photo."""
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    network = ResidualNetwork(**ARGS)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    styles = [{"name": "udnie"}, {"name": "wave"}]
-    metadata = Metadata({"name": "ResidualNetwork", "args": ARGS}, {"name": "two", "size": 256, "styles": styles})
-    style_file.save(tmp_path / "a.safetensors", network, metadata)
+    style_of_two(tmp_path)
     return tmp_path
 
 
@@ -343,19 +329,6 @@ def test_a_display_matrix_puts_each_corner_where_it_says(signs: tuple[int, int, 
     left, top = min(x for x, _ in places), min(y for _, y in places)
     for (x, y), value in places.items():
         assert turned[y - top, x - left, 0] == value
-
-
-def test_the_mark_says_that_a_clip_is_painted(inside: Path) -> None:
-    path = make_clip(inside / "a.mp4", times=range(3), audio=None)
-    assert paint("input=a.mp4", "output=marked.mp4") == 0
-    assert paint("input=a.mp4", "output=bare.mp4", "mark=none") == 0
-    assert b"compositeWithTrainedAlgorithmicMedia" in (xmp_of(inside / "marked.mp4") or b"")
-    assert xmp_of(inside / "bare.mp4") is None
-    for name, count in (("marked.mp4", 1), ("bare.mp4", 0)):
-        with av.open(str(inside / name)) as container:
-            assert str(container.metadata).count("OneStroke") >= count
-            assert ("OneStroke" in str(container.metadata)) == bool(count)
-    assert frame_times(inside / "marked.mp4") == frame_times(path)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from onestroke import style_file
 from onestroke.cli import infer, optimize, provenance
 from onestroke.imaging.finding import is_painting
 from onestroke.networks.residual import ResidualNetwork
-from onestroke.provenance import clips, credentials, reading
+from onestroke.provenance import clips, credentials, packet, reading
 from onestroke.provenance.origin import COMPOSITE, Origin, StyleFacts
 from onestroke.style_document import Metadata
 from tests.commands import ROOT
@@ -115,10 +115,10 @@ def test_a_painted_clip_is_marked_signed_and_still_plays(inside: Path) -> None:
     origin = Origin("one.safetensors", "0" * 64, (StyleFacts("one", title="The One"),), {"strength": "0.5"})
     painted = clip(inside / "painted.mp4", clips.container_metadata(origin, {"title": "Mine"}))
     with painted.open("ab") as file:
-        file.write(clips.xmp_box(origin))
+        file.write(clips.xmp_box(packet.of_painting(None, origin, True, 2**20)))
     own = credentials.Certificate(inside / "cert.pem", inside / "key.pem")
     seal = credentials.Credentials(own, origin, parent, reading.kind(parent), "signed.mp4")
-    seal.seal_clip(painted, inside / "signed.mp4")
+    seal.seal_file(painted, inside / "signed.mp4", "MP4")
     seal.check(inside / "signed.mp4", "MP4")
     assert reading.read(inside / "signed.mp4").source_type == COMPOSITE
     found = exiftool(inside / "signed.mp4")

@@ -192,7 +192,7 @@ def test_a_clip_has_it_in_its_metadata_and_in_a_box(inside: Path) -> None:
     assert COMPOSITE in found["comment"] and found["digital_source_type"] == COMPOSITE
     brand, rest = b"\0\0\0\x18ftypisom\0\0\2\0isommp41", b"\0\0\0\x08free\0\0\0\x08mdat"
     clip = inside / "clip.mp4"
-    clip.write_bytes(brand + rest + clips.xmp_box(origin, PHOTO_XMP))
+    clip.write_bytes(brand + rest + clips.xmp_box(packet.of_painting(PHOTO_XMP, origin, True, 2**20)))
     assert reading.read(clip).facts["StyleFile"] == "two.safetensors"
     read = exiftool(clip)
     assert (read["XMP-iptcExt:DigitalSourceType"], read["XMP-my:Own"]) == (COMPOSITE, "kept")

@@ -14,6 +14,7 @@ from onestroke.errors import UserError
 from onestroke.files import home
 from onestroke.imaging import finding
 from onestroke.imaging.left_out import LeftOut
+from onestroke.provenance.clips import comment_of
 from onestroke.provenance.packet import AGENT
 from onestroke.video import animations, assembly, encoding
 from onestroke.video import clip as clip_files
@@ -78,7 +79,7 @@ def _is_painting(path: Path) -> bool:
     """Whether the metadata of a clip say that OneStroke painted it."""
     try:
         with clip_files.opened(path) as container:
-            return any(AGENT in value for key, value in container.metadata.items() if key.lower() == "comment")
+            return AGENT in comment_of(container.metadata)
     except UserError:
         return False
 

@@ -12,18 +12,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from onestroke.cli.clip_marks import mark_of, painted_again
 from onestroke.cli.clip_places import Input, settings_of, source_of, target_of
 from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
+from onestroke.cli.marks import certificate_of
 from onestroke.cli.stopping import Stop, stopping
 from onestroke.errors import UserError, escaped
 from onestroke.inference.stylizer import Stylizer
-from onestroke.provenance.clips import container_metadata, xmp_box, xmp_of
-from onestroke.provenance.origin import origin_of
-from onestroke.video import assembly, encoding, steady
-from onestroke.video import clip as clip_files
+from onestroke.provenance.credentials import Certificate
+from onestroke.video import encoding, steady
 from onestroke.video.animations import FrameFolder
-from onestroke.video.assembly import NO_MARK, Mark
 from onestroke.video.encoding import Settings
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
@@ -37,10 +36,11 @@ _REPORT_EVERY = 30.0
 def run(clips: list[Input], stylizer: Stylizer, options: Options) -> int:
     """Paint clips one after the other; returns the exit code, 2 if one could not be painted."""
     problems: list[UserError] = []
+    certificate = certificate_of(options.sign, options.key)
     with stopping() as stop:
         for clip in clips:
             try:
-                _paint(clip, stylizer, options, len(clips) == 1, stop)
+                _paint(clip, stylizer, options, len(clips) == 1, stop, certificate)
             except UserError as error:
                 if len(clips) == 1:
                     raise
@@ -52,10 +52,13 @@ def run(clips: list[Input], stylizer: Stylizer, options: Options) -> int:
     return 2 if problems else 0
 
 
-def _paint(given: Input, stylizer: Stylizer, options: Options, alone: bool, stop: Stop) -> None:
+def _paint(
+    given: Input, stylizer: Stylizer, options: Options, alone: bool, stop: Stop, certificate: Certificate | None
+) -> None:
     source = source_of(given, options)
     target = target_of(source, options, stylizer.name, alone)
     settings = settings_of(target, source, options)
+    mark = mark_of(stylizer, options, source, target, certificate)
     painter = ClipPainter(stylizer, source.clip, _look(options, source))
     parts = Parts(target, _fingerprint(given, options, settings), options.resume)
     if parts.frames:
@@ -63,9 +66,7 @@ def _paint(given: Input, stylizer: Stylizer, options: Options, alone: bool, stop
     for sentence in _said(source, settings, target):
         print(sentence, file=sys.stderr)
     with _progress(source, parts.frames) as done:
-        outcome = paint_clip(
-            Job(source, painter, target, settings, parts, _mark(stylizer, options, source), lambda: stop.asked, done)
-        )
+        outcome = paint_clip(Job(source, painter, target, settings, parts, mark, lambda: stop.asked, done))
     _report(outcome, source, target, options)
 
 
@@ -83,6 +84,8 @@ def _look(options: Options, source: Source) -> Look:
 def _said(source: Source, settings: Settings, target: Path) -> Iterator[str]:
     """What the user should know before painting."""
     clip = source.clip
+    if painted_again(source):
+        yield "painted again, as this clip is a painting of OneStroke already"
     if clip.colours.hdr:
         yield "the clip is HDR and is painted in standard range (BT.709): highlights above white are compressed"
     codec = encoding.CODECS.get(settings.codec)
@@ -90,24 +93,6 @@ def _said(source: Source, settings: Settings, target: Path) -> Iterator[str]:
         yield f"the clip's alpha can't be kept in {settings.codec}: use .webm, or .mov with codec=prores"
     if codec is not None and codec.odd == "yuv444p" and (clip.width % 2 or clip.height % 2):
         yield f"{clip.width} x {clip.height} is odd, so colours are stored at full size, which some players don't read"
-
-
-def _mark(stylizer: Stylizer, options: Options, source: Source) -> Mark:
-    """What marks a painted clip; nothing for mark=none."""
-    if options.mark == "none":
-        return NO_MARK
-    settings = {name: getattr(options, name) for name in ("color", "mask", "style_map", "steady")}
-    over_time = {name: getattr(options, name) for name in ("style", "strength", "stroke")
-                 if ":" in str(getattr(options, name))}  # fmt: skip
-    origin = origin_of(stylizer.path, stylizer.metadata, {**settings, **over_time})
-    painted = options.strengths is None or any(strength > 0 for _, strength in options.strengths.frames)
-    own: dict[str, str] = {}
-    before = None
-    if isinstance(source, Film):
-        with clip_files.opened(source.path) as container:
-            own = assembly.own_metadata(container)
-        before = xmp_of(source.path)
-    return Mark(container_metadata(origin, own), xmp_box(origin, before, painted))
 
 
 def _fingerprint(given: Input, options: Options, settings: Settings) -> dict[str, object]:

@@ -26,20 +26,19 @@ def container_metadata(origin: Origin, own: Mapping[str, str] | None = None) -> 
         origin: what is said of the clip.
         own: metadata of the clip that was painted.
     """
+    kept = {key: value for key, value in (own or {}).items() if key.lower() != "comment"}
     said = f"{origin.sentence()}; {packet.AGENT}; digital source type {COMPOSITE}"
-    before = (own or {}).get("comment", "")
-    return {**(own or {}), "comment": f"{before}\n{said}" if before else said, "digital_source_type": COMPOSITE}
+    before = comment_of(own or {})
+    return {**kept, "comment": f"{before}\n{said}" if before else said, "digital_source_type": COMPOSITE}
 
 
-def xmp_box(origin: Origin, own: bytes | None = None, painted: bool = True) -> bytes:
-    """The box with the XMP packet of a painted clip: appended to a finished MP4 or MOV file, it is part of it.
+def comment_of(metadata: Mapping[str, str]) -> str:
+    """The comment in the metadata of a container; Matroska spells its keys in capitals."""
+    return next((value for key, value in metadata.items() if key.lower() == "comment"), "")
 
-    Args:
-        origin: what is said of the clip.
-        own: the XMP packet of the clip that was painted, or None; see `xmp_of`.
-        painted: as in `packet.of_painting`.
-    """
-    content = packet.of_painting(own, origin, painted, MOST_BYTES)
+
+def xmp_box(content: bytes) -> bytes:
+    """The box with an XMP packet: appended to a finished MP4 or MOV file, it is part of it."""
     return struct.pack(">I4s", 24 + len(content), b"uuid") + _UUID + content
 
 

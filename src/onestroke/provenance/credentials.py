@@ -109,15 +109,20 @@ class Credentials:
         self._sign(kind, io.BytesIO(content), signed)
         return signed.getvalue()
 
-    def seal_clip(self, source: Path, target: Path) -> None:
-        """Sign a finished MP4 or MOV file into another one, which `check` with kind MP4 then verifies.
+    def seal_file(self, source: Path, target: Path, kind: str) -> None:
+        """Sign a finished file into another one, which is never whole in memory; `check` then verifies it.
+
+        Args:
+            source: the file.
+            target: the signed file.
+            kind: one of Pillow's names, or MP4 for MP4 and MOV.
 
         Raises:
             UserError: as `seal`, or a file can't be read or written.
         """
         try:
             with source.open("rb") as content, target.open("wb+") as signed:
-                self._sign("MP4", content, signed)
+                self._sign(kind, content, signed)
         except OSError as error:
             raise UserError(f"{self.title} was not signed: {error.strerror}") from error
 

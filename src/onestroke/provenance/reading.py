@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onestroke.errors import UserError
 from onestroke.imaging import images, xmp
+from onestroke.imaging.animation_xmp import gif_xmp
 from onestroke.imaging.decoding import opened, xmp_of
 from onestroke.imaging.finding import is_painting
 from onestroke.imaging.kinds import HEAD, kind_of
@@ -56,6 +57,22 @@ def kind(path: Path) -> str:
     return found
 
 
+def packet_in(path: Path) -> bytes | None:
+    """The XMP packet of a picture or an MP4, or None.
+
+    Raises:
+        UserError: the file is neither, or can't be decoded.
+        OSError: it can't be read.
+    """
+    found = kind(path)
+    if found == "MP4":
+        return clips.xmp_of(path)
+    if found == "GIF":
+        return gif_xmp(path)
+    with opened(path, images.MAX_PIXELS, quiet=True) as image:
+        return xmp_of(image)
+
+
 def read(path: Path) -> Marks:
     """Read the marks of a picture or an MP4.
 
@@ -63,11 +80,7 @@ def read(path: Path) -> Marks:
         UserError: the file can't be read, or its XMP is not fit to be read.
     """
     try:
-        if kind(path) == "MP4":
-            content = clips.xmp_of(path)
-        else:
-            with opened(path, images.MAX_PIXELS, quiet=True) as image:
-                content = xmp_of(image)
+        content = packet_in(path)
     except OSError as error:
         raise UserError(f"'{path}' can't be read: {error.strerror}") from error
     if content is None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from onestroke.files import atomic
 from onestroke.packages import require
-from onestroke.video.assembly import Segment
+from onestroke.video.assembly import Mark, Segment
 from onestroke.video.clip import Clip
 from onestroke.video.encoding import ANIMATIONS
 from onestroke.video.filters import chain
 
 
-def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, quality: int | None) -> None:
+def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, quality: int | None, mark: Mark) -> None:
     """Write an animated GIF, WebP or PNG, atomically; the parts are lossless.
 
     Args:
@@ -23,29 +23,39 @@ def join_animation(segments: Sequence[Segment], clip: Clip, target: Path, qualit
         clip: the clip; gives how often the animation is played.
         target: the file, whose suffix is one of ANIMATIONS.
         quality: 1 to 100, of WebP.
+        mark: what says that it is painted.
     """
     av = require("av", "video")
     kind = ANIMATIONS[target.suffix.lower()]
     base = Fraction(1, 100) if kind == "gif" else Fraction(1, 1000)
     last = max(1, round(segments[-1].last * clip.time_base / base))
     options, encoder_options = _animation_options(kind, clip.loops or 0, last * base, quality)
-    with atomic(target) as temporary, av.open(str(temporary), "w", format=kind, options=options) as out:
-        stream = out.add_stream(_ENCODERS[kind][0], rate=clip.rate, options=encoder_options)
-        context = stream.codec_context
-        context.width, context.height, context.pix_fmt = clip.width, clip.height, _ENCODERS[kind][1]
-        context.time_base = stream.time_base = base
-        graph: Any = None
-        for frame, seconds in _decoded(segments, clip):
-            if graph is None:
-                source = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": base}
-                pixels = ("format", f"pix_fmts={context.pix_fmt}")
-                graph = _palette(source) if kind == "gif" else chain(source, pixels)
-            frame.pts, frame.time_base = round(seconds / base), base
-            graph.push(frame)
-            drawn = graph.pull()
-            drawn.pts, drawn.time_base, drawn.pict_type = frame.pts, base, 0
-            _mux(out, stream.encode(drawn), last)
-        _mux(out, stream.encode(None), last)
+    with atomic(target) as temporary:
+        with av.open(str(temporary), "w", format=kind, options=options) as out:
+            _write(out, kind, base, segments, clip, last, encoder_options)
+        mark.finish(temporary)
+
+
+def _write(
+    out: Any, kind: str, base: Fraction, segments: Sequence[Segment], clip: Clip, last: int, options: dict[str, str]
+) -> None:
+    """Encode the frames. base: seconds of a tick of the animation. last: ticks of the last frame."""
+    stream = out.add_stream(_ENCODERS[kind][0], rate=clip.rate, options=options)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = clip.width, clip.height, _ENCODERS[kind][1]
+    context.time_base = stream.time_base = base
+    graph: Any = None
+    for frame, seconds in _decoded(segments, clip):
+        if graph is None:
+            source = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": base}
+            pixels = ("format", f"pix_fmts={context.pix_fmt}")
+            graph = _palette(source) if kind == "gif" else chain(source, pixels)
+        frame.pts, frame.time_base = round(seconds / base), base
+        graph.push(frame)
+        drawn = graph.pull()
+        drawn.pts, drawn.time_base, drawn.pict_type = frame.pts, base, 0
+        _mux(out, stream.encode(drawn), last)
+    _mux(out, stream.encode(None), last)
 
 
 _ENCODERS = {"gif": ("gif", "pal8"), "webp": ("libwebp", "bgra"), "apng": ("apng", "rgba")}

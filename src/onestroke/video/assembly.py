@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -47,13 +47,18 @@ class Sound:
 
 @dataclass(frozen=True)
 class Mark:
-    """What says that a clip is painted: metadata of the container, and for MP4 a box that is appended to the file."""
+    """What says that a clip is painted.
 
-    metadata: dict[str, str]
-    box: bytes = b""
+    metadata: of the container of a film. xmp: the packet of each frame in a folder. finish: is called with the whole
+    file of a film or an animation before it gets its name, and may change it.
+    """
+
+    metadata: dict[str, str] = field(default_factory=dict)
+    xmp: bytes | None = None
+    finish: Callable[[Path], None] = lambda path: None
 
 
-NO_MARK = Mark({})
+NO_MARK = Mark()
 
 
 def join_film(
@@ -98,9 +103,7 @@ def join_film(
         for _, packet in heapq.merge(*streams, key=lambda item: item[0]):
             out.mux_one(packet)
         stack.close()
-        if container in ("mp4", "mov") and mark.box:
-            with open(temporary, "ab") as file:
-                file.write(mark.box)
+        mark.finish(temporary)
     return left_out
 
 

@@ -254,19 +254,22 @@ class FrameWriter:
         first: the number of the first one, from 0; names count from 1.
         settings: quality, for kinds that have one.
         style: that they are painted in, for their metadata.
+        xmp: the packet that says so too, or None.
     """
 
-    def __init__(self, folder: Path, kind: str, first: int, settings: Settings, style: str) -> None:
+    def __init__(
+        self, folder: Path, kind: str, first: int, settings: Settings, style: str, xmp: bytes | None = None
+    ) -> None:
         make_folder(folder)
         self.path = folder
-        self.kind, self.next, self.settings, self.style = kind, first + 1, settings, style
+        self.kind, self.next, self.settings, self.style, self.xmp = kind, first + 1, settings, style, xmp
 
     def add(self, rgb: np.ndarray, alpha: np.ndarray | None, pts: int, duration: int) -> None:
         """Write a frame: uint8 (H, W, 3), and alpha uint8 (H, W) or None; its time is in its number alone."""
         image = torch.from_numpy(rgb).permute(2, 0, 1) / 255
         cover = None if alpha is None or bool((alpha == 255).all()) else torch.from_numpy(alpha)[None] / 255
         place = self.path / f"{self.next:06d}.{self.kind}"
-        images.write(place, image, cover, self.settings.quality, self.style)
+        images.write(place, image, cover, self.settings.quality, self.style, xmp=self.xmp)
         self.next += 1
 
     def close(self) -> None:

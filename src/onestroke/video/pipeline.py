@@ -140,7 +140,8 @@ class _Run:
     def _part(self) -> PartWriter | FrameWriter:
         if self.job.in_folder:
             style = self.job.painter.stylizer.name
-            return FrameWriter(self.job.target, self.job.settings.codec, self.frames, self.job.settings, style)
+            settings = self.job.settings
+            return FrameWriter(self.job.target, settings.codec, self.frames, settings, style, self.job.mark.xmp)
         codec = CODECS.get(self.job.settings.codec, LOSSLESS)
         container, suffix = encoding.part_format(codec, self.job.source.clip)
         path = self.job.parts.path(suffix)
@@ -177,7 +178,7 @@ def _join(job: Job, run: _Run) -> list[str]:
     clip, target = job.source.clip, job.target
     suffix = target.suffix.lower()
     if suffix in encoding.ANIMATIONS:
-        join_animation(run.segments, clip, target, job.settings.quality)
+        join_animation(run.segments, clip, target, job.settings.quality, job.mark)
         return []
     sound = None
     if isinstance(job.source, Film):
