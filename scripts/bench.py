@@ -27,10 +27,11 @@ Stylizer's frames and the Stylizer itself, with ONNX Runtime and torch, whose st
 clips: the baseline is the network alone on decoded frames (a Stylizer's frames with ONNX Runtime); ours is infer.py's
 whole work on a clip of 24 frames, decoding and encoding H.264, without steadiness and with the default, then parts of
 it: motion alone, decoding alone.
-data: the time a batch takes from scenes, and from data.root's photos (data.NAME=... as for train.py), with as many
-worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache, which the warmup
-fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training step,
-and the share of time that it waits for them. source=photos leaves the scenes out. batch=4 and batches=8 (of a timing).
+data: the time a batch takes from scenes, and from data.root's photos or the shards of data.urls (data.NAME=... as for
+train.py), with as many worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache,
+which the warmup fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training
+step, and the share of time that it waits for them. source=photos leaves the scenes out. batch=4 and
+batches=8 (of a timing).
 
 For all: runs=7 warmup=2 (data: 3 and 1) threads=auto device=auto, out=bench.json for all numbers as JSON, append=true
 to add the table to BENCHMARKS.md, only=baseline,default-bf16 for some contestants (one alone has the memory to itself).
@@ -268,7 +269,8 @@ def bench(arguments: list[str]) -> int:
 
 def shown(arguments: Iterable[str], hidden: Mapping[str, str | None] | None = None) -> str:
     """The command line as others would type it: without this machine's paths, and what only says where to write."""
-    hidden = hidden or {"data.root": "/path/to/photos", "data.val": "/path/to/others", "out": None, "append": None}
+    paths = {"data.root": "/path/to/photos", "data.urls": "photos.tar", "data.val": "/path/to/others"}
+    hidden = hidden or {**paths, "out": None, "append": None}
     words = []
     for argument in arguments:
         key, _, _ = argument.partition("=")

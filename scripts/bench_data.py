@@ -12,6 +12,7 @@ from bench_measure import Case, Contestant
 from bench_step import composed, prepared
 from torch import Tensor
 
+from onestroke.cli.train import added
 from onestroke.data.datamodule import PhotoBatches, Source
 from onestroke.data.photos import Photos
 from onestroke.errors import UserError, near
@@ -21,18 +22,22 @@ Consumer = Callable[[Tensor], object]
 
 
 def sources(overrides: Sequence[str]) -> dict[str, Source]:
-    """Made-up scenes, and where data.root is given the photos there, as configs/data has them.
+    """Made-up scenes, and the photos of data.root or the shards of data.urls, as configs/data has them.
 
     Raises:
         UserError: where the photos can't be used.
     """
     found: dict[str, Source] = {"scenes": instantiate_part("data", composed(["data=scenes"])["data"], object)}
     if overrides:
-        if not any(override.startswith("data.root=") for override in overrides):
+        groups = {"data.root=": ("photos", "photos"), "data.urls=": ("shards", "webdataset")}
+        given = [key for key in groups if any(override.startswith(key) for override in overrides)]
+        if not given:
             raise UserError("options of photos need a folder of them: data.root=/path/to/photos")
-        photos: Source = instantiate_part("data", composed(["data=photos", *overrides])["data"], object)
+        name, group = groups[given[0]]
+        options = [f"data={group}", *map(added, overrides)]
+        photos: Source = instantiate_part("data", composed(options)["data"], object)
         photos.preflight()
-        found["photos"] = photos
+        found[name] = photos
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -339,6 +340,16 @@ def test_data_times_each_source_and_consumer(tmp_path: Path, quick: None, painti
     assert all(("wait_share" in row) == (row["consumer"] == "2000") for row in result["rows"])
     assert all(0 < row["wait_share"] <= 1 for row in result["rows"] if "wait_share" in row)
     assert str(folder) not in json.dumps(result) and "data.root=/path/to/photos" in result["command"]
+
+
+def test_data_times_shards(tmp_path: Path, quick: None, painting: Path) -> None:
+    with tarfile.open(tmp_path / "s-0.tar", "w") as shard:
+        for i in range(7):
+            shard.add(painting, f"{i}.png")
+    options = ("crop=32", "workers=0", "consumer=none", "batch=2", "batches=1", "source=shards")
+    result = run(tmp_path, "data", *options, f"data.urls={tmp_path}/s-{{0..0}}.tar")
+    assert [(row["source"], row["contestant"]) for row in result["rows"]] == [("shards", "0-workers")]
+    assert str(tmp_path) not in json.dumps(result) and "data.urls=photos.tar" in result["command"]
 
 
 # a worker is a process that imports torch anew

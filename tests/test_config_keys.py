@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,6 +259,9 @@ CASES: dict[str, Case] = {
     "data[Photos].val": Case("blue", shown, [BLUE]),
     "data[Photos].validation": Case(2, lambda s: len(shown(s)), 2),
     "data[Photos].cache": Case("decoded", lambda s: (len(s.batch()), any(Path("decoded").rglob("*"))), (2, True)),
+    "data[Shards].urls": Case(["blue.tar"], lambda s: hue(s.batch()[0].permute(2, 0, 1)), BLUE),
+    "data[Shards].val": Case("blue", shown, [BLUE]),
+    "data[Shards].validation": Case(2, lambda s: len(shown(s)), 2),
     "data[Videos].root": Case("blue_clips", lambda s: hue(s.batch()[0].permute(2, 0, 1)), BLUE),
     "data[Videos].val": Case("blue", shown, [BLUE]),
     "data[Videos].validation": Case(2, lambda s: len(shown(s)), 2),
@@ -322,6 +326,8 @@ def base(key: str) -> dict[str, Any]:
         config["data"] = {**composed("data=scenes")["data"], "validation": 1}
     if key.startswith("data[Videos]"):
         config["data"] = {**composed("data=videos", "data.root=red_clips")["data"], "validation": 1}
+    if key.startswith("data[Shards]"):
+        config["data"] = {**composed("data=webdataset", "data.urls=red.tar")["data"], "validation": 1}
     if key.startswith("data[Photos]"):
         config["data"] = {**composed("data=photos", "data.root=red")["data"], "validation": 1, "cache": None}
     return config
@@ -350,6 +356,8 @@ def material(tmp_path_factory: pytest.TempPathFactory, painting: Path) -> Path:
             pixels = np.random.default_rng(i).integers(0, 100, (80, 90, 3), dtype=np.uint8)
             pixels[..., channel] += 150
             Image.fromarray(pixels).save(folder / name / f"{i}.png")
+        with tarfile.open(folder / f"{name}.tar", "w") as shard:
+            shard.add(folder / name, name)
         (folder / f"{name}_clips").mkdir()
         frames = [Image.open(path) for path in sorted((folder / name).iterdir())]
         frames[0].save(folder / f"{name}_clips" / "clip.gif", save_all=True, append_images=frames[1:])

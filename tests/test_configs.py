@@ -68,7 +68,7 @@ def test_total_variation_is_off_unless_asked_for() -> None:
 
 
 def _root(name: str, tmp_path: Path) -> list[str]:
-    return [] if name == "scenes" else [f"data.root={tmp_path}"]
+    return {"scenes": [], "webdataset": [f"data.urls={tmp_path}/a.tar"]}.get(name, [f"data.root={tmp_path}"])
 
 
 @pytest.mark.parametrize("key", ["steps", "lr", "schedule", "betas", "measure", "init"])

@@ -25,6 +25,8 @@ ORDER = (
     ("unfinished",),
     ("documents", "torch_files"),
     ("devices", "ranks", "packages"),
+    ("stores",),
+    ("byte_ranges",),
     ("imaging",),
     ("kernels",),
     ("perception",),

@@ -14,7 +14,8 @@ from PIL import Image
 
 from onestroke.data import resized
 from onestroke.data.cache import Builder
-from onestroke.data.photos import COCO, MIN_PHOTOS, Photos
+from onestroke.data.draws import MIN_PHOTOS
+from onestroke.data.photos import COCO, Photos
 from onestroke.data.store import Store
 from onestroke.errors import UserError
 

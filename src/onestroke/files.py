@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,30 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "choose a place that you may write to")
         raise UserError(f"cannot write '{path}': {error.strerror or error}; {advice}") from error
+
+
+@contextmanager
+def holding(content: bytes) -> Iterator[Path]:
+    """Context manager: yield a temporary file with this content, for what takes paths alone.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    path = None
+    try:
+        try:
+            handle, name = tempfile.mkstemp(prefix="onestroke-")
+            path = Path(name)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+        except OSError as error:
+            where = tempfile.gettempdir()
+            raise UserError(f"cannot write to {where}: {error.strerror or error}; TMPDIR= names another") from error
+        yield path
+    finally:
+        if path is not None:
+            with suppress(OSError):
+                path.unlink()
 
 
 def make_folder(folder: Path) -> None:

@@ -19,7 +19,6 @@ from onestroke.fleet.manifest import DONE, SKIPPED, Manifest, Row
 from onestroke.fleet.names import RESERVED, Places
 from onestroke.fleet.progress import Progress
 from onestroke.fleet.running import Workers, paint_all, summary
-from onestroke.fleet.stores import EXTRA, join
 from onestroke.imaging import images
 from onestroke.inference import backends
 from onestroke.inference.compositing import COLOURS
@@ -27,6 +26,7 @@ from onestroke.inference.controls import StyleControls
 from onestroke.inference.stylizer import Stylizer
 from onestroke.packages import require
 from onestroke.provenance.origin import sha256_of
+from onestroke.stores import EXTRA, join
 
 USAGE = """\
 python -m onestroke.fleet input=PICTURES output=FOLDER ckpt=STYLE.safetensors [options]

@@ -132,10 +132,12 @@ def _main() -> int:
 
 
 def added(argument: str) -> str:
-    """Prefix an override of trainer, logger or callbacks with `++`, since these take keys that are not in their yaml.
+    """An override as Hydra takes it: with `++` for trainer, logger and callbacks, which take keys not in their yaml.
 
-    Unknown keys are reported where the object is built.
+    Unknown keys are reported where the object is built. An address in data.urls is quoted, as it may hold braces.
     """
+    if address := re.fullmatch(r"data\.urls=([^'\"\[ ].*)", argument):
+        return 'data.urls="{}"'.format(address[1].replace('"', '\\"'))
     return f"++{argument}" if re.match(r"(trainer|logger|callbacks)\.[^=]+=", argument) else argument
 
 

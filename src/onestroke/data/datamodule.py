@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from onestroke.data.chains import Chains, Link
-from onestroke.data.loading import Batch, Loader, Sample, to_image
+from onestroke.data.loading import Batch, Expect, Loader, Sample, to_image
 
 _HELD_OUT_SIDE = 256  # minimum side in pixels, so that validation is comparable between small crop sizes
 
@@ -27,7 +27,8 @@ class Source(Protocol):
 
     The n-th sample must depend on (n, seed, crop) alone, so that resumed and distributed runs see the same samples as
     an uninterrupted run in one process. Instances are sent to worker processes, so they must be picklable. If an
-    instance has a method `prepare(crop)`, it is called in each training process before its workers start.
+    instance has a method `prepare(crop)`, it is called in each training process before its workers start; a method
+    `expect(numbers, seed)` is told which samples a worker will ask for next.
     """
 
     def preflight(self) -> None:
@@ -66,6 +67,11 @@ def reduced(photos: Tensor, side: int) -> Tensor:
 def _of_chain(sample: Sample, chains: Chains, n: int) -> tuple[np.ndarray, list[str]]:
     """The first picture of the chain that picture n is in."""
     return sample(chains.link(n).first)
+
+
+def _expect(expect: Expect, chains: Chains | None, numbers: list[int]) -> None:
+    """Tell a source which samples come next: of chains, their first ones."""
+    expect(numbers if chains is None else list(dict.fromkeys(chains.link(n).first for n in numbers)))
 
 
 def _frame(
@@ -127,7 +133,10 @@ class PhotoBatches(LightningDataModule):
             sample = partial(_frame, partial(self.source.frame, seed=self.seed, crop=self.crop), self.chains)
         elif self.chains is not None:
             sample = partial(_of_chain, sample, self.chains)
-        return Loader(sample, self.start_step, self.batch_size, mine, self.workers)
+        expect = getattr(self.source, "expect", None)
+        if expect is not None:
+            expect = partial(_expect, partial(expect, seed=self.seed), self.chains)
+        return Loader(sample, self.start_step, self.batch_size, mine, self.workers, expect)
 
     def state_dict(self) -> dict[str, int]:
         """The next step, for the resume file."""

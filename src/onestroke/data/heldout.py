@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from onestroke.data.listing import check_folder, walk
-from onestroke.data.resized import Crop, decoded, header_size, inspect
+from onestroke.data.resized import Crop, decoded, header_size, inspect, reason
 from onestroke.errors import UserError, printable
 from onestroke.imaging.left_out import LeftOut
 
@@ -53,23 +54,32 @@ def check_count(validation: object) -> None:
 
 def choose(files: list[str], places: list[int], min_size: int) -> list[str]:
     """For each index in `places`, choose the first readable photo from there on (cyclically) that is not chosen yet."""
-    chosen: list[str] = []
+    return [files[i] for i in chosen(len(files), places, lambda i: not wrong_with(files[i], min_size))]
+
+
+def chosen(count: int, places: list[int], reads: Callable[[int], bool]) -> list[int]:
+    """For each of `places`, the first of `count` numbers from there on (cyclically) that `reads`, and is new."""
+    found: list[int] = []
     tried: set[int] = set()
     for place in places:
-        for index in (i % len(files) for i in range(place, place + len(files))):
-            if index not in tried:
-                tried.add(index)
-                if _reads(files[index], min_size):
-                    chosen.append(files[index])
+        for number in (i % count for i in range(place, place + count)):
+            if number not in tried:
+                tried.add(number)
+                if reads(number):
+                    found.append(number)
                     break
-    return chosen
+    return found
 
 
-def _reads(path: str, min_size: int) -> bool:
-    try:
-        return not inspect(path, min_size)[1] and bool(decoded(path, min_size).size)
-    except UserError:
-        return False
+def wrong_with(path: str, min_size: int) -> str:
+    """What is wrong with a photo, which is decoded for it; empty if it can be used."""
+    wrong = inspect(path, min_size)[1]
+    if not wrong:
+        try:
+            decoded(path, min_size)
+        except UserError as error:
+            wrong = reason(path, error)
+    return wrong
 
 
 def centre(path: str, size: int) -> Crop:

@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from onestroke.data.dithering import dithered
+from onestroke.errors import UserError
 
 Sample = Callable[[int], tuple[np.ndarray, list[str]]]
+Expect = Callable[[list[int]], None]
 
 TOGETHER = 16  # pictures per message, if a batch has fewer
 _PREFETCH = 3  # messages that each worker prepares ahead
@@ -43,11 +45,15 @@ def to_image(photos: Tensor) -> Tensor:
 
 
 class _Message(TypedDict):
-    """Several batches: photos concatenated along N; numbers and skipped as one list per batch."""
+    """Several batches: photos concatenated along N; numbers and skipped as one list per batch.
+
+    mistake: the UserError for which there are none, or "": raised in a worker, it would come with a traceback.
+    """
 
     photos: Tensor
     numbers: list[list[int]]
     skipped: list[list[str]]
+    mistake: str
 
 
 class Loader:
@@ -59,13 +65,16 @@ class Loader:
         batch_size: pictures per step over all processes of a distributed training.
         mine: the indices within the batch that this process loads.
         workers: worker processes that prepare pictures; 0 prepares them in this process.
+        expect: is given the numbers of all samples of a message before the first one is asked for.
     """
 
-    def __init__(self, sample: Sample, start: int, batch_size: int, mine: range, workers: int) -> None:
+    def __init__(
+        self, sample: Sample, start: int, batch_size: int, mine: range, workers: int, expect: Expect | None = None
+    ) -> None:
         self.workers = workers
         self.together = max(1, TOGETHER // len(mine)) if workers else 1
         self.messages = DataLoader(
-            _Steps(sample),
+            _Steps(sample, expect),
             batch_sampler=_Numbers(start, batch_size, mine, self.together),
             collate_fn=_identity,
             num_workers=workers,
@@ -82,6 +91,8 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         messages = iter(self.messages)
         for message in _prefetched(messages) if self.workers else messages:
+            if message["mistake"]:
+                raise UserError(message["mistake"])
             photos = message["photos"].split([len(numbers) for numbers in message["numbers"]])
             for own, numbers, skipped in zip(photos, message["numbers"], message["skipped"], strict=True):
                 yield {"photos": own, "numbers": numbers, "skipped": skipped}
@@ -104,10 +115,18 @@ class _Numbers(Sampler[list[list[int]]]):
 class _Steps(Dataset[_Message]):
     """Dataset whose item for the sample numbers of a step is the message with that batch."""
 
-    def __init__(self, sample: Sample) -> None:
-        self.sample = sample
+    def __init__(self, sample: Sample, expect: Expect | None) -> None:
+        self.sample, self.expect = sample, expect
 
     def __getitems__(self, steps: list[list[int]]) -> _Message:
+        try:
+            return self._message(steps)
+        except UserError as error:
+            return {"photos": torch.empty(0), "numbers": [], "skipped": [], "mistake": str(error)}
+
+    def _message(self, steps: list[list[int]]) -> _Message:
+        if self.expect is not None:
+            self.expect([n for numbers in steps for n in numbers])
         pictures: list[np.ndarray] = []
         skipped: list[list[str]] = []
         for numbers in steps:
@@ -118,7 +137,7 @@ class _Steps(Dataset[_Message]):
                 skipped[-1] += lines
         # default_collate stacks into shared memory in a worker, which saves a copy.
         photos = default_collate([torch.from_numpy(picture) for picture in pictures])
-        return {"photos": photos, "numbers": steps, "skipped": skipped}
+        return {"photos": photos, "numbers": steps, "skipped": skipped, "mistake": ""}
 
     def __getitem__(self, numbers: Any) -> _Message:
         return self.__getitems__([numbers])

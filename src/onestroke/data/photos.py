@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from onestroke.data.cache import AUTO, entry_key, open_cache
+from onestroke.data.draws import MIN_PHOTOS, Draws
 from onestroke.data.heldout import VAL_EXAMPLE, centre, check_count, choose, validation_photos
 from onestroke.data.listing import check_folder, log_left_out, walk
-from onestroke.data.resized import MAX_ZOOM, Crop, cut, decoded, inspect, read_resized, reason, too_small
+from onestroke.data.resized import Crop, decoded, inspect, read_resized, reason, too_small
 from onestroke.data.store import Store
 from onestroke.errors import UserError
 from onestroke.files import home
 from onestroke.imaging.kinds import KNOWN
 from onestroke.imaging.left_out import LeftOut
 
-MIN_PHOTOS = 5
 COCO = "train2017"
 _SAMPLED = 200  # photos whose headers the preflight reads, at most
 _DECODED = 16  # of these, the number that it decodes, at most
@@ -57,8 +54,7 @@ class Photos:
         self._all: list[str] | None = None
         self.left_out = LeftOut()
         self._parts: tuple[list[str], list[str]] | None = None
-        self._order: tuple[tuple[int, int], npt.NDArray[np.int64]] | None = None
-        self._bad: dict[int, dict[str, str]] = {}
+        self._draws: Draws | None = None
         self._caches: dict[int, Store] = {}
         self._keys: dict[str, bytes | None] = {}
 
@@ -119,25 +115,10 @@ class Photos:
         Raises:
             UserError: too few photos can be used at this crop size.
         """
-        files = self._split()[0]
-        random = np.random.default_rng([seed, n])
-        zoom, down, right, mirror = random.uniform(1, MAX_ZOOM), *random.random(3)
-        order = self._permutation(seed, n // len(files), len(files))
-        bad = self._bad.setdefault(crop, {})
-        skipped: list[str] = []
-        for step in range(len(files)):
-            if len(files) - len(bad) < min(MIN_PHOTOS, len(files)):
-                break
-            path = files[order[(n + step) % len(files)]]
-            photo = None if path in bad else self._read(path, crop, bad)
-            if photo is not None:
-                return cut(photo, crop, zoom, down, right, mirror < 0.5), skipped
-            skipped.append(f"{path}: {bad[path]}")
-        path, reason = next(iter(bad.items()))
-        raise UserError(
-            f"{len(bad)} of {len(files)} photos in {self.root} cannot be used at size {crop}, too many to "
-            f"train on the others (one is {path} {reason}): add photos, or use others"
-        )
+        if self._draws is None:
+            files = self._split()[0]
+            self._draws = Draws(len(files), self._read, files.__getitem__, str(self.root))
+        return self._draws.sample(n, seed, crop)
 
     def held_out(self, size: int) -> list[Crop]:
         """The pictures that are never trained on: the same photos for every size, in a fixed order.
@@ -204,18 +185,15 @@ class Photos:
             self._parts = files, held
         return self._parts
 
-    def _read(self, path: str, crop: int, bad: dict[str, str]) -> Crop | None:
-        """The photo at the size of `read_resized`, from the cache or decoded; None, noted in `bad`, if unusable."""
+    def _read(self, number: int, crop: int) -> Crop:
+        """A training photo at the size of `read_resized`, from the cache or decoded; a UserError if unusable."""
+        path = self._split()[0][number]
         cache = self._caches.get(crop)
         key = None if cache is None else self._key(path)
         found = None if cache is None or key is None else cache.get(key)
         if found is not None and not too_small(found.side, self.min_size):
             return found.photo
-        try:
-            photo, side = read_resized(path, crop, self.min_size)
-        except UserError as error:
-            bad[path] = str(error)
-            return None
+        photo, side = read_resized(path, crop, self.min_size)
         if cache is not None and key is not None:
             cache.put(key, photo, side)
         return photo
@@ -225,12 +203,6 @@ class Photos:
         if path not in self._keys:
             self._keys[path] = entry_key(self.root, path)
         return self._keys[path]
-
-    def _permutation(self, seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-        """The order of the photos in an epoch, (count,)."""
-        if self._order is None or self._order[0] != (seed, epoch):
-            self._order = (seed, epoch), np.random.default_rng([seed, epoch]).permutation(count)
-        return self._order[1]
 
 
 def spaced(files: list[str], count: int) -> list[str]:

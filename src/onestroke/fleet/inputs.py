@@ -12,8 +12,8 @@ from typing import Any, Literal
 from onestroke.errors import UserError, printable
 from onestroke.fleet import names
 from onestroke.fleet.names import Places
-from onestroke.fleet.stores import EXTRA, MOST_BYTES, Store, download, is_web, join, told
 from onestroke.packages import require
+from onestroke.stores import EXTRA, MOST_BYTES, Store, download, is_web, join, told
 
 Kind = Literal["files", "web", "table", "tar"]
 _LEAST, _MOST = 8, 64  # files that one task reads

@@ -8,8 +8,8 @@ from typing import Any
 
 from onestroke.errors import UserError
 from onestroke.fleet.names import RESERVED
-from onestroke.fleet.stores import Store
 from onestroke.inference.controls import StyleControls
+from onestroke.stores import Store
 
 _FILE = f"{RESERVED}/job.json"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 
 from onestroke.errors import UserError, printable
 from onestroke.fleet.names import RESERVED
-from onestroke.fleet.stores import EXTRA, Store, join
 from onestroke.packages import require
+from onestroke.stores import EXTRA, Store, join
 
 DONE, SKIPPED, LEFT_OUT = "done", "skipped", "left out"
 """What becomes of a picture: painted; not painted, and tried again by the next run; or no photo to be painted."""

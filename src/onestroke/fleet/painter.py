@@ -19,13 +19,13 @@ from onestroke.fleet.inputs import Source
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import MOST, Ledgers
 from onestroke.fleet.manifest import DONE, LEFT_OUT, SKIPPED, Row
-from onestroke.fleet.stores import Store
 from onestroke.imaging import images
 from onestroke.imaging.finding import rejection_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance import packet
 from onestroke.provenance.marking import is_painted
 from onestroke.provenance.origin import Origin, origin_of
+from onestroke.stores import Store
 
 ALREADY = "it was written before its worker died"
 _THREADS = 4  # that decode, encode and write, while the network waits for none of them

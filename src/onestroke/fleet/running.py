@@ -20,8 +20,8 @@ from onestroke.fleet.ledger import Ledger, RemoteLedger
 from onestroke.fleet.manifest import DONE, Manifest, Row
 from onestroke.fleet.names import Places
 from onestroke.fleet.painter import Painter
-from onestroke.fleet.stores import EXTRA
 from onestroke.packages import require
+from onestroke.stores import EXTRA
 
 _READERS = 0.1  # CPUs of a task that reads, which mostly waits
 _WINDOW = 16  # pictures that a worker is given at once, or four batches

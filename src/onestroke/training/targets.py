@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from onestroke.data.photos import Photos
 from onestroke.data.scenes import Scenes
+from onestroke.data.shards import Shards
 from onestroke.data.videos import Videos
 from onestroke.errors import UserError, printable
 from onestroke.losses.activation_peaks import ActivationPeaks
@@ -46,7 +47,7 @@ OWN = {
         ActivationPeaks, Adversarial, Checkerboard, Content, Contrast, Gram, Histogram, Moments, NearestFeatures,
         RawContent, RawGram, ShiftConsistency, SlicedWasserstein, Temporal, TotalVariation,
     ),
-    "data": _paths(Photos, Scenes, Videos),
+    "data": _paths(Photos, Scenes, Shards, Videos),
 }  # fmt: skip
 """OneStroke's own classes, by the config group that may name them."""
 LISTED = ("logger", "callbacks")

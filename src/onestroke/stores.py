@@ -1,4 +1,4 @@
-"""Places that hold files: a folder, S3, Google Cloud Storage, or addresses on the web."""
+"""Places that hold files: a folder, S3, Google Cloud Storage, or addresses on the web; whole or in parts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from onestroke.errors import UserError, printable
 from onestroke.files import atomic
@@ -21,6 +22,7 @@ MOST_BYTES = 2**31
 """Bytes of a file of the web, or of a picture in a table or tar; larger ones are skipped."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WEB = ("http://", "https://")
+Answer = TypeVar("Answer")
 _TRIES, _PATIENCE = 3, 60.0  # requests of a file of the web, and seconds without a byte before one is given up
 
 
@@ -42,19 +44,25 @@ class Store:
     Args:
         address: a path, or an address such as s3://bucket/folder or gs://bucket/folder; options of the file system as
             pyarrow reads them, such as s3://bucket/folder?endpoint_override=host:9000&scheme=http.
+        extra: the extra of onestroke that installs pyarrow, for the message where it is missing.
     """
 
     address: str
+    extra: str = EXTRA
 
-    def _open(self) -> tuple[Any, str]:
-        """The file system of pyarrow, and the path in it."""
-        fs = require("pyarrow.fs", EXTRA)
+    def opened(self) -> tuple[Any, str]:
+        """The file system of pyarrow, and the path in it.
+
+        Raises:
+            UserError: there is none for the address, or pyarrow is not installed.
+        """
+        fs = require("pyarrow.fs", self.extra)
         if not _ADDRESS.match(self.address):
             return fs.LocalFileSystem(), str(Path(self.address).expanduser().absolute())
         try:
             system, path = fs.FileSystem.from_uri(self.address)
         except Exception as error:  # pyarrow raises exceptions of several kinds for addresses
-            found = by_fsspec(self.address)
+            found = by_fsspec(self.address, self.extra)
             if found is None:
                 raise UserError(f"{self.address} can't be opened: {printable(error)}") from error
             system, path = found
@@ -73,8 +81,8 @@ class Store:
         Raises:
             UserError: it can't be listed.
         """
-        fs = require("pyarrow.fs", EXTRA)
-        system, root = self._open()
+        fs = require("pyarrow.fs", self.extra)
+        system, root = self.opened()
         with told(self.address):
             found = system.get_file_info(fs.FileSelector(root, recursive=below, allow_not_found=True))
         return [one.path[len(root) :].lstrip("/") for one in found if one.type == fs.FileType.File]
@@ -85,8 +93,8 @@ class Store:
         Raises:
             UserError: the store can't be asked.
         """
-        fs = require("pyarrow.fs", EXTRA)
-        system, root = self._open()
+        fs = require("pyarrow.fs", self.extra)
+        system, root = self.opened()
         with told(self.address):
             found = system.get_file_info(root).type
         return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(found, "nothing")
@@ -98,7 +106,7 @@ class Store:
         Raises:
             UserError: it can't be read.
         """
-        system, root = self._open()
+        system, root = self.opened()
         with told(name or self.address), system.open_input_file(f"{root}/{name}".rstrip("/")) as file:
             yield file
 
@@ -117,14 +125,14 @@ class Store:
         Raises:
             UserError: it can't be written.
         """
-        system, root = self._open()
         with told(name):
             if self.local:
-                path = Path(root) / name
+                path = Path(self.address).expanduser().absolute() / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic(path) as temporary:
                     temporary.write_bytes(content)
                 return
+            system, root = self.opened()
             # an object store shows an object once it is closed
             with system.open_output_stream(f"{root}/{name}") as file:
                 file.write(content)
@@ -135,18 +143,18 @@ class Store:
         Raises:
             UserError: the store can't be asked.
         """
-        fs = require("pyarrow.fs", EXTRA)
-        system, root = self._open()
+        fs = require("pyarrow.fs", self.extra)
+        system, root = self.opened()
         with told(self.address):
             found = system.get_file_info([f"{root}/{name}" for name in names])
         return {name for name, one in zip(names, found, strict=True) if one.type == fs.FileType.File}
 
 
-def by_fsspec(address: str) -> tuple[Any, str] | None:
+def by_fsspec(address: str, extra: str = EXTRA) -> tuple[Any, str] | None:
     """A file system of fsspec for an address that pyarrow has none for, and the path in it; None if there is none."""
     if not installed("fsspec"):
         return None
-    core, fs = require("fsspec.core", EXTRA), require("pyarrow.fs", EXTRA)
+    core, fs = require("fsspec.core", extra), require("pyarrow.fs", extra)
     try:
         found, path = core.url_to_fs(address.partition("?")[0])
     except (ValueError, ImportError):
@@ -169,15 +177,29 @@ def download(address: str) -> bytes:
     Raises:
         UserError: it can't be had, or is too large.
     """
+    return requested(address, {}, lambda response: _bounded(cast(BinaryIO, response), address))
+
+
+def requested(address: str, headers: Mapping[str, str], read: Callable[[Any], Answer]) -> Answer:
+    """What `read` makes of a web server's answer; asked for again where the connection breaks.
+
+    Args:
+        address: of http or https.
+        headers: of the request, beside our name.
+        read: takes the open answer; an OSError in it is a connection that broke.
+
+    Raises:
+        UserError: it can't be had.
+    """
     for left in reversed(range(_TRIES)):
         try:
-            request = urllib.request.Request(address, headers={"User-Agent": "onestroke"})
+            request = urllib.request.Request(address, headers={"User-Agent": "onestroke", **headers})
             with urllib.request.urlopen(request, timeout=_PATIENCE) as response:
-                return _bounded(cast(BinaryIO, response), address)
+                return read(response)
         except urllib.error.HTTPError as error:
             if error.code < 500 or not left:
                 raise UserError(f"'{address}' can't be had: {error.code} {printable(error.reason)}") from error
-        except (OSError, ValueError) as error:  # among them URLError, and connections that break
+        except (OSError, ValueError, HTTPException) as error:  # among them URLError, and connections that break
             if not left:
                 raise UserError(f"'{address}' can't be had: {printable(error)}") from error
         time.sleep(2.0 ** (_TRIES - left) / 4)
