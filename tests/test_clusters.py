@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from tests.processes import ROOT, Started, as_module, as_script, environment
 from tests.running import composed
 
 # plain steps of a small size: Adam would turn rounding of tiny gradients into steps of full size
-FEW = ("steps=3", "batch_size=4", "save_every=2", "lr=1e-4", "network.controls=[]", "init=null", "data=photos",
-       "data.cache=null")  # fmt: skip
+FEW = ("steps=3", "batch_size=4", "save_every=2", "lr=1e-4", "network.controls=[]", "init=null")
+PHOTOS, SHARDS = ("data=photos", "data.cache=null", "data.root=photos"), ("data=webdataset", "data.urls=s-{0..1}.tar")
 
 
 def free_port() -> int:
@@ -47,12 +48,22 @@ def task(rank: int, port: int, *arguments: str) -> None:
 
 
 # an agent's process imports torch and Lightning anew
-@pytest.mark.parametrize("node", [task, pytest.param(agent, marks=pytest.mark.slow)])
-def test_two_nodes_equal_one_process(node: Callable[..., None], photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("node", "data"), [
+    (task, PHOTOS), pytest.param(agent, PHOTOS, marks=pytest.mark.slow),
+    pytest.param(task, SHARDS, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_two_nodes_equal_one_process(
+    node: Callable[..., None], data: tuple[str, ...], photo_folder: Path, tmp_path: Path
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    few = (*FEW, f"data.root={photo_folder}")
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "photos").symlink_to(photo_folder)
+        for i in range(2):
+            with tarfile.open(folder / f"s-{i}.tar", "w") as shard:
+                for path in sorted(photo_folder.iterdir())[i::2]:
+                    shard.add(path, path.name)
+    few = (*FEW, *data)
     train(*few, cwd=one)
     options = (free_port(), *TINY, *few, "trainer.num_nodes=2", "trainer.strategy=ddp")
     variables = {**environment(), "GLOO_SOCKET_IFNAME": "lo"}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -251,6 +252,29 @@ def test_a_shard_that_is_gone_in_the_middle_ends_the_run(shards: str, tmp_path: 
     with pytest.raises(UserError, match=r"^\S+s-1\.tar' can't be reached: No such file.*resume=.*can be$"):
         for _, _ in zip(range(9), PhotoBatches(source, 4, CROP, 3, workers).train_dataloader(), strict=False):
             pass
+
+
+class Loses(Callback):
+    """Moves a shard away after a step."""
+
+    def __init__(self, step: int, shard: Path) -> None:
+        self.step, self.shard = step, shard
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if trainer.global_step >= self.step and self.shard.exists():
+            self.shard.rename(self.shard.with_suffix(".away"))
+
+
+def test_a_run_that_lost_a_shard_goes_on_as_if_it_had_not(shards: str, alone: None, tmp_path: Path) -> None:
+    config = shallow("loss=[content,gram]", "data=webdataset", f'data.urls="{shards}"', steps=5, save_every=1)
+    whole = run({**config, "out": "whole.safetensors"}, tmp_path / "whole")
+    shard = tmp_path / "shards" / "s-0.tar"
+    with pytest.raises(UserError, match=r"s-0\.tar' can't be reached"):
+        run({**config, "out": "broken.safetensors"}, tmp_path / "broken", more=[Loses(2, shard)])
+    shard.with_suffix(".away").rename(shard)
+    path = go_on(tmp_path / "broken", "out=broken.safetensors")
+    first, second = load_file(whole.path), load_file(path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 # --- the web and object stores ----------------------------------------------------------------------------

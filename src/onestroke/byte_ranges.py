@@ -23,7 +23,9 @@ class RangedFile(Protocol):
     """
 
     size: int
-    stamp: str
+
+    @property
+    def stamp(self) -> str: ...
 
     def read(self, start: int, count: int) -> bytes:
         """Up to `count` bytes from `start` on, fewer at the end of the file; a UserError if they can't be had."""
@@ -69,9 +71,15 @@ class _OfStore:
         with told(self.address):
             self.file: Any = system.open_input_file(path)
             self.size = int(self.file.size())
-            self.stamp = str(system.get_file_info(path).mtime_ns)
+        self.system, self.path = system, path
         # a file of Python has one position for all threads
         self.one_at_a_time: Any = threading.Lock() if isinstance(system, fs.PyFileSystem) else nullcontext()
+
+    @property
+    def stamp(self) -> str:
+        """When the file was changed; a request, for what training does not need."""
+        with told(self.address):
+            return str(self.system.get_file_info(self.path).mtime_ns)
 
     def read(self, start: int, count: int) -> bytes:
         with told(self.address), self.one_at_a_time:
