@@ -15,15 +15,16 @@ from onestroke.cli.evaluate import main
 from onestroke.cli.evaluate_options import Options
 from onestroke.cli.options import parse
 from onestroke.errors import UserError
-from onestroke.evaluation.exact_motion import CLIPS, Clip, clips, warping_error
+from onestroke.evaluation.exact_motion import CLIPS, GAPS, Clip, clips, flicker, warping_error
 from onestroke.evaluation.moving_report import strip_of_time
 from onestroke.evaluation.real_motion import RealMotion
 from onestroke.evaluation.stability import warp
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
-from onestroke.style_file import save
+from onestroke.style_file import read_document, save
 from onestroke.video.steady import DEFAULT
 from tests.clip_files import make_clip
+from tests.running import run, shallow
 from tests.test_flow import frame, scene, shifted
 
 pytest.importorskip("cv2", reason="needs the extra video")
@@ -86,6 +87,49 @@ def test_what_is_covered_and_uncovered_is_left_out(made: dict[str, Clip]) -> Non
 def test_texture_that_stands_still_on_a_moving_scene_is_an_error(made: dict[str, Clip]) -> None:
     texture = scene(8, 128, 160).expand(8, -1, -1, -1)
     assert warping_error(texture, made["pan"], 1) > 10 * warping_error(texture, made["noise"], 1)
+
+
+def test_flicker_is_the_error_over_that_of_the_frames() -> None:
+    photo = scene(3, 128, 160)
+    assert flicker(lambda frame, past: frame, photo, ("pan", "zoom"), length=7) == pytest.approx(dict.fromkeys(GAPS, 1))
+    calls = iter(range(1000))
+    other = flicker(lambda frame, past: frame * 0.5 + 0.2 * (next(calls) % 2), photo, ("pan",), length=8)
+    own = warping_error(next(clips(photo, length=8, names=("pan",))).frames, made_pan(photo), 1)
+    assert other["short"] == pytest.approx(0.2 / own, rel=0.05), "1 and 5 frames on, its brightness is the other one"
+    assert other["long"] > 5
+
+
+def made_pan(photo: Tensor) -> Clip:
+    return next(clips(photo, length=8, names=("pan",)))
+
+
+def test_a_painter_gets_its_last_painting_where_everything_is_now() -> None:
+    photo = scene(3, 128, 160)
+    clip = made_pan(photo)
+    seen: list[Tensor] = []
+
+    def kept(frame: Tensor, past: Tensor | None) -> Tensor:
+        if past is None:
+            return frame
+        seen.append(past)
+        return torch.lerp(frame, past[:, :3], past[:, 3:])
+
+    found = flicker(kept, photo, ("pan",), length=8)
+    assert [tuple(past.shape) for past in seen] == [(1, 4, 128, 160)] * 7
+    moved, known = clip.moved(clip.frames, 0, 1)
+    assert torch.equal(seen[0][0, :3], moved) and torch.equal(seen[0][0, 3] > 0, known)
+    assert found["short"] < 0.7, "resampled ever again, but never another picture"
+
+
+def test_a_training_writes_the_flicker_into_its_style_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = run(shallow("network.controls=[]", steps=1, measure=True), tmp_path / "run")
+    photo = seen.data.held_out[0]
+    with torch.no_grad():
+        wanted = flicker(lambda frame, past: seen.module.ema(frame).clamp(0, 1), photo, ("pan", "rotation"), length=7)
+    metrics = read_document(seen.path).metrics
+    for name in GAPS:
+        assert metrics[f"measured/motion/{name}"] == pytest.approx(wanted[name], rel=1e-3)
 
 
 def test_a_real_clip_is_measured_by_another_flow() -> None:

@@ -16,7 +16,7 @@ from onestroke import style_file
 from onestroke.cli.evaluate_options import Options
 from onestroke.cli.evaluate_pictures import read_photos
 from onestroke.errors import UserError
-from onestroke.evaluation.exact_motion import Clip, clips, warping_error
+from onestroke.evaluation.exact_motion import GAPS, Clip, clips, warping_error
 from onestroke.evaluation.measure import Measure, from_reference
 from onestroke.evaluation.moving_report import COLUMNS, Moving, strip_of_time
 from onestroke.evaluation.real_motion import RealMotion
@@ -29,7 +29,6 @@ from onestroke.video.last_painting import LastPainting
 from onestroke.video.reading import Film
 from onestroke.video.steady import Steady
 
-GAPS = {"short": 1, "long": 5}
 _SHOWN = 2  # frames of a clip whose style and content error is measured
 
 

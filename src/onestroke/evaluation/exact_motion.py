@@ -8,7 +8,7 @@ estimated.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +20,8 @@ from onestroke.imaging import images
 
 LENGTH = 14
 """Frames of a clip."""
+GAPS = {"short": 1, "long": 5}
+"""Frames between the two that are compared."""
 CLIPS = ("pan", "zoom", "rotation", "noise", "occlusion")
 """The camera's three motions, none but the noise, and a pan with a layer that moves across."""
 MARGIN = 8
@@ -74,19 +76,22 @@ class Clip:
         return torch.where(side > 0, found[1], found[0]), out | over
 
 
-def clips(photo: Tensor, seed: int = 0, *, length: int = LENGTH, noise: float = NOISE) -> Iterator[Clip]:
-    """The five clips of a photo, with frames of its size.
+def clips(
+    photo: Tensor, seed: int = 0, *, length: int = LENGTH, noise: float = NOISE, names: Sequence[str] = CLIPS
+) -> Iterator[Clip]:
+    """The clips of a photo, with frames of its size.
 
     Args:
         photo: (1, 3, H, W) in [0, 1], sides of 64 pixels or more.
         seed: of the noise.
         length: frames of each clip.
         noise: standard deviation of the sensor noise.
+        names: which of CLIPS.
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = photo.shape[-2:]
     large = images.resize(photo, round(height * _SPARE), round(width * _SPARE))
-    for name in CLIPS:
+    for name in names:
         layered = name == "occlusion"
         camera = _motion("pan" if layered else name, -1.0 if layered else 1.0)
         layer = _along(*_LAYER) if layered else None
@@ -102,6 +107,42 @@ def clips(photo: Tensor, seed: int = 0, *, length: int = LENGTH, noise: float = 
             grain = torch.randn(picture.shape, generator=generator).to(picture.device)
             frames.append(((picture + noise * grain).clamp(0, 1) * 255).round() / 255)
         yield Clip(name, torch.cat(frames), camera, layer, sides)
+
+
+def flicker(
+    paint: Callable[[Tensor, Tensor | None], Tensor],
+    photo: Tensor,
+    names: Sequence[str] = CLIPS,
+    *,
+    length: int = LENGTH,
+) -> dict[str, float]:
+    """The warping error of clips that are painted frame by frame, over that of the clips themselves.
+
+    Args:
+        paint: from a frame (1, 3, H, W) in [0, 1] to its painting. Its second argument is the painting of the frame
+            before, moved exactly to where everything is now, and where it is known, (1, 4, H, W), as a recurrent
+            network takes it; None for the first frame.
+        photo: (1, 3, H, W) in [0, 1], that the clips are made of; sides of 64 pixels or more.
+        names: of the clips to paint.
+        length: frames of each clip, more than the largest of GAPS.
+
+    Returns:
+        The root of the mean square over the clips, for each of GAPS. As in a file, paintings are rounded to 8 bits.
+    """
+    squares = dict.fromkeys(GAPS, 0.0)
+    for clip in clips(photo, length=length, names=names):
+        pictures: list[Tensor] = []
+        for t in range(length):
+            past = None
+            if t:
+                moved, known = clip.moved(torch.cat(pictures), t - 1, t)
+                past = torch.cat([moved, known[None].to(moved.dtype)])[None]
+            painted = paint(clip.frames[t : t + 1], past).float().cpu()
+            pictures.append((painted.clamp(0, 1) * 255).round() / 255)
+        for name, gap in GAPS.items():
+            own = warping_error(clip.frames, clip, gap)
+            squares[name] += (warping_error(torch.cat(pictures), clip, gap) / own) ** 2
+    return {name: math.sqrt(square / len(names)) for name, square in squares.items()}
 
 
 def _motion(name: str, sign: float) -> Callable[[float, float], Tensor]:

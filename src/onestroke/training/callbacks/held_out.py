@@ -12,10 +12,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from onestroke.evaluation.exact_motion import flicker
 from onestroke.evaluation.measure import Measure, means
 from onestroke.training.loggers import RunLoggers
 from onestroke.training.module import StyleTransfer
 
+_CLIPS, _FRAMES, _LEAST_SIDE = ("pan", "rotation"), 7, 64  # of the clips that flicker is measured on
 _AGREE_EVERY = 10  # steps between two moments at which several processes agree on the time
 
 
@@ -104,7 +106,7 @@ class HeldOut(Callback):
         last = trainer.should_stop or trainer.state.fn == TrainerFn.VALIDATING
         if self.measures is not None and (last or schedule.elapsed >= self._next_measure):
             since = schedule.clock()
-            self.metrics |= {f"measured/{name}": value for name, value in self._measured().items()}
+            self.metrics |= {f"measured/{name}": value for name, value in self._measured(pl_module).items()}
             self._next_measure = schedule.elapsed + max(60.0, 40 * (schedule.clock() - since))
         values = {f"held_out/{name}": value for name, value in self.metrics.items()}
         pl_module.log_dict({**values, "step": float(self.step)}, on_epoch=True, batch_size=1)
@@ -123,13 +125,21 @@ class HeldOut(Callback):
         self._next = schedule.elapsed + max(15.0, 0.15 * schedule.elapsed, 20 * (schedule.clock() - self._started))
         self._photos, self._paintings, self._terms = [], [], []
 
-    def _measured(self) -> dict[str, float]:
-        """The mean of each number over photos and styles."""
+    @torch.no_grad()
+    def _measured(self, module: StyleTransfer) -> dict[str, float]:
+        """The mean of each number over photos and styles; of flicker, over clips of the first photo."""
         measures = self.measures() if self.measures is not None else ()
-        return means(
-            [
-                measure.all(painting, photo)
-                for photo, row in zip(self._photos, self._paintings, strict=True)
-                for measure, painting in zip(measures, row, strict=True)
-            ]
-        )
+        found = [
+            measure.all(painting, photo)
+            for photo, row in zip(self._photos, self._paintings, strict=True)
+            for measure, painting in zip(measures, row, strict=True)
+        ]
+        if min(self._photos[0].shape[-2:]) >= _LEAST_SIDE:
+            for i in range(len(measures)):
+                moving = flicker(_painter(module, i), self._photos[0], _CLIPS, length=_FRAMES)
+                found.append({f"motion/{name}": value for name, value in moving.items()})
+        return means(found)
+
+
+def _painter(module: StyleTransfer, style: int) -> Callable[[Tensor, Tensor | None], Tensor]:
+    return lambda frame, past: module.painting(frame, style, past)
