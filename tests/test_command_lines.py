@@ -93,6 +93,7 @@ INFER: dict[str, tuple[str, Callable[[Calls], Any], Any]] = {
     "color": ("color=match", lambda c: c["color"], "match"),
     "mask": ("mask=grey.png", width("mask"), (1, 1, 90, 96)),
     "feather": ("feather=3", lambda c: c["feather"], 3),
+    "stroke_scale": ("stroke_scale=2", width("image"), (1, 3, 45, 48)),
     "max_side": ("max_side=48", width("image"), (1, 3, 45, 48)),
     "device": ("device=cuda:3", lambda c: c["device"], "cuda:3"),
     "backend": ("backend=openvino", lambda c: c["backend"], "openvino"),

@@ -253,7 +253,7 @@ sys.exit(code)
 """
 
 
-def peak(width: int, height: int) -> float:
+def peak(width: int, height: int, *more: str) -> float:
     """Bytes that painting a made-up TIFF takes at most, in a process of its own."""
     tifffile = pytest.importorskip("tifffile")
     rng = np.random.default_rng(0)
@@ -263,7 +263,7 @@ def peak(width: int, height: int) -> float:
     )
     name = f"{width}.tif"
     tifffile.imwrite(name, rows, shape=(height, width, 3), dtype=np.uint8, rowsperstrip=512, photometric="rgb")
-    arguments = ["ckpt=s.safetensors", f"input={name}", f"output=painted_{name}", "memory=1G", "device=cpu"]
+    arguments = ["ckpt=s.safetensors", f"input={name}", f"output=painted_{name}", "memory=1G", "device=cpu", *more]
     done = subprocess.run([sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True)
     with Image.open(f"painted_{name}") as image:
         assert image.size == (width, height)

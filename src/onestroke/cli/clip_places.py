@@ -99,6 +99,12 @@ def check_photos(options: Options) -> None:
             raise UserError(f"{name}={getattr(options, name)} is for clips, and there is none among the input")
 
 
+def check_clips(options: Options) -> None:
+    """Raise a UserError for options that are for photos only."""
+    if options.scaled:
+        raise UserError(f"stroke_scale={options.stroke_scale} is for photos; leave it out for clips")
+
+
 def source_of(given: Input, options: Options) -> Source:
     span = options.start, options.end, options.max_side
     if given.pictures:

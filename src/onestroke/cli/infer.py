@@ -25,6 +25,7 @@ from onestroke.imaging import images
 from onestroke.imaging.finding import VIDEO, Found, search
 from onestroke.imaging.left_out import LeftOut
 from onestroke.imaging.pyramid import PYRAMID
+from onestroke.inference import working_size
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance.origin import origin_of
@@ -116,14 +117,17 @@ class BatchPainter:
 
     def _painted(self, photos: list[Photo]) -> Tensor:
         options, size = self.options, photos[0].picture.size
+        working = options.working_size(*size)
         # before the conversion to float, which alone may exceed the free memory
-        self.stylizer.check_memory(len(photos), *size, mapped=options.style_map is not None)
+        self.stylizer.check_memory(len(photos), *working, mapped=options.style_map is not None)
         alphas = [photo.picture.alpha for photo in photos]
         alpha = torch.cat([torch.ones(1, 1, *size) if own is None else own for own in alphas])
         mask = alpha if options.mask == "alpha" else None if options.mask is None else read_grey(options.mask, *size)
-        return self.stylizer.paint(
+        return working_size.paint(
+            self.stylizer,
             torch.cat([photo.picture.rgb for photo in photos]),
-            style_map=None if options.style_map is None else read_grey(options.style_map, *size),
+            working,
+            style_map=None if options.style_map is None else read_grey(options.style_map, *working),
             color=options.color,
             mask=mask,
             feather=options.feather,
@@ -216,7 +220,7 @@ def marker_of(stylizer: Stylizer, options: Options) -> Marker:
     mask = {None: "none", "alpha": "alpha"}.get(options.mask, "a grey picture")
     settings = {
         "style_map": options.style_map is not None, "color": options.color, "mask": mask,
-        "feather": options.feather or None,
+        "feather": options.feather or None, "stroke_scale": options.scaled and options.stroke_scale,
     }  # fmt: skip
     origin = origin_of(stylizer.path, stylizer.metadata, settings)
     return Marker(origin, certificate_of(options.sign, options.key))

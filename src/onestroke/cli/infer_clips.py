@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from onestroke.cli.clip_marks import mark_of, painted_again
-from onestroke.cli.clip_places import Input, settings_of, source_of, target_of
+from onestroke.cli.clip_places import Input, check_clips, settings_of, source_of, target_of
 from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
 from onestroke.cli.marks import certificate_of
@@ -35,6 +35,7 @@ _REPORT_EVERY = 30.0
 
 def run(clips: list[Input], stylizer: Stylizer, options: Options) -> int:
     """Paint clips one after the other; returns the exit code, 2 if one could not be painted."""
+    check_clips(options)
     problems: list[UserError] = []
     certificate = certificate_of(options.sign, options.key)
     with stopping() as stop:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
@@ -25,7 +26,7 @@ from onestroke.imaging.encoding import WITHOUT_ALPHA
 from onestroke.imaging.large_reading import Header
 from onestroke.imaging.pyramid import PYRAMID, write_pyramid
 from onestroke.imaging.raw_rows import RawRows, band_rows
-from onestroke.inference import large
+from onestroke.inference import large, working_size
 from onestroke.inference.backends import Torch
 from onestroke.inference.controls import open_style
 from onestroke.inference.finishing import Finish
@@ -60,11 +61,18 @@ def needs_tiles(path: Path, stylizer: Stylizer, options: Options) -> bool:
     whole = size == (head.height, head.width)
     if whole and (head.height * head.width > images.MAX_PIXELS or head.memory > _room(options)):
         return True
+    working = options.working_size(*size)
+    beside = 0 if working == size else working_size.MEMORY * size[0] * size[1]
+    return beside > _room(options) or not _fits(working, stylizer, _room(options) - beside)
+
+
+def _fits(size: tuple[int, int], stylizer: Stylizer, room: float) -> bool:
+    """Whether a picture can be painted at once in this many bytes; True where that can't be told."""
     try:
         with memory_errors_for_users(*size):
-            return stylizer.backend.memory(1, *size) > min(_room(options), free_on(stylizer.device))
+            return stylizer.backend.memory(1, *size) <= min(room, free_on(stylizer.device))
     except UserError:
-        return False
+        return True
 
 
 def _room(options: Options) -> float:
@@ -79,9 +87,11 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
         UserError: it can't be painted so.
         Stopped: the user asked to stop; what is done is kept for resume=true.
     """
-    network = _network(stylizer, options)
     head = large_reading.header(path, counts=True)
     size = decoding.fitting(head.height, head.width, max_side=options.max_side)
+    working = options.working_size(*size)
+    at_once = working != size and _fits(working, stylizer, _room(options) / 2)
+    network = None if at_once else _network(stylizer, options)
     if options.compile:
         raise UserError(f"compile=true is for whole pictures, and {path} is painted in tiles: leave it out")
     if options.mark == "c2pa":
@@ -89,21 +99,41 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     if place.suffix.lower() != PYRAMID:
         large_writing.check_writable_size(place, *size, _room(options))
     make_folder(place.parent)
-    painter = TilePainter(network, stylizer.device)
+    painter = None if network is None else TilePainter(network, stylizer.device)
     work = Workplace(place, _fingerprint(path, options), options.resume)
-    large.check_disk(work, *size)
-    painter.side = large.tile_side(painter.field, _takes(painter), size[1], _room(options) / 3)
+    large.check_disk(work, *size, working)
+    if painter is not None:
+        painter.side = large.tile_side(painter.field, _takes(painter), working[1], _room(options) / 3)
     with stopping("tile") as stop, _progress(path) as tell:
         try:
             _store(work, path, head, size, options)
-            painting = large.paint(work, painter, _checked(tell, stop))
+            painting = _painted(work, working, painter or stylizer.paint, _checked(tell, stop))
         except Stopped:
-            print(f"stopped after {work.rows} of {size[0]} rows; add resume=true to go on", file=sys.stderr)
+            done, of = (work.state["enlarged"], size[0]) if work.state["enlarged"] else (work.rows, working[0])
+            print(f"stopped after {done} of {of} rows; add resume=true to go on", file=sys.stderr)
             raise
     _write(work, painting, path, place, head, stylizer, options, marker)
     work.remove()
     print(escaped(str(place)))
     return head.frames
+
+
+def _painted(
+    work: Workplace, working: tuple[int, int], painter: TilePainter | Callable[[Tensor], Tensor], tell: large.Tell
+) -> RawRows:
+    """The painting of the photo that is stored, painted at the working size."""
+    photo, painting = work.pixels("photo", 3), work.pixels("painting", 3)
+    if working == (photo.height, photo.width):
+        assert isinstance(painter, TilePainter)
+        large.paint(work, photo, painting, painter, tell)
+        return painting
+    small, painted = large.shrink(work, working), work.pixels("painted", 3, working)
+    if isinstance(painter, TilePainter):
+        large.paint(work, small, painted, painter, lambda share: tell(share / 2))
+    else:
+        large.paint_at_once(work, small, painted, painter)
+    large.enlarge(work, painted, small, lambda share: tell((1 + share) / 2))
+    return painting
 
 
 def _network(stylizer: Stylizer, options: Options) -> torch.nn.Module:
@@ -197,7 +227,7 @@ def _write(
 
 def _fingerprint(path: Path, options: Options) -> dict[str, object]:
     """What decides how a picture is painted, for a run that is gone on with."""
-    names = ("style", "strength", "stroke", "max_side")
+    names = ("style", "strength", "stroke", "max_side", "stroke_scale")
     return of_run(options, names, alpha=options.mask == "alpha", photo=of_file(path))
 
 

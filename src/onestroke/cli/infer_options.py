@@ -11,7 +11,7 @@ from onestroke.cli.options import CommandOptions, option
 from onestroke.cli.style_options import STRENGTH, STROKE, STYLE
 from onestroke.errors import UserError
 from onestroke.imaging import images
-from onestroke.inference import backends
+from onestroke.inference import backends, working_size
 from onestroke.inference.compositing import COLOURS
 from onestroke.video import keyframes, steady
 from onestroke.video.encoding import ANIMATIONS, CODECS, DEFAULT_QUALITY, FILMS, PRESETS
@@ -63,6 +63,10 @@ class Options(CommandOptions):
         "style; photo, for the photo's colours with the painting's luminance; match, for the photo's palette",
         "style", choices=COLOURS,
     )  # fmt: skip
+    stroke_scale: str = option(
+        "1 to 8: paint a photo N times smaller and enlarge that, for strokes N times larger; auto: by its size",
+        "1", placeholder="N",
+    )  # fmt: skip
     mask: str | None = option(
         "a grey picture: white paints, black keeps the photo, grey mixes; mask=alpha takes the photo's alpha",
         None, placeholder="FILE", path=True,
@@ -111,7 +115,7 @@ class Options(CommandOptions):
     def check(self) -> None:
         """Raise a UserError for controls out of range, times that hold nothing, and marks that can't be made."""
         check_mark(self.mark, self.sign, self.key)
-        _ = self.strengths, self.strokes, self.most_memory
+        _ = self.strengths, self.strokes, self.most_memory, self.working_size(1, 1)
         if self.memory is not None and self.style_map is not None:
             raise UserError("memory is for pictures in tiles, which style_map can't paint yet: leave one of them out")
         if self.start is not None and self.end is not None and self.end <= self.start:
@@ -126,6 +130,15 @@ class Options(CommandOptions):
         if found is None or not float(found[1]):
             raise UserError(f"memory is an amount such as 1G or 500M, not '{self.memory}'")
         return float(found[1]) * 2.0 ** (10 * (1 + "KMGT".index(found[2].upper())))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether photos may be painted at another size than their own."""
+        return self.stroke_scale.lower() == "auto" or float(self.stroke_scale) != 1
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width at which a photo of this size is painted, see `working_size.scale_of`."""
+        return working_size.working_size(self.stroke_scale, height, width)
 
     @property
     def strengths(self) -> keyframes.Numbers | None:

@@ -12,8 +12,10 @@ from torch import Tensor
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import Picture
 from onestroke.imaging.raw_rows import RawRows, band_rows
+from onestroke.inference.enlarging import Enlargement
 from onestroke.inference.receptive_field import CELL, ReceptiveField
 from onestroke.inference.tiles import TilePainter
+from onestroke.inference.working_size import shrunk, unpainted
 from onestroke.inference.workplace import Workplace
 
 Tell = Callable[[float], None]
@@ -41,9 +43,16 @@ def tile_side(field: ReceptiveField, takes: Callable[[int], float], width: int, 
     return CELL
 
 
-def check_disk(work: Workplace, height: int, width: int) -> None:
-    """Raise a UserError where the disk has no room for what painting a picture of this size stores."""
-    needed, free = _COPIES * 4 * height * width, shutil.disk_usage(work.folder).free
+def check_disk(work: Workplace, height: int, width: int, working: tuple[int, int]) -> None:
+    """Raise a UserError where the disk has no room for what painting a picture of this size stores.
+
+    Args:
+        work: where it is stored.
+        height, width: of the picture, in pixels.
+        working: the height and width at which it is painted.
+    """
+    beside = 0 if working == (height, width) else 2 * 3 * working[0] * working[1]
+    needed, free = _COPIES * 4 * height * width + beside, shutil.disk_usage(work.folder).free
     if needed > free:
         raise UserError(
             f"{width} x {height} is painted in tiles, which takes {needed / 1e9:.1f} GB in {work.folder.parent} for a "
@@ -83,21 +92,19 @@ def levels_of(planes: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).contiguous().numpy()
 
 
-def paint(work: Workplace, painter: TilePainter, tell: Tell) -> RawRows:
+def paint(work: Workplace, photo: RawRows, painting: RawRows, painter: TilePainter, tell: Tell) -> None:
     """Measure the norm statistics, and paint, going on where an earlier run ended.
 
     Args:
-        work: holds the photo.
+        work: keeps what is done.
+        photo: what is painted.
+        painting: what is written.
         painter: paints; its side is that of the run that began.
         tell: see Tell.
-
-    Returns:
-        The painting.
 
     Raises:
         UserError: the painting is not finite.
     """
-    photo, painting = work.pixels("photo", 3), work.pixels("painting", 3)
     painter.side = work.state["side"] or painter.side
     work.keep(side=painter.side)
     last = painter.passes
@@ -120,4 +127,43 @@ def paint(work: Workplace, painter: TilePainter, tell: Tell) -> RawRows:
     for band in painter.paint(photo, statistics, work.rows, lambda n: count(n, last - 1)):
         painting.write(work.rows, band)
         work.keep(rows=work.rows + len(band))
-    return painting
+
+
+def paint_at_once(work: Workplace, photo: RawRows, painting: RawRows, paint: Callable[[Tensor], Tensor]) -> None:
+    """Paint a picture that fits in memory, unless an earlier run did.
+
+    Args:
+        work, photo, painting: as for `paint`.
+        paint: float (1, 3, H, W) in [0, 1] -> the same.
+    """
+    if work.rows < photo.height:
+        image = torch.from_numpy(photo.rows(0, photo.height)).permute(2, 0, 1)[None] / 255
+        painting.write(0, levels_of(paint(image)[0]))
+        work.keep(rows=photo.height)
+
+
+def shrink(work: Workplace, working: tuple[int, int]) -> RawRows:
+    """Store the photo at the size at which it is painted, a height and width."""
+    small, top = work.pixels("small", 3, working), 0
+    alpha = work.pixels("alpha", 1) if work.state["alpha"] else None
+    for rows in shrunk(work.pixels("photo", 3), alpha, working):
+        small.write(top, rows)
+        top += len(rows)
+    return small
+
+
+def enlarge(work: Workplace, painted: RawRows, small: RawRows, tell: Tell) -> None:
+    """Enlarge a painting to the photo's size, going on where an earlier run ended.
+
+    Args:
+        work: holds the photo; takes the painting.
+        painted, small: the painting and the photo at working size.
+        tell: see Tell.
+    """
+    photo, painting = work.pixels("photo", 3), work.pixels("painting", 3)
+    nothing = unpainted(painted, small)
+    for top, band in Enlargement(painted, small, photo).bands(work.state["enlarged"]):
+        bottom = top + len(band)
+        painting.write(top, photo.rows(top, bottom) if nothing else levels_of(band.permute(2, 0, 1)))
+        work.keep(enlarged=bottom)
+        tell(bottom / photo.height)

@@ -32,7 +32,7 @@ class Workplace(UnfinishedFolder):
 
     def __init__(self, target: Path, run: dict[str, Any], resume: bool) -> None:
         super().__init__(target, "painting.json", run, resume)
-        self.state: dict[str, Any] = {"size": None, "alpha": False, "side": 0, "rows": 0}
+        self.state: dict[str, Any] = {"size": None, "alpha": False, "side": 0, "rows": 0, "enlarged": 0}
         if self.document is not None:
             if self.document.keys() != {"run", *self.state}:
                 raise self.of_another("version")
@@ -48,9 +48,9 @@ class Workplace(UnfinishedFolder):
         """The number of rows of pixels that are painted."""
         return int(self.state["rows"])
 
-    def pixels(self, name: str, channels: int) -> RawRows:
-        """The pixels of the photo's size that have a name here."""
-        height, width = self.state["size"]
+    def pixels(self, name: str, channels: int, size: tuple[int, int] | None = None) -> RawRows:
+        """The pixels that have a name here, of a height and width, by default the photo's."""
+        height, width = size or self.state["size"]
         return RawRows(self.folder / f"{name}.raw", height, width, channels)
 
     def statistics(self) -> list[Statistics]:

@@ -4,7 +4,7 @@ from onestroke.imaging.decoding.conversion import flat, upright
 from onestroke.imaging.decoding.guard import FramesWarning, PictureWarning, guarded, warn_frames_once
 from onestroke.imaging.decoding.opening import MAX_PIXELS, frames, frames_sentence, load, opened
 from onestroke.imaging.decoding.picture import Picture, exif_of, fitting, seen, to_picture, xmp_of
-from onestroke.imaging.decoding.shrinking import resize
+from onestroke.imaging.decoding.shrinking import resize, shrunk_rows
 
 __all__ = [
     "MAX_PIXELS",
@@ -21,6 +21,7 @@ __all__ = [
     "opened",
     "resize",
     "seen",
+    "shrunk_rows",
     "to_picture",
     "upright",
     "warn_frames_once",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from onestroke.imaging.decoding.conversion import Array, Source, as_in_file, tur
 
 _LEAST_ALPHA = 1e-4
 _TOGETHER = 2**15  # pixels of finished rows that are resized horizontally at once
+_READ = 2**19  # pixels that are read at once, and some rows more
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -75,6 +78,26 @@ def shrunk(
     clamped = planes.clamp(0, 1)[None]
     colours, alpha = _divided(planes[None]) if weighted else (clamped[:, :-1], clamped[:, -1:])
     return _upright(colours, turn), _upright(alpha, turn)
+
+
+def shrunk_rows(read: Callable[[int, int], Tensor], size: tuple[int, int], height: int, width: int) -> Iterator[Tensor]:
+    """Shrink planes that are read row by row, with the result of `resize` before it is clamped.
+
+    Args:
+        read: the rows from one to another, float (C, n, W).
+        size: height and width of what is read.
+        height, width: the new size.
+
+    Returns:
+        The rows of the result from the top down, float (C, 1 or more, width).
+    """
+    rows = _Rows(size[0], height)
+    high = max(1, int(_READ / (rows.scale * size[1])))
+    for top in range(0, height, high):
+        bottom = min(top + high, height)
+        first, last = int(rows.starts[top]), int(rows.ends[bottom - 1])
+        begin, weights = rows.of(first, last - first)
+        yield _narrow(weights[top - begin : bottom - begin] @ read(first, last), width)
 
 
 def _narrow(rows: Tensor, width: int) -> Tensor:
