@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ MOST_BYTES = 2**31
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _WEB = ("http://", "https://")
 Answer = TypeVar("Answer")
+_COPIED = 2**22  # bytes that are copied at once
 _TRIES, _PATIENCE = 3, 60.0  # requests of a file of the web, and seconds without a byte before one is given up
 
 
@@ -136,6 +138,32 @@ class Store:
             # an object store shows an object once it is closed
             with system.open_output_stream(f"{root}/{name}") as file:
                 file.write(content)
+
+    def fetch(self, path: Path, name: str = "") -> None:
+        """Copy a file of the folder, or the one file, to a new file of this machine.
+
+        Raises:
+            UserError: it can't be read, or the copy not be written.
+        """
+        with self.reading(name) as file, told(str(path)), path.open("xb") as copy:
+            shutil.copyfileobj(file, copy, _COPIED)
+
+    def put(self, name: str, path: Path) -> None:
+        """Write a file of the folder as a copy of a file of this machine, as `write`.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        with told(name):
+            if self.local:
+                there = Path(self.address).expanduser().absolute() / name
+                there.parent.mkdir(parents=True, exist_ok=True)
+                with atomic(there) as temporary:
+                    shutil.copyfile(path, temporary)
+                return
+            system, root = self.opened()
+            with path.open("rb") as file, system.open_output_stream(f"{root}/{name}") as copy:
+                shutil.copyfileobj(file, copy, _COPIED)
 
     def present(self, names: list[str]) -> set[str]:
         """Those of these files of the folder that exist.

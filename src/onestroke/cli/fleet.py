@@ -40,8 +40,8 @@ class Options(CommandOptions):
     """The options of `onestroke fleet`."""
 
     input: str = option(
-        "a folder, s3://bucket/folder or gs://bucket/folder of pictures, tables and tars; a table (.parquet), a tar "
-        "(.tar, WebDataset), or a list of web addresses (.txt)",
+        "a folder, s3://bucket/folder or gs://bucket/folder of pictures, films, tables and tars; a table (.parquet), a "
+        "tar (.tar, WebDataset), or a list of web addresses (.txt)",
         placeholder="PICTURES", example="s3://bucket/photos", path=True,
     )  # fmt: skip
     output: str = option(

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from onestroke.cli.clip_marks import mark_of, painted_again
+from onestroke.cli.clip_marks import mark_of
 from onestroke.cli.clip_places import Input, check_clips, settings_of, source_of, target_of
 from onestroke.cli.fingerprints import of_file, of_run
 from onestroke.cli.infer_options import Options
@@ -24,6 +24,7 @@ from onestroke.provenance.credentials import Certificate
 from onestroke.video import encoding, steady
 from onestroke.video.animations import FrameFolder
 from onestroke.video.encoding import Settings
+from onestroke.video.marking import painted_again
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
 from onestroke.video.pipeline import Job, Outcome, paint_clip

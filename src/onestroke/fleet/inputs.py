@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from onestroke.errors import UserError, printable
 from onestroke.fleet import names
+from onestroke.fleet.films import form_of, is_film
 from onestroke.fleet.names import Places
 from onestroke.packages import require
 from onestroke.stores import EXTRA, MOST_BYTES, Store, download, is_web, join, told
 
-Kind = Literal["files", "web", "table", "tar"]
+Kind = Literal["files", "films", "web", "table", "tar"]
 _LEAST, _MOST = 8, 64  # files that one task reads
 _BYTES, _NAMES = ("bytes", "image", "jpg", "png", "content", "data"), ("name", "path", "filename", "key", "id")
 _NAMED: dict[str, Kind] = {".parquet": "table", ".tar": "tar", ".txt": "web"}
@@ -51,12 +52,18 @@ class Portion:
 
 @dataclass(frozen=True)
 class Source:
-    """A picture as it lies: its content, or why it can't be read; and the place of its painting."""
+    """A picture as it lies: its content, or why it can't be read; and the place of its painting.
+
+    Of a film, which may be too large for memory: folder, the address of the folder that it is in, and film, its path
+    there.
+    """
 
     name: str
     place: str
     content: bytes = b""
     problem: str = ""
+    folder: str = ""
+    film: str = ""
 
 
 def portions(address: str, done: Mapping[str, str], output: str, places: Places) -> Iterator[Portion]:
@@ -79,15 +86,17 @@ def portions(address: str, done: Mapping[str, str], output: str, places: Places)
         yield from _of_file(store, address, done, places)
         return
     below = _below(output, address)
+    how: Kind
     listed = sorted(name for name in store.files() if visible(name))
     listed = [name for name in listed if not (below and name.startswith(f"{below}/"))]
     if not listed:
         raise UserError(f"the folder '{address}' is empty")
     holders = [name for name in listed if name.lower().endswith((".parquet", ".tar"))]
     single = [name for name in listed if not name.lower().endswith((".parquet", ".tar", *_BESIDE))]
-    yield from _in_portions("files", address, {name: names.safe(name) for name in single}, done, places)
+    for how, some in (("files", [one for one in single if not is_film(one)]), ("films", filter(is_film, single))):
+        yield from _in_portions(how, address, {name: names.safe(name) for name in some}, done, places)
     for name in holders:
-        how: Kind = "table" if name.lower().endswith(".parquet") else "tar"
+        how = "table" if name.lower().endswith(".parquet") else "tar"
         prefix = f"{PurePosixPath(name).with_suffix('')}/"
         own = frozenset(one for one in done if one.startswith(names.safe(prefix)))
         yield Portion(how, join(address, name), (), prefix, own)
@@ -97,8 +106,9 @@ def _in_portions(
     kind: Kind, address: str, members: Mapping[str, str], done: Mapping[str, str], places: Places
 ) -> Iterator[Portion]:
     """members: what is read -> name of the picture."""
-    left = [(member, places.of(name)) for member, name in members.items() if name not in done]
-    size = min(_MOST, max(_LEAST, len(left) // 16))
+    form = form_of if kind == "films" else lambda name: None
+    left = [(member, places.of(name, form(name))) for member, name in members.items() if name not in done]
+    size = 1 if kind == "films" else min(_MOST, max(_LEAST, len(left) // 16))
     for i in range(0, len(left), size):
         yield Portion(kind, address, tuple(left[i : i + size]))
 
@@ -142,6 +152,10 @@ def pictures(portion: Portion, column: str | None, places: Places) -> Iterator[S
     Raises:
         UserError: a table or a tar can't be read.
     """
+    if portion.kind == "films":
+        for member, place in portion.members:
+            yield Source(names.safe(member), place, folder=portion.address, film=member)
+        return
     if portion.kind in ("files", "web"):
         store = Store(portion.address)
         for member, place in portion.members:

@@ -44,14 +44,14 @@ class Places:
     """
 
     def __init__(self, style: str, form: str, taken: Iterable[str] = ()) -> None:
-        self.ending = f".{style}.{form}"
+        self.style, self.form = style, form
         self.taken = {place.casefold() for place in taken}
 
-    def of(self, name: str) -> str:
-        """The place of the painting of a picture with a safe name."""
-        path = PurePosixPath(name)
-        place = str(path.with_name(path.stem + self.ending))
+    def of(self, name: str, form: str | None = None) -> str:
+        """The place of the painting of a picture with a safe name; form: its suffix, None for that of all."""
+        path, ending = PurePosixPath(name), f".{self.style}.{form or self.form}"
+        place = str(path.with_name(path.stem + ending))
         if place.casefold() in self.taken:
-            place = str(path.with_name(path.name + self.ending))
+            place = str(path.with_name(path.name + ending))
         self.taken.add(place.casefold())
         return place

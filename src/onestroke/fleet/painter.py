@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from onestroke.errors import UserError, printable
+from onestroke.files import holding
+from onestroke.fleet.films import paint_film
 from onestroke.fleet.inputs import Source
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import MOST, Ledgers
@@ -95,7 +97,8 @@ class Painter:
         return rows
 
     def _together(self, sources: Sequence[Source]) -> list[Row]:
-        rows: list[Row] = []
+        rows = [self._film(one) for one in sources if one.film]
+        sources = [one for one in sources if not one.film]
         groups: dict[tuple[int, int], list[_Photo]] = {}
         kinds = {one.name: rejection_of(BytesIO(one.content), one.name) for one in sources}
         rows += [Row(one.name, "", LEFT_OUT, kinds[one.name], self.worker) for one in sources if kinds[one.name]]
@@ -117,18 +120,26 @@ class Painter:
             rows.append(self._skipped(source, problem) if problem else done)
         return rows
 
+    def _film(self, source: Source) -> Row:
+        """Paint a film."""
+        try:
+            status, reason = paint_film(source.folder, source.film, source.place, self.job, self.stylizer, self.origin)
+            return Row(source.name, source.place if status == DONE else "", status, reason, self.worker)
+        except UserError as error:
+            return self._skipped(source, str(error).replace(f"'{source.film}'", "it"))
+        except Exception as error:  # as for pictures
+            return self._skipped(source, f"{type(error).__name__}: {printable(error)}")
+
     def _decoded(self, source: Source) -> _Photo | str:
         """The picture, or why there is none."""
-        path = Path(self.folder.name) / f"{os.urandom(8).hex()}.picture"
+        path = None
         try:
-            path.write_bytes(source.content)
-            return _Photo(source, images.read(path, max_side=self.job.max_side))
+            with holding(source.content) as path:
+                return _Photo(source, images.read(path, max_side=self.job.max_side))
         except UserError as error:
             return str(error).replace(f"'{path}'", "it")
         except Exception as error:  # whatever a picture may cause, it costs itself alone
             return f"{type(error).__name__}: {printable(error)}".replace(str(path), "it")
-        finally:
-            path.unlink(missing_ok=True)
 
     def _painted(self, photos: list[_Photo]) -> Iterator[tuple[_Photo, Tensor | str]]:
         """Each photo with its painting (3, H, W), or with why there is none."""

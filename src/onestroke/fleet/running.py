@@ -152,14 +152,27 @@ def paint_all(
         for text in batch.column("portion").to_pylist():
             yield from tables(Portion.decoded(text), column, Places(style, form))
 
+    actor: dict[str, Any] = {
+        "fn_constructor_args": (job, content, ledger, threads), "concurrency": count,
+        "num_cpus": cpus, "num_gpus": gpus,
+    }  # fmt: skip
+    # films one by one, and after the pictures, which would wait behind them
+    films = [portion for portion in portions if portion.kind == "films"]
+    others = [portion for portion in portions if portion.kind != "films"]
+    for some, together in ((others, max(_WINDOW, 4 * job.batch)), (films, 1)):
+        if some:
+            _note(ray, _painted(ray, some, read, together, actor), manifest, each)
+
+
+def _painted(
+    ray: Any, portions: Sequence[Portion], read: Callable[[Any], Iterator[Any]], together: int, actor: dict[str, Any]
+) -> Iterator[Any]:
+    """Tables of rows, as the pictures of portions are painted; together: so many are given to a worker at once."""
     items = [{"portion": portion.encoded()} for portion in portions]
     held = ray.data.from_items(items, override_num_blocks=len(items))
     held = held.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=_READERS)
-    rows = held.map_batches(
-        Worker, fn_constructor_args=(job, content, ledger, threads), batch_size=max(_WINDOW, 4 * job.batch),
-        batch_format="pyarrow", concurrency=count, num_cpus=cpus, num_gpus=gpus,
-    )  # fmt: skip
-    _note(ray, rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0), manifest, each)
+    rows = held.map_batches(Worker, batch_size=together, batch_format="pyarrow", **actor)
+    return iter(rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
 
 def _note(ray: Any, tables: Iterator[Any], manifest: Manifest, each: Callable[[list[Row]], object]) -> None:
