@@ -374,6 +374,63 @@ def test_the_command_line_takes_braces() -> None:
     assert composed("data=webdataset", added('data.urls=["a{0..1}",b]'))["data"]["urls"] == ["a{0..1}", "b"]
 
 
+def test_other_stores_are_read_in_parts_by_fsspec(shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow", reason="needs pip install 'onestroke[shards]'")
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    for path in (tmp_path / "shards").iterdir():
+        memory.pipe(f"/in/{path.name}", path.read_bytes())
+    parts: list[int] = []
+    read = type(memory).cat_file
+
+    def noted(self: Any, path: str, start: int, end: int, **more: Any) -> bytes:
+        parts.append(end - start)
+        return bytes(read(self, path, start, end, **more))
+
+    monkeypatch.setattr(type(memory), "cat_file", noted)
+    there, here = Shards("memory://in/s-{0..2}.tar", validation=2), Shards(shards, validation=2)
+    assert torch.equal(batches(there), batches(here))
+    assert max(parts[-24:]) < 2000, "no more than a photo at a time"
+    refused(lambda: Shards("memory://in/s-{0..3}.tar"), "s-3.tar", "no such file")
+    refused(lambda: Shards("nostore://in/a.tar"), "nostore://in/a.tar can't be opened")
+
+
+def damaged_by(case: int, content: bytes) -> bytes:
+    """A tar with random damage, in headers with a sound checksum too."""
+    random, changed = np.random.default_rng(case), bytearray(content)
+    for _ in range(random.integers(1, 8)):
+        place = int(random.integers(len(changed)))
+        kind = random.integers(4)
+        if kind == 0:
+            changed[place] = random.integers(256)
+        elif kind == 1:
+            del changed[place : place + int(random.integers(1, 5000))]
+        elif kind == 2:
+            changed[place:place] = random.bytes(int(random.integers(1, 3000)))
+        elif len(header := changed[place // 512 * 512 :][:512]) == 512:
+            header[int(random.choice([0, 124, 125, 135, 156, 257]))] = int(
+                random.choice([0, 48, 57, 76, 120, 128, 255])
+            )
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            changed[place // 512 * 512 : place // 512 * 512 + 512] = header
+    return bytes(changed)
+
+
+def test_a_scan_of_damaged_tars_ends_with_what_fits_in_them(tmp_path: Path) -> None:
+    path, long = tmp_path / "a.tar", {"ü" * 120 + f"{i}.jpg": bytes(700 + 300 * i) for i in range(9)}
+    content = tar(path, {**long, "short.jpg": b"1" * 900}).read_bytes()
+    for case in range(300):
+        path.write_bytes(damaged_by(case, content))
+        shard = byte_ranges.ranged(str(path), "shards")
+        try:
+            index = scan(shard, str(path))
+        except UserError:
+            continue
+        again = ShardIndex.decoded(index.encoded().encode(), shard.size)
+        assert again is not None and again.encoded() == index.encoded()
+        assert all(index.starts + index.lengths <= shard.size) and len(index) <= 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_s3_gives_what_a_disk_gives_to_forked_workers_too(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from onestroke.errors import UserError
@@ -67,23 +66,28 @@ class _OfStore:
     def __init__(self, store: Store) -> None:
         self.address = store.address
         fs = require("pyarrow.fs", store.extra)
-        system, path = store.opened()
+        self.system, self.path = store.opened()
         with told(self.address):
-            self.file: Any = system.open_input_file(path)
-            self.size = int(self.file.size())
-        self.system, self.path = system, path
-        # a file of Python has one position for all threads
-        self.one_at_a_time: Any = threading.Lock() if isinstance(system, fs.PyFileSystem) else nullcontext()
-
-    @property
-    def stamp(self) -> str:
-        """When the file was changed; a request, for what training does not need."""
-        with told(self.address):
-            return str(self.system.get_file_info(self.path).mtime_ns)
+            found = self.system.get_file_info(self.path)
+            if found.type != fs.FileType.File:
+                raise FileNotFoundError(0, "there is no such file")
+            self.size, self.stamp = int(found.size), str(found.mtime_ns)
+            if isinstance(self.system, fs.PyFileSystem):
+                # not a file of fsspec, which would fetch megabytes around each part
+                self.part: Callable[[int, int], bytes] = self._by_fsspec
+            else:
+                self.file: Any = self.system.open_input_file(self.path)
+                self.part = self._by_arrow
 
     def read(self, start: int, count: int) -> bytes:
-        with told(self.address), self.one_at_a_time:
-            return cast(bytes, self.file.read_at(count, start))
+        with told(self.address):
+            return self.part(start, min(count, self.size - start)) if start < self.size else b""
+
+    def _by_arrow(self, start: int, count: int) -> bytes:
+        return cast(bytes, self.file.read_at(count, start))
+
+    def _by_fsspec(self, start: int, count: int) -> bytes:
+        return cast(bytes, self.system.handler.fs.cat_file(self.path, start=start, end=start + count))
 
 
 class _OfWeb:

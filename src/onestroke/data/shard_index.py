@@ -34,7 +34,7 @@ SUFFIX = ".json"
 MOST_BYTES = 2**29
 """Bytes of a photo; a member of more is left out."""
 _FORMAT = 1
-_MOST_INDEX = 2**28  # bytes of an index
+_MOST_INDEX = 2**26  # bytes of an index
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 2**16  # bytes
 _AHEAD = 2**22  # bytes that a scan reads at once
@@ -89,7 +89,9 @@ class ShardIndex:
             damage = str(found.get("damage", ""))
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
-        if not sound or any(start < _BLOCK or not 0 <= length <= size - start for _, start, length in listed):
+        if not sound or any(
+            start < _BLOCK or not 0 <= length <= min(size - start, MOST_BYTES) for _, start, length in listed
+        ):
             return None
         return cls.of(size, listed, damage, {str(suffix): int(count) for suffix, count in others.items()})
 
