@@ -17,7 +17,6 @@ from onestroke.losses.objective import Objective
 from onestroke.losses.term import SecondPainting, Views
 from onestroke.networks.assignment import Assignment, Draw
 from onestroke.networks.conditioning import conditioning_of
-from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.training.averaging import average, ema_decay
 from onestroke.training.distillation import Teacher
 from onestroke.training.finite_guard import CHECKS_EVERY, FiniteGuard
@@ -193,28 +192,13 @@ class StyleTransfer(LightningModule):
         names = [str(style.name) for style in self.validation.styles]
         with torch.autocast(self.device.type, enabled=False):
             for i, name in enumerate(names):
-                painting = self.painting(photo, i)
-                style = torch.tensor([i])
-                terms = {term: float(loss) for term, loss in self.validation(painting, photo, style).items()}
+                chosen = self.draw.defaults(torch.tensor([i]))
+                painting = self._paint(self.ema, photo, chosen).clamp(0, 1)
+                terms = {term: float(loss) for term, loss in self.validation(painting, photo, chosen.style).items()}
                 terms["total"] = sum(terms.values())
                 found["terms"].append(terms | ({f"total_{name}": terms["total"]} if len(names) > 1 else {}))
                 found["paintings"].append(painting.cpu())
         return found
-
-    def painting(self, photo: Tensor, style: int, past: Tensor | None = None) -> Tensor:
-        """What the averaged weights paint at the controls' defaults, in fp32.
-
-        Args:
-            photo: (1, 3, H, W) in [0, 1].
-            style: its number.
-            past: what a recurrent network gets of the painting before, see there; others do without.
-        """
-        photo = photo.to(self.device, memory_format=torch.channels_last)
-        more = {}
-        if past is not None and isinstance(self.ema, RecurrentNetwork):
-            more = {"past": past.to(self.device)}
-        with torch.autocast(self.device.type, enabled=False):
-            return self._paint(self.ema, photo, self.draw.defaults(torch.tensor([style])), **more).clamp(0, 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.guard.check(self)
@@ -245,6 +229,5 @@ class StyleTransfer(LightningModule):
         paint = lambda x, i: self._paint(self.network, x, chosen.of(i)).float()  # noqa: E731
         return SecondPainting(chosen.repeated, paint, chosen.moved)
 
-    def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment, **more: Tensor) -> Tensor:
-        arguments = chosen.arguments(len(self.validation.styles), photos.device)
-        return cast(Tensor, network(photos, **arguments, **more))
+    def _paint(self, network: nn.Module, photos: Tensor, chosen: Assignment) -> Tensor:
+        return cast(Tensor, network(photos, **chosen.arguments(len(self.validation.styles), photos.device)))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from onestroke.evaluation.exact_motion import flicker
 from onestroke.evaluation.measure import Measure, means
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.training.loggers import RunLoggers
 from onestroke.training.module import StyleTransfer
 
@@ -142,4 +143,15 @@ class HeldOut(Callback):
 
 
 def _painter(module: StyleTransfer, style: int) -> Callable[[Tensor, Tensor | None], Tensor]:
-    return lambda frame, past: module.painting(frame, style, past)
+    """Paints with the averaged weights, at the controls' defaults; a recurrent network sees its past."""
+    arguments = module.draw.defaults(torch.tensor([style])).arguments(len(module.validation.styles), module.device)
+
+    def paint(frame: Tensor, past: Tensor | None) -> Tensor:
+        more = {}
+        if past is not None and isinstance(module.ema, RecurrentNetwork):
+            more["past"] = past.to(module.device)
+        with torch.autocast(module.device.type, enabled=False):
+            painted: Tensor = module.ema(frame.to(module.device), **arguments, **more)
+        return painted
+
+    return paint
