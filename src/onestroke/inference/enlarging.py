@@ -12,23 +12,24 @@ Bands of rows are computed on their own, equal to the bit to those of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import floor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from onestroke.inference.contours import REACH, doubled, shifted
+from onestroke.inference.contours import REACH, REACH_AGAIN, doubled, doubled_again, range_of, shifted
 from onestroke.inference.tiles import Source
 
-_CRISP = 0.5  # 0 is Catmull-Rom's kernel; the more, the steeper edges are
+_CRISP = 0.6  # 0 is Catmull-Rom's kernel; the more, the steeper edges are
 _WINDOW = 2  # pixels of the working size on each side in which the painting is compared with the photo
 _FLAT = 0.05**2  # the variance of the photo's luminance below which there is no edge to follow
-_GRAIN = 0.04  # the photo's detail below this is suppressed
+_GRAIN = 0.06  # the photo's detail below this is suppressed
 _LEAST = 1e-5
 _BESIDE = 4  # pixels of the working size above and below those between which a pixel lies
 _CHUNK, _LEAST_CHUNK = 2**16, 48  # pixels, and rows, of the working size that are doubled at once
+_TWICE = 4  # the scale above which the painting is doubled twice
 _BAND = 2**18  # pixels of a band
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -44,8 +45,11 @@ class Enlargement:
 
     def __init__(self, painting: Source, small: Source, photo: Source) -> None:
         self.painting, self.small, self.photo = painting, small, photo
-        self._high = max(_LEAST_CHUNK, _CHUNK // painting.width)
-        self._chunks: dict[int, tuple[Tensor, Tensor]] = {}
+        height, high = painting.height, max(_LEAST_CHUNK, _CHUNK // painting.width)
+        self._doubled = _Chunks(height, high, 2, self._double)
+        self._drawn = self._doubled
+        if photo.height > _TWICE * height or photo.width > _TWICE * painting.width:
+            self._drawn = _Chunks(height, max(1, high // 4), 4, self._double_again)
 
     def bands(self, begin: int = 0) -> Iterator[tuple[int, Tensor]]:
         """The bands from row `begin` on: the first row, and `rows` of it."""
@@ -55,38 +59,55 @@ class Enlargement:
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """The rows from `top` to `bottom`: float32 (bottom - top, width, 3) in [0, 1]."""
-        height, width = self.painting.height, self.photo.width
+        height, width = self.painting.height, self.painting.width
         place = height / self.photo.height
-        first = max(0, floor((top + 0.5) * place - 0.5) - _BESIDE)
-        last = min(height, floor((bottom - 0.5) * place - 0.5) + 2 + _BESIDE)
-        doubles, slopes = self._part(first, last)
+        first, last = floor((top + 0.5) * place - 0.5) - _BESIDE, floor((bottom - 0.5) * place - 0.5) + 2 + _BESIDE
+        first, last, factor = max(0, first), min(height, last), self._drawn.factor
+        fine = _Places(factor * height, self.photo.height, (top, bottom), (factor * first, factor * last))
         coarse = _Places(height, self.photo.height, (top, bottom), (first, last))
-        fine = _Places(2 * height, self.photo.height, (top, bottom), (2 * first, 2 * last))
-        across = [_Places(small, width) for small in (self.painting.width, 2 * self.painting.width)]
-        large = _crisp(doubles, fine, across[1])
-        detail = _luminance(planes_of(self.photo, top, bottom)) - large[..., 3:]
+        drawn = _crisp(self._drawn.rows(first, last), fine, _Places(factor * width, self.photo.width))
+        slope = _slope(planes_of(self.painting, first, last), _luminance_of(self.small, first, last))
+        slope = _Places(width, self.photo.width).linear(coarse.linear(slope, 0), 1)
+        detail = _luminance_of(self.photo, top, bottom) - drawn[..., 3:]
         square = detail * detail
         detail = detail * (square / (square + _GRAIN * _GRAIN))
-        return (large[..., :3] + across[0].linear(coarse.linear(slopes, 0), 1) * detail).clamp_(0, 1)
+        return (drawn[..., :3] + slope * detail).clamp_(0, 1)
 
-    def _part(self, first: int, last: int) -> tuple[Tensor, Tensor]:
-        """For rows of the working size: what `doubled` gives for painting and luminance of the photo, and `_slope`."""
-        numbers = range(first // self._high, (last - 1) // self._high + 1)
-        # bands are asked for from the top down
-        self._chunks = {number: self._chunks.get(number) or self._chunk(number) for number in numbers}
-        doubles, slopes = zip(*self._chunks.values(), strict=True)
-        begin = numbers.start * self._high
-        return (
-            torch.cat(doubles)[2 * (first - begin) : 2 * (last - begin)],
-            torch.cat(slopes)[first - begin : last - begin],
-        )
-
-    def _chunk(self, number: int) -> tuple[Tensor, Tensor]:
-        begin, end = number * self._high, min((number + 1) * self._high, self.painting.height)
+    def _double(self, begin: int, end: int) -> Tensor:
         first, last = max(0, begin - REACH), min(end + REACH, self.painting.height)
-        painting, small = planes_of(self.painting, first, last), _luminance(planes_of(self.small, first, last))
-        large = doubled(torch.cat((painting, small), dim=2))
-        return large[2 * (begin - first) : 2 * (end - first)], _slope(painting, small)[begin - first : end - first]
+        both = planes_of(self.painting, first, last), _luminance_of(self.small, first, last)
+        return doubled(torch.cat(both, dim=2))[2 * (begin - first) : 2 * (end - first)]
+
+    def _double_again(self, begin: int, end: int) -> Tensor:
+        beside = -(-REACH_AGAIN // 2)
+        first, last = max(0, begin - beside), min(end + beside, self.painting.height)
+        return doubled_again(self._doubled.rows(first, last))[4 * (begin - first) : 4 * (end - first)]
+
+
+class _Chunks:
+    """Rows that are computed in chunks, of which those of the last request are kept.
+
+    Args:
+        height: the number of rows of the working size.
+        high: those of a chunk.
+        factor: computed rows for each of them.
+        compute: from and to -> the computed rows.
+    """
+
+    def __init__(self, height: int, high: int, factor: int, compute: Callable[[int, int], Tensor]) -> None:
+        self.height, self.high, self.factor, self.compute = height, high, factor, compute
+        self.kept: dict[int, Tensor] = {}
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """The computed rows for those from `first` to `last` of the working size."""
+        numbers = range(first // self.high, (last - 1) // self.high + 1)
+        self.kept = {number: self.kept[number] for number in numbers if number in self.kept}
+        for number in numbers:
+            if number not in self.kept:
+                self.kept[number] = self.compute(number * self.high, min((number + 1) * self.high, self.height))
+        begin = numbers.start * self.high
+        whole = torch.cat([self.kept[number] for number in numbers])
+        return whole[self.factor * (first - begin) : self.factor * (last - begin)]
 
 
 def planes_of(source: Source, top: int, bottom: int) -> Tensor:
@@ -95,19 +116,17 @@ def planes_of(source: Source, top: int, bottom: int) -> Tensor:
     return rows.float() / 255 if rows.dtype == torch.uint8 else rows.float()
 
 
-def _luminance(planes: Tensor) -> Tensor:
+def _luminance_of(source: Source, top: int, bottom: int) -> Tensor:
+    """The luminance of rows of a picture, float32 (bottom - top, width, 1) in [0, 1]."""
+    planes = planes_of(source, top, bottom)
     return _LUMA[0] * planes[..., :1] + _LUMA[1] * planes[..., 1:2] + _LUMA[2] * planes[..., 2:3]
 
 
 def _crisp(planes: Tensor, vertical: _Places, horizontal: _Places) -> Tensor:
     """Enlarge by the crisp cubic kernel, limited to the range of the 3 x 3 pixels around."""
-    low = high = planes
-    for axis in (0, 1):
-        low = torch.minimum(torch.minimum(shifted(low, -1, axis), low), shifted(low, 1, axis))
-        high = torch.maximum(torch.maximum(shifted(high, -1, axis), high), shifted(high, 1, axis))
-    limits = (horizontal.linear(vertical.linear(limit, 0), 1) for limit in (low, high))
     large = horizontal.cubic(vertical.cubic(planes, 0), 1)
-    return torch.minimum(torch.maximum(large, next(limits)), next(limits))
+    low, high = (horizontal.linear(vertical.linear(limit, 0), 1) for limit in range_of(planes))
+    return torch.minimum(torch.maximum(large, low), high)
 
 
 def _slope(painting: Tensor, small: Tensor) -> Tensor:
