@@ -355,6 +355,15 @@ def test_a_picture_of_a_pixel_or_a_line(inside: Path) -> None:
         assert painted("input=dot.png", "stroke_scale=8", TIGHT).shape == (size[1], size[0], 3)
 
 
+def test_too_little_memory_to_enlarge_is_told(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(working_size, "free_memory", lambda: working_size.MEMORY * SIZE[0] * SIZE[1] // 4)
+    assert paint("input=scan.png", "stroke_scale=3", "output=p.png") == 2
+    assert f"{SIZE[1]} x {SIZE[0]} needs about" in (told := capsys.readouterr().err)
+    assert f"max_side={SIZE[1] // 2}\n" in told
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak there")
 def test_memory_does_not_grow_with_the_picture(inside: Path) -> None:

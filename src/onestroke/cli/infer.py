@@ -119,7 +119,7 @@ class BatchPainter:
         options, size = self.options, photos[0].picture.size
         working = options.working_size(*size)
         # before the conversion to float, which alone may exceed the free memory
-        self.stylizer.check_memory(len(photos), *working, mapped=options.style_map is not None)
+        working_size.check_memory(self.stylizer, len(photos), size, working, mapped=options.style_map is not None)
         alphas = [photo.picture.alpha for photo in photos]
         alpha = torch.cat([torch.ones(1, 1, *size) if own is None else own for own in alphas])
         mask = alpha if options.mask == "alpha" else None if options.mask is None else read_grey(options.mask, *size)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onestroke.devices import free_memory
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import shrunk_rows
 from onestroke.imaging.images import same_levels
@@ -20,8 +21,8 @@ from onestroke.inference.tiles import Source
 WORKING_SIDE = 768
 """The longer side in pixels to which `stroke_scale=auto` shrinks a photo: three times what styles are learned from."""
 LARGEST_SCALE = 8.0
-MEMORY = 48
-"""Bytes for each pixel of a photo that painting it in memory at a working size takes beside the painting itself."""
+MEMORY = 64
+"""Bytes for each pixel of a photo that enlarging its painting in memory takes."""
 
 _HIDDEN = 1 / 255  # added to alpha, so that where all of it is 0 the colours are those that the pixels have
 
@@ -51,6 +52,27 @@ def working_size(stroke_scale: str, height: int, width: int) -> tuple[int, int]:
     """The height and width at which a photo is painted; errors as `scale_of`."""
     scale = scale_of(stroke_scale, height, width)
     return max(1, round(height / scale)), max(1, round(width / scale))
+
+
+def check_memory(stylizer: Stylizer, count: int, size: tuple[int, int], working: tuple[int, int], mapped: bool) -> None:
+    """Check before painting that enough memory is free: as `Stylizer.check_memory`, and for enlarging.
+
+    Args:
+        stylizer: paints.
+        count: number of pictures at once.
+        size, working: height and width of each, and those at which it is painted.
+        mapped: whether they are painted with a style_map.
+
+    Raises:
+        UserError: there is not enough.
+    """
+    stylizer.check_memory(count, *working, mapped=mapped)
+    needed, free = MEMORY * count * size[0] * size[1], free_memory()
+    if working != size and needed > free:
+        raise UserError(
+            f"{size[1]} x {size[0]} needs about {needed / 2**30:.1f} GiB to enlarge and {free / 2**30:.1f} GiB are "
+            f"free; shrink it with max_side={int((free / needed) ** 0.5 * max(size))}"
+        )
 
 
 def paint(
