@@ -326,6 +326,20 @@ def test_a_run_that_was_killed_goes_on_where_it_was(inside: Path, monkeypatch: p
     assert np.array_equal(levels("q.png"), whole)
 
 
+def test_a_stop_while_it_is_enlarged_is_told(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(enlarging, "_BAND", 50 * SIZE[1])
+
+    def stopped(share: float) -> None:
+        if share > 0.7:
+            raise infer_large.Stopped
+
+    monkeypatch.setattr(infer_large, "_checked", lambda *_: stopped)
+    assert paint("input=scan.png", "output=q.png", TIGHT, "stroke_scale=3") == 130
+    assert "stopped after 100 of 211 rows; add resume=true to go on" in capsys.readouterr().err
+
+
 def test_another_scale_is_not_gone_on_with(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path(".q.png.parts").mkdir()
     options = Options("s.safetensors", ["scan.png"], stroke_scale="3")
