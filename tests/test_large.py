@@ -18,13 +18,15 @@ from onestroke import style_file
 from onestroke.cli import infer, infer_large
 from onestroke.cli.infer_options import Options
 from onestroke.errors import UserError
-from onestroke.imaging import large_reading, large_writing, raw_rows
+from onestroke.imaging import images, large_reading, large_writing, raw_rows
 from onestroke.imaging.raw_rows import RawRows
 from onestroke.inference import large
 from onestroke.inference.tiles import TilePainter
 from onestroke.inference.workplace import Workplace
 from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.provenance import credentials
 from onestroke.style_document import Metadata
+from tests.marks import certificate
 from tests.test_tiles import lively
 
 ARGS: dict[str, Any] = {"channels": [6, 8], "blocks": 1}
@@ -240,6 +242,27 @@ def test_a_pyramid_of_tiles_is_the_painting(photo: str, inside: Path, capsys: py
     assert f'"files": "{stem}_files"' in Path(f"out/{stem}.html").read_text()
     assert "compositeWithTrainedAlgorithmicMedia" in Path(f"out/{stem}.xmp").read_text()
     assert paint("input=out/", "output=again/") == 2  # its tiles are paintings, and are not painted again
+
+
+@pytest.mark.parametrize("name", ["p.tif", "p.png", "p.jpg", "p.webp"])
+def test_a_painting_in_tiles_is_signed(name: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate(inside)
+    monkeypatch.setattr(infer_large, "needs_tiles", lambda *_: True)
+    assert paint("input=scan.tif", f"output={name}", "mark=c2pa", "sign=cert.pem", "key=key.pem") == 0
+    found = credentials.verify(inside / name, images.WRITABLE[Path(name).suffix])
+    assert (found.valid, found.signer) == (True, "paintings")
+    assert paint("input=scan.tif", f"output=plain_{name}") == 0
+    assert np.array_equal(levels(name), levels(f"plain_{name}"))
+    assert not list(inside.glob("*.signed")) and not list(inside.glob(".*.parts"))
+
+
+def test_a_painting_that_would_not_fit_in_memory_to_be_signed_is_refused_at_once(
+    inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate(inside)
+    assert paint("input=scan.tif", "output=p.png", TIGHT, "mark=c2pa", "sign=cert.pem", "key=key.pem") == 2
+    assert "mark=c2pa holds a file in memory to sign it" in capsys.readouterr().err
+    assert not (inside / "p.png").exists()
 
 
 PEAK = """

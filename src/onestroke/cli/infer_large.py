@@ -35,6 +35,7 @@ from onestroke.inference.memory import free_on, memory_errors_for_users, peak_me
 from onestroke.inference.stylizer import Stylizer
 from onestroke.inference.tiles import TilePainter
 from onestroke.inference.workplace import Workplace
+from onestroke.provenance.credentials import SIGNING
 from onestroke.provenance.marking import rounding
 
 _REPORT_EVERY = 30.0
@@ -95,7 +96,7 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     if options.compile:
         raise UserError(f"compile=true is for whole pictures, and {path} is painted in tiles: leave it out")
     if options.mark == "c2pa":
-        raise UserError(f"mark=c2pa signs a file in memory, and {path} is painted in tiles: take mark=xmp")
+        _check_signable(path, size, _room(options))
     if place.suffix.lower() != PYRAMID:
         large_writing.check_writable_size(place, *size, _room(options))
     make_folder(place.parent)
@@ -116,6 +117,16 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
     work.remove()
     print(escaped(str(place)))
     return head.frames
+
+
+def _check_signable(path: Path, size: tuple[int, int], room: float) -> None:
+    """Raise a UserError where signing a painting of this size would take more than `room` bytes."""
+    needed = SIGNING * 3 * size[0] * size[1]
+    if needed > room:
+        raise UserError(
+            f"mark=c2pa holds a file in memory to sign it, which may take {needed / 1e9:.1f} GB for the painting of "
+            f"{path}, and {max(room, 0) / 1e9:.1f} GB are free: take mark=xmp"
+        )
 
 
 def _painted(
@@ -222,7 +233,13 @@ def _write(
         write_pyramid(place, finished, options.quality, stylizer.name, xmp)
         return
     block = metadata.of_painting(head.exif, photo.height, photo.width, stylizer.name)
-    large_writing.write_rows(place, finished, _room(options), options.quality, block, xmp)
+    seal, kind = marker.seal(path, place, painted), images.WRITABLE[place.suffix.lower()]
+
+    def sign(written: Path) -> None:
+        if seal is not None:
+            seal.seal_file(written, kind)
+
+    large_writing.write_rows(place, finished, _room(options), options.quality, block, xmp, sign)
 
 
 def _fingerprint(path: Path, options: Options) -> dict[str, object]:

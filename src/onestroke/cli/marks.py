@@ -72,13 +72,14 @@ class Marker:
         content = self.xmp(photo, picture.xmp, place, painted)
         if self.origin is None:
             return {}
-        if self.certificate is None:
-            return {"xmp": content}
-        kind = reading.kind(photo)
-        return {
-            "xmp": content,
-            "seal": Credentials(self.certificate, self.origin, photo, kind, place.name, painted),
-        }
+        seal = self.seal(photo, place, painted)
+        return {"xmp": content} if seal is None else {"xmp": content, "seal": seal}
+
+    def seal(self, photo: Path, place: Path, painted: bool) -> Credentials | None:
+        """What signs a painting; None but for mark=c2pa. The arguments are as for `xmp`."""
+        if self.certificate is None or self.origin is None:
+            return None
+        return Credentials(self.certificate, self.origin, photo, reading.kind(photo), place.name, painted)
 
     def xmp(self, photo: Path, own: bytes | None, place: Path, painted: bool) -> bytes | None:
         """The XMP packet of a painting; None for mark=none, and for a format that holds none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def write_rows(
     quality: int | None = None,
     exif: bytes | None = None,
     xmp: bytes | None = None,
+    finish: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Encode a picture in the format of the suffix and write the file atomically.
 
@@ -65,6 +66,7 @@ def write_rows(
         quality: 1 to 100, of JPEG and WebP; None is 95.
         exif: a block of `metadata.of_painting`.
         xmp: a packet, or None.
+        finish: is called with the whole file before it gets its name, and may change it.
 
     Raises:
         UserError: it can't be written.
@@ -79,6 +81,7 @@ def write_rows(
             temporary.write_bytes(encode(whole, kind, quality, exif, xmp))
         else:
             _by_vips(temporary, kind, pixels, quality, exif, xmp)
+        finish(temporary)
 
 
 def _fits(height: int, width: int, memory: float) -> bool:

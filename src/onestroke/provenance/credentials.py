@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ _TYPES = {
     "JPEG2000": "image/jp2", "MP4": "video/mp4",
 }  # fmt: skip
 """Kind of a file, mostly Pillow's name -> its media type."""
+SIGNING = 3.5
+"""Bytes that signing takes for each byte of the file, at most; measured with c2pa-python 0.36 and files of 300 MB."""
 SIGNABLE = ("JPEG", "PNG", "WEBP", "TIFF")
 OTHERS = "take png, jpg, webp or tiff, or leave out mark=c2pa"
 _UNTRUSTED = "signingCredential.untrusted"
@@ -109,22 +112,26 @@ class Credentials:
         self._sign(kind, io.BytesIO(content), signed)
         return signed.getvalue()
 
-    def seal_file(self, source: Path, target: Path, kind: str) -> None:
-        """Sign a finished file into another one, which is never whole in memory; `check` then verifies it.
+    def seal_file(self, path: Path, kind: str) -> None:
+        """Replace a finished file by its signed copy, verified.
 
         Args:
-            source: the file.
-            target: the signed file.
+            path: the file; one that can't be signed is left as it is.
             kind: one of Pillow's names, or MP4 for MP4 and MOV.
 
         Raises:
-            UserError: as `seal`, or a file can't be read or written.
+            UserError: as `seal` and `check`, or a file can't be read or written.
         """
+        copy = path.with_name(f"{path.name}.signed")
         try:
-            with source.open("rb") as content, target.open("wb+") as signed:
+            with path.open("rb") as content, copy.open("wb+") as signed:
                 self._sign(kind, content, signed)
+            self.check(copy, kind)
+            os.replace(copy, path)
         except OSError as error:
             raise UserError(f"{self.title} was not signed: {error.strerror}") from error
+        finally:
+            copy.unlink(missing_ok=True)
 
     def _sign(self, kind: str, content: BinaryIO, signed: BinaryIO) -> None:
         c2pa = self.certificate.c2pa

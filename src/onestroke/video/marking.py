@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,17 +106,6 @@ def _finish(suffix: str, content: bytes, seal: Credentials | None) -> Callable[[
         elif suffix in ANIMATIONS:
             insert_xmp(path, _KINDS[suffix], content)
         if seal is not None:
-            _sign(path, _KINDS[suffix], seal)
+            seal.seal_file(path, _KINDS[suffix])
 
     return finish
-
-
-def _sign(path: Path, kind: str, seal: Credentials) -> None:
-    """Replace a file by its signed copy, verified."""
-    signed = path.with_name(f"{path.name}.signed")
-    try:
-        seal.seal_file(path, signed, kind)
-        seal.check(signed, kind)
-        os.replace(signed, path)
-    finally:
-        signed.unlink(missing_ok=True)
