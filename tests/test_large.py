@@ -26,6 +26,7 @@ from onestroke.inference.workplace import Workplace
 from onestroke.networks.realtime import RealtimeNetwork
 from onestroke.provenance import credentials
 from onestroke.style_document import Metadata
+from tests.clip_files import style_of_two
 from tests.marks import certificate
 from tests.test_tiles import lively
 
@@ -201,8 +202,11 @@ def test_another_run_is_not_gone_on_with(inside: Path, capsys: pytest.CaptureFix
     ("arguments", "sentence"),
     [
         (["memory=lots"], "memory is an amount such as 1G or 500M, not 'lots'"),
-        (["memory=1M", "mask=small.png"], "a mask has its size, 333 x 150"),
-        (["memory=1M", "style_map=mask.png"], "memory is for pictures in tiles, which style_map can't paint"),
+        (
+            ["memory=1M", "mask=small.png"],
+            "mask=small.png has 100 x 45 pixels: for a picture in tiles, it has",
+        ),
+        (["memory=1M", "style_map=small.png"], "style_map needs two styles"),
         (["memory=1M", "output=p.bmp"], "a BMP is written at once"),
         (["memory=1M", "compile=true"], "compile=true is for whole pictures"),
     ],
@@ -263,6 +267,21 @@ def test_a_painting_that_would_not_fit_in_memory_to_be_signed_is_refused_at_once
     assert paint("input=scan.tif", "output=p.png", TIGHT, "mark=c2pa", "sign=cert.pem", "key=key.pem") == 2
     assert "mark=c2pa holds a file in memory to sign it" in capsys.readouterr().err
     assert not (inside / "p.png").exists()
+
+
+def test_a_style_map_is_painted_in_tiles(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    style_of_two(inside)
+    styles = ["ckpt=a.safetensors", "style=wave,udnie", "style_map=mask.png", "device=cpu"]
+    assert infer.main([*styles, "input=scan.tif", "output=once.png"]) == 0
+    assert infer.main([*styles, "input=scan.tif", "output=tiles.png", TIGHT]) == 0
+    assert np.abs(levels("tiles.png") - levels("once.png")).max() <= 1
+    assert infer.main([styles[0], "style=wave", "input=scan.tif", "output=plain.png"]) == 0
+    assert np.abs(levels("plain.png") - levels("once.png")).max() > 20
+    assert infer.main([*styles, "input=scan.tif", "output=site/", "format=dzi"]) == 0
+    capsys.readouterr()
+    Image.new("L", (100, 45)).save("small.png")
+    assert infer.main([*styles[:2], "style_map=small.png", "input=scan.tif", "output=q.png", TIGHT]) == 2
+    assert "style_map=small.png has 100 x 45 pixels" in capsys.readouterr().err
 
 
 PEAK = """

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
-from onestroke.inference.controls import StyleControls, open_style
+from onestroke.inference.controls import StyleControls, open_style, shares_of_map
+from onestroke.inference.mapped_styles import MappedNetwork, PhotoWithMap
 from onestroke.inference.norm_statistics import GivenNorms, Moments, Statistics
-from onestroke.inference.tiles import TilePainter
+from onestroke.inference.tiles import Source, TilePainter
 from onestroke.networks.attention import AttentionNetwork
 from onestroke.networks.layers import InstanceNorm
 from onestroke.networks.realtime import RealtimeNetwork
@@ -103,11 +104,30 @@ NETWORKS: dict[str, Callable[[Path], nn.Module]] = {
 }
 
 
-def measured(painter: TilePainter, source: Pixels) -> list[Statistics]:
+def measured(painter: TilePainter, source: Source) -> list[Statistics]:
     statistics: list[Statistics] = []
     while len(statistics) < painter.passes - 1:
         statistics.append(painter.measure(source, statistics))
     return statistics
+
+
+@pytest.mark.parametrize("network", [ResidualNetwork((4, 6, 8), 1, 9, styles=3), RealtimeNetwork((4, 6), 1, styles=3)])
+def test_a_style_map_is_painted_in_tiles_as_in_the_whole(network: nn.Module) -> None:
+    mapped = MappedNetwork(lively(network), "c,a", ("a", "b", "c"))
+    y, x = np.mgrid[: photo().height, : photo().width]
+    grey = (127.5 + 127.5 * np.sin(x / 23 + y / 31)).astype(np.uint8)[..., None]
+    source = PhotoWithMap(photo(), Pixels(grey))
+    painter = TilePainter(mapped, CPU, inputs=MappedNetwork.INPUTS)
+    found = []
+    for painter.side in (64, 128, 256):
+        statistics = measured(painter, source)
+        found.append(np.concatenate(list(painter.paint(source, statistics))))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    shares = shares_of_map("c,a", ("a", "b", "c"), torch.from_numpy(grey).permute(2, 0, 1)[None] / 255)
+    with torch.inference_mode(), GivenNorms(statistics):
+        whole = network(tensor(photo()), shares).clamp(0, 1)
+    levels = (whole * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(levels, found[0])
 
 
 @pytest.mark.parametrize(

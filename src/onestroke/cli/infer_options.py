@@ -116,8 +116,6 @@ class Options(CommandOptions):
         """Raise a UserError for controls out of range, times that hold nothing, and marks that can't be made."""
         check_mark(self.mark, self.sign, self.key)
         _ = self.strengths, self.strokes, self.most_memory, self.working_size(1, 1)
-        if self.memory is not None and self.style_map is not None:
-            raise UserError("memory is for pictures in tiles, which style_map can't paint yet: leave one of them out")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UserError(f"end={self.end:g} is not after start={self.start:g}")
 

@@ -51,10 +51,6 @@ def plan(photos: list[Found], options: Options, style: str) -> list[tuple[Path, 
         suffix = pairs[0][1].suffix.lower()
     else:
         pairs = _in_folders(photos, output, style, suffix)
-    if suffix == PYRAMID and options.style_map is not None:
-        raise UserError(
-            "a pyramid of tiles is painted in tiles, which style_map can't paint yet: choose another format"
-        )
     kind = "JPEG" if suffix == PYRAMID else images.WRITABLE[suffix]
     if options.quality is not None and kind not in images.LOSSY:
         raise UserError(

@@ -86,17 +86,17 @@ def trace(network: nn.Module, more: Mapping[str, Tensor] = MappingProxyType({}))
     return core
 
 
-def padding(network: nn.Module) -> tuple[int, int]:
+def padding(network: nn.Module, inputs: int = 3) -> tuple[int, int]:
     """The multiple and the smallest side to which a network pads its picture, at the bottom and on the right.
 
     Found by experiment, so that networks need not declare it: if padding a picture in advance doesn't change the
     painting, the network itself pads to that size or further. Only padding by replication is detected; for a network
-    with another padding, the check of the exported file fails.
+    with another padding, the check of the exported file fails. `inputs` is the number of channels that it takes.
     """
     exact = copy.deepcopy(network).double()  # in double precision, so that equal results differ by rounding only
 
     def paints(height: int, width: int) -> Callable[[int, int], bool]:
-        image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).double()
+        image = torch.rand(1, inputs, height, width, generator=torch.Generator().manual_seed(0)).double()
         wanted = exact(image)
 
         def same(multiple: int, smallest: int) -> bool:

@@ -222,7 +222,7 @@ def shares_of_map(chosen: str, names: Sequence[str], style_map: Tensor) -> Tenso
     if len(named) < 2:
         raise UserError("style_map needs two styles or more: style=starry_night,great_wave")
     position = style_map.clamp(0, 1) * (len(named) - 1)
-    found = torch.zeros(len(style_map), len(names), *style_map.shape[-2:])
+    found = style_map.new_zeros(len(style_map), len(names), *style_map.shape[-2:])
     for i, name in enumerate(named):
         found[:, names.index(name)] = (1 - (position[:, 0] - i).abs()).clamp_min(0)
     return found

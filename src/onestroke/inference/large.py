@@ -14,7 +14,7 @@ from onestroke.imaging.decoding import Picture
 from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference.enlarging import Enlargement
 from onestroke.inference.receptive_field import CELL, ReceptiveField
-from onestroke.inference.tiles import TilePainter
+from onestroke.inference.tiles import Source, TilePainter
 from onestroke.inference.working_size import shrunk, unpainted
 from onestroke.inference.workplace import Workplace
 
@@ -92,7 +92,7 @@ def levels_of(planes: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).contiguous().numpy()
 
 
-def paint(work: Workplace, photo: RawRows, painting: RawRows, painter: TilePainter, tell: Tell) -> None:
+def paint(work: Workplace, photo: Source, painting: RawRows, painter: TilePainter, tell: Tell) -> None:
     """Measure the norm statistics, and paint, going on where an earlier run ended.
 
     Args:
@@ -142,11 +142,11 @@ def paint_at_once(work: Workplace, photo: RawRows, painting: RawRows, paint: Cal
         work.keep(rows=photo.height)
 
 
-def shrink(work: Workplace, working: tuple[int, int]) -> RawRows:
-    """Store the photo at the size at which it is painted, a height and width."""
-    small, top = work.pixels("small", 3, working), 0
-    alpha = work.pixels("alpha", 1) if work.state["alpha"] else None
-    for rows in shrunk(work.pixels("photo", 3), alpha, working):
+def shrink(work: Workplace, working: tuple[int, int], style_map: RawRows | None = None) -> RawRows:
+    """Store the photo, or its style map, at the size at which it is painted, a height and width."""
+    small, top = work.pixels("small" if style_map is None else "small_map", 3 if style_map is None else 1, working), 0
+    alpha = work.pixels("alpha", 1) if work.state["alpha"] and style_map is None else None
+    for rows in shrunk(style_map or work.pixels("photo", 3), alpha, working):
         small.write(top, rows)
         top += len(rows)
     return small

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onestroke.errors import UserError
 from onestroke.inference.backends import Torch
 from onestroke.inference.controls import StyleControls, open_controls, shares_of_map
+from onestroke.inference.tiles import Source
 
 
 class MappedStyles:
@@ -44,6 +47,44 @@ class MappedStyles:
         style_map = style_map.cpu().float().expand(len(image), -1, -1, -1)
         return self.backend.paint_mapped(image, shares_of_map(self.mix, self.names, style_map))
 
+    def network(self) -> MappedNetwork:
+        """The network, for painting in tiles."""
+        return MappedNetwork(self.backend.network, self.mix, self.names)
+
     def memory(self, count: int, height: int, width: int) -> float:
         """Estimate of the peak memory in bytes, see `Backend.memory`."""
         return self.backend.memory(count, height, width, len(self.names))
+
+
+class MappedNetwork(nn.Module):
+    """A network of several styles that takes a photo and its style map as one picture of four channels.
+
+    Args:
+        network: of the styles.
+        mix: the styles, in the order of the map's grey levels.
+        names: of all styles of the network.
+    """
+
+    INPUTS = 4
+
+    def __init__(self, network: nn.Module, mix: str, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.mix, self.names = network, mix, names
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(N, 4, H, W): RGB and the grey style map, in [0, 1] -> (N, 3, H, W)."""
+        photo = picture[:, :3].contiguous(memory_format=torch.channels_last)
+        painted: Tensor = self.network(photo, shares_of_map(self.mix, self.names, picture[:, 3:]))
+        return painted
+
+
+class PhotoWithMap:
+    """A photo and its style map as one picture of four channels, read band by band; see `tiles.Source`."""
+
+    def __init__(self, photo: Source, style_map: Source) -> None:
+        self.photo, self.style_map = photo, style_map
+        self.height, self.width = photo.height, photo.width
+
+    def rows(self, top: int, bottom: int) -> np.ndarray:
+        """The rows from `top` to `bottom`, (bottom - top, width, 4)."""
+        return np.concatenate([self.photo.rows(top, bottom), self.style_map.rows(top, bottom)], axis=2)

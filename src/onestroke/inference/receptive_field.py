@@ -51,18 +51,18 @@ class ReceptiveField:
         return first, min(side, max(first + length, end + self.overlap))
 
 
-def receptive_field(network: nn.Module, device: torch.device) -> ReceptiveField:
-    """Measure a network in eval mode on a device, which takes and returns float (N, 3, H, W).
+def receptive_field(network: nn.Module, device: torch.device, inputs: int = 3) -> ReceptiveField:
+    """Measure a network in eval mode on a device, which takes float (N, inputs, H, W), and returns (N, 3, H, W).
 
     Raises:
         UserError: the network can't be painted in tiles, and why.
     """
     on_cpu = next(network.parameters(), torch.empty(0)).device
-    multiple, smallest = padding(network.to("cpu"))
+    multiple, smallest = padding(network.to("cpu"), inputs)
     network.to(on_cpu)
     if CELL % multiple:
         raise UserError(f"{type(network).__name__} pads pictures to multiples of {multiple}, which tiles can't follow")
-    probe = _Probe(network, device, max(_ACROSS, -(-smallest // CELL) * CELL))
+    probe = _Probe(network, device, max(_ACROSS, -(-smallest // CELL) * CELL), inputs)
     reach = probe.reach()
     step = probe.step(reach, multiple)
     field = ReceptiveField(multiple, smallest, step, -(-reach // step) * step, probe.scales)
@@ -73,11 +73,11 @@ def receptive_field(network: nn.Module, device: torch.device) -> ReceptiveField:
 class _Probe:
     """Runs a network on made-up strips, with the norm statistics of one of them.
 
-    across: height of the strips in pixels.
+    across: height of the strips in pixels. inputs: channels that the network takes.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, across: int) -> None:
-        self.network, self.device, self.across = network, device, across
+    def __init__(self, network: nn.Module, device: torch.device, across: int, inputs: int) -> None:
+        self.network, self.device, self.across, self.inputs = network, device, across, inputs
         self.name = type(network).__name__
         self.statistics, self.scales = self._norms(across, 2 * across)
         if self._norms(2 * across, across + CELL)[1] != self.scales or any(not s or CELL * s % 1 for s in self.scales):
@@ -93,7 +93,7 @@ class _Probe:
         return norms.own, tuple(high if high == wide else Fraction(0, 1) for high, wide in scales)
 
     def _picture(self, height: int, width: int) -> Tensor:
-        picture = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        picture = torch.rand(1, self.inputs, height, width, generator=torch.Generator().manual_seed(0))
         return picture.to(self.device, memory_format=torch.channels_last)
 
     def _paint(self, picture: Tensor) -> Tensor:

@@ -69,14 +69,14 @@ class Stylizer:
         controls = self.controls.changed(mix, strength, stroke)
         self.backend, self.metadata = self._live.set(controls)
         self.controls = controls
-        self.__dict__.pop("_mapped", None)
+        self.__dict__.pop("mapped", None)
 
     @cached_property
     def _live(self) -> LiveStyle:
         return LiveStyle(self.path, self.backend)
 
     @cached_property
-    def _mapped(self) -> MappedStyles:
+    def mapped(self) -> MappedStyles:  # paints by a style map
         return MappedStyles(self.path, self.controls, self.device)
 
     @property
@@ -139,7 +139,7 @@ class Stylizer:
         height, width = image.shape[-2:]
         self.check_memory(len(image), height, width, style_map is not None)
         with memory_errors_for_users(height, width):
-            painted = self.backend.paint(image) if style_map is None else self._mapped.paint(image, style_map)
+            painted = self.backend.paint(image) if style_map is None else self.mapped.paint(image, style_map)
         brightest, photo = painted.amax((1, 2, 3)), image.amax((1, 2, 3)).cpu()
         if not torch.isfinite(painted).all() or ((brightest < 1 / 255) & (photo > _DARK)).any():
             raise no_picture(self.path)
@@ -167,6 +167,6 @@ class Stylizer:
         """
 
         def needed(height: int, width: int) -> float:
-            return (self._mapped if mapped else self.backend).memory(count, height, width)
+            return (self.mapped if mapped else self.backend).memory(count, height, width)
 
         check_free(needed, self.device, height, width)

@@ -31,7 +31,7 @@ class Source(Protocol):
     width: int
 
     def rows(self, top: int, bottom: int) -> np.ndarray:
-        """The rows from `top` to `bottom`: RGB, (bottom - top, width, 3), uint8, or float in [0, 1]."""
+        """The rows from `top` to `bottom`, (bottom - top, width, 3 or more), RGB first: uint8, or float in [0, 1]."""
         ...
 
 
@@ -43,17 +43,18 @@ class TilePainter:
             whose layers look at a limited neighbourhood of each pixel, besides instance norms.
         device: to paint on.
         side: of a tile in pixels, a multiple of CELL. It changes nothing in the result.
+        inputs: channels that it takes, if they are more than RGB, see `mapped_styles.MappedNetwork`.
 
     Raises:
         UserError: the network can't be painted in tiles.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, side: int = 8 * CELL) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, side: int = 8 * CELL, inputs: int = 3) -> None:
         if side < CELL or side % CELL:
             raise ValueError(f"the side of a tile is a multiple of {CELL}, not {side}")
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device, self.side = device, side
-        self.field = receptive_field(self.network, device)
+        self.device, self.side, self.inputs = device, side, inputs
+        self.field = receptive_field(self.network, device, inputs)
 
     @property
     def passes(self) -> int:
@@ -142,8 +143,8 @@ class TilePainter:
 class _Tile:
     """A tile with what is around it.
 
-    pixels: (1, 3, H, W) in [0, 1]. above, before: rows and columns around it at the top and on the left. height, width:
-    of the tile itself, with the padding at the picture's end.
+    pixels: (1, inputs, H, W) in [0, 1]. above, before: rows and columns around it at the top and on the left. height,
+    width: of the tile itself, with the padding at the picture's end.
     """
 
     def __init__(self, pixels: Tensor, above: int, before: int, height: int, width: int) -> None:
