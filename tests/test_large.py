@@ -269,6 +269,13 @@ def test_a_painting_that_would_not_fit_in_memory_to_be_signed_is_refused_at_once
     assert not (inside / "p.png").exists()
 
 
+def test_strength_0_is_the_photo_in_tiles_too(inside: Path) -> None:
+    style_of_two(inside)
+    arguments = ["ckpt=a.safetensors", "style=wave", "strength=0", "input=scan.tif", "output=same.png", TIGHT]
+    assert infer.main([*arguments, "device=cpu"]) == 0
+    assert np.array_equal(levels("same.png"), levels("scan.tif"))
+
+
 def test_a_style_map_is_painted_in_tiles(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     style_of_two(inside)
     styles = ["ckpt=a.safetensors", "style=wave,udnie", "style_map=mask.png", "device=cpu"]

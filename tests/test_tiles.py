@@ -156,6 +156,25 @@ def test_tiles_of_all_sizes_equal_the_whole_to_the_bit(kind: str, tmp_path: Path
     assert float((other - whole).abs().max()) > 5 / 255  # the statistics do count
 
 
+class Padded(nn.Module):
+    """Pads to multiples of 128 and takes the mean of what is around, so that it can't paint in tiles of 64 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        padded = F.pad(image, [0, -width % 128, 0, -height % 128], mode="replicate")
+        coarse = F.interpolate(F.avg_pool2d(padded, 128), scale_factor=128)
+        return torch.sigmoid(self.layer(padded + coarse))[..., :height, :width]
+
+
+def test_a_network_that_pads_beyond_tiles_is_refused() -> None:
+    with pytest.raises(UserError, match="can't paint in tiles"):
+        TilePainter(Padded().eval(), CPU)
+
+
 def test_given_statistics_are_those_of_a_condition() -> None:
     torch.manual_seed(0)
     network = lively(RealtimeNetwork((8, 12), 1)).to(memory_format=torch.channels_last)
