@@ -37,10 +37,13 @@ _SETTLE = 6  # every so many frames, what has newly come into view is renewed as
 _STRETCH = 1.3  # factor in size at which strokes are renewed
 _CELL = 8  # pixels over which it is measured
 _BORDER = 13  # pixels of half the size, twice the width of the border where nothing fades as the scene enters
+_RIM = 12  # pixels at the border, whose painting depends on there being one
 _RING = 7  # pixels of half the size around renewed places that are renewed too, but fade
-_PATCH = 12.0  # size in pixels of what is renewed together for its age
+_PATCH = 24.0  # size in pixels of what is renewed together for its age,
+_ROUND = 24  # at frames that are multiples of this, and at most of two thirds of the shortest time for which it is kept
 
 
+_AT_BORDER, _ENTERED = 1, 2  # painted at the frame's border; has just come into view
 _STATE = ("_clean", "_place", "_origin", "_fading")
 
 
@@ -65,7 +68,7 @@ class Steady:
         self._age = _AGE * amount
         self._number = 0
         nothing: np.ndarray = np.zeros((1, 1, 3), np.float32)
-        self._here, self._limit = nothing, nothing
+        self._here, self._limit, self._rim = nothing, nothing, np.zeros((1, 1), bool)
         self._clean, self._place, self._origin, self._fading = nothing, nothing, nothing, nothing
 
     def restart(self) -> None:
@@ -106,7 +109,8 @@ class Steady:
         self._number = 0
         self._clean = frame.astype(np.float32)
         self._place = self._here.copy()  # in a painting, x and y,
-        self._origin = np.zeros((height, width, 2), np.uint8)  # which painting, and 1 for what has just come into view
+        # which painting, whether it was painted where it came into view, and when it is too old: a frame modulo 256
+        self._origin = np.dstack([np.zeros((height, width), np.uint8), self._rim.astype(np.uint8), self._due()])
         self._fading = np.zeros((height, width, 3), np.int16)
         return painted
 
@@ -117,11 +121,19 @@ class Steady:
             kept = self._kept = KeptPaintings(height, width, int(1.25 * self._age) + 3)
             x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
             self._here = np.dstack([x, y])
+            self._rim = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) < _RIM
             noise = np.random.default_rng(0).standard_normal((height, width)).astype(np.float32)
             noise = self._cv2.GaussianBlur(noise, (0, 0), _PATCH)
             spread = np.clip((noise - noise.mean()) / max(float(noise.std()), 1e-6) / 4, -0.5, 0.5)
             self._limit = min(self._age, (kept.count - 2) / 1.25) * (1 + 0.5 * spread)
         return kept
+
+    def _due(self) -> np.ndarray:
+        """The frame at which what is painted now is too old, modulo 256: for whole patches at once, uint8 (H, W)."""
+        together = max(1, min(_ROUND, int(self._limit.min() / 1.5)))
+        due = np.floor((self._number + self._limit) / together) * together
+        found: np.ndarray = np.mod(np.maximum(due, self._number + 1), 256).astype(np.uint8)
+        return found
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the next frame depends on; see `restore`."""
@@ -189,7 +201,7 @@ class Steady:
         """Sample the paintings, and take what doesn't fit or is too old from the present one."""
         cv2 = self._cv2
         height, width = fresh.shape[:2]
-        slot, new = cv2.split(self._origin)
+        slot, new, due = cv2.split(self._origin)
         outside = (x < 0) | (y < 0) | (x > width - 1) | (y > height - 1)
         lost = cv2.medianBlur((changed | (motion.trust[::2, ::2] < 0.5)).astype(np.uint8), 3)
         entering = cv2.dilate(outside[::2, ::2].astype(np.uint8), np.ones((_BORDER, _BORDER), np.uint8))
@@ -197,23 +209,26 @@ class Steady:
         ring = cv2.dilate(lost, round_one) & (1 - entering)
         gone = (self._large(lost) > 0) | outside
         fades = self._large(ring) > 0
-        fades |= cv2.LUT(slot, np.mod(self._number - np.arange(256), kept.count).astype(np.float32)) >= self._limit
+        fades |= np.mod(self._number - np.arange(256), 256)[due] < 128
         fades |= cv2.resize(self._stretched(), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-        new |= gone
+        new[gone] = _ENTERED
         if self._number % _SETTLE == 0:
-            gone |= new > 0
-            new[:] = 0
+            gone |= new == _ENTERED
+            fades |= (new == _AT_BORDER) & ~self._rim
+            new[gone | ~self._rim] = 0
         fades &= ~gone
         out = kept.painted(self._place, slot)
         fading = cv2.remap(self._fading, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cv2.add(fading, cv2.subtract(out, fresh, dtype=cv2.CV_16S), dst=fading, mask=fades.astype(np.uint8))
         fading = cv2.addWeighted(fading, self._age / (self._age + _FADE), fading, 0, 0)
         fading[gone | (self._large(entering) > 0)] = 0
+        new[(gone | fades) & self._rim & (new == 0)] = _AT_BORDER
         renewed = (gone | fades).astype(np.uint8)
         cv2.copyTo(fresh, renewed, out)
         cv2.copyTo(self._here, renewed, self._place)
         slot[renewed > 0] = self._number % kept.count
-        self._origin, self._fading = cv2.merge([slot, new]), fading
+        cv2.copyTo(self._due(), renewed, due)
+        self._origin, self._fading = cv2.merge([slot, new, due]), fading
         painted: np.ndarray = cv2.add(out, fading, dtype=cv2.CV_8U)
         return painted
 
