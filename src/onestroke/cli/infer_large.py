@@ -92,6 +92,7 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
         raise UserError(f"compile=true is for whole pictures, and {path} is painted in tiles: leave it out")
     if options.mark == "c2pa":
         _check_signable(path, size, room(options))
+        marker.seal(path, place, painted=True)  # raises for a photo of a kind that C2PA doesn't know
     if place.suffix.lower() != PYRAMID:
         large_writing.check_writable_size(place, *size, room(options))
     make_folder(place.parent)
@@ -216,7 +217,8 @@ def _write(
 def _fingerprint(path: Path, options: Options) -> dict[str, object]:
     """What decides how a picture is painted, for a run that is gone on with."""
     names = ("style", "strength", "stroke", "max_side", "stroke_scale")
-    return of_run(options, names, alpha=options.mask == "alpha", photo=of_file(path))
+    style_map = None if options.style_map is None else of_file(Path(options.style_map))
+    return of_run(options, names, alpha=options.mask == "alpha", photo=of_file(path), style_map=style_map)
 
 
 def _checked(tell: large.Tell, stop: Stop) -> large.Tell:
