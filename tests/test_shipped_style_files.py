@@ -30,8 +30,8 @@ REALTIME = ["great_wave", "starry_night", "udnie"]
 # the others of the gallery's seven are tried with the slow tests: each takes seconds, and they are of one network
 QUICK = ["great_wave", "udnie"]
 EACH = [
-    pytest.param(file, name, marks=() if name in QUICK else pytest.mark.slow, id=f"{file.stem} {name}")
-    for file, names in ((GALLERY, STYLES), (LIVE, [*STYLES, "cafe_terrace"]))
+    pytest.param(file, name, marks=() if name in quick else pytest.mark.slow, id=f"{file.stem} {name}")
+    for file, names, quick in ((GALLERY, STYLES, QUICK), (LIVE, [*STYLES, "cafe_terrace"], QUICK[:1]))
     for name in names
 ]
 FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_realtime" for style in REALTIME)]}
