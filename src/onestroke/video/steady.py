@@ -66,7 +66,7 @@ class Steady:
         self._cv2: Any = require("cv2", "video") if amount else None
         self._kept: KeptPaintings | None = None
         self._age = _AGE * amount
-        self._number = 0
+        self._number, self._together = 0, 1
         nothing: np.ndarray = np.zeros((1, 1, 3), np.float32)
         self._here, self._limit, self._rim = nothing, nothing, np.zeros((1, 1), bool)
         self._clean, self._place, self._origin, self._fading = nothing, nothing, nothing, nothing
@@ -110,7 +110,9 @@ class Steady:
         self._clean = frame.astype(np.float32)
         self._place = self._here.copy()  # in a painting, x and y,
         # which painting, whether it was painted where it came into view, and when it is too old: a frame modulo 256
-        self._origin = np.dstack([np.zeros((height, width), np.uint8), self._rim.astype(np.uint8), self._due()])
+        self._origin = np.dstack(
+            [np.zeros((height, width), np.uint8), self._rim.astype(np.uint8), self._due(self._limit)]
+        )
         self._fading = np.zeros((height, width, 3), np.int16)
         return painted
 
@@ -126,12 +128,15 @@ class Steady:
             noise = self._cv2.GaussianBlur(noise, (0, 0), _PATCH)
             spread = np.clip((noise - noise.mean()) / max(float(noise.std()), 1e-6) / 4, -0.5, 0.5)
             self._limit = min(self._age, (kept.count - 2) / 1.25) * (1 + 0.5 * spread)
+            self._together = max(1, min(_ROUND, int(self._limit.min() / 1.5)))
         return kept
 
-    def _due(self) -> np.ndarray:
-        """The frame at which what is painted now is too old, modulo 256: for whole patches at once, uint8 (H, W)."""
-        together = max(1, min(_ROUND, int(self._limit.min() / 1.5)))
-        due = np.floor((self._number + self._limit) / together) * together
+    def _due(self, limit: np.ndarray) -> np.ndarray:
+        """The frame at which what is painted now is too old, modulo 256: for whole patches at once, uint8.
+
+        limit: for how many frames each pixel is kept, a part of `_limit`.
+        """
+        due = np.floor((self._number + limit) / self._together) * self._together
         found: np.ndarray = np.mod(np.maximum(due, self._number + 1), 256).astype(np.uint8)
         return found
 
@@ -209,7 +214,7 @@ class Steady:
         ring = cv2.dilate(lost, round_one) & (1 - entering)
         gone = (self._large(lost) > 0) | outside
         fades = self._large(ring) > 0
-        fades |= np.mod(self._number - np.arange(256), 256)[due] < 128
+        fades |= cv2.LUT(due, (np.mod(self._number - np.arange(256), 256) < 128).astype(np.uint8)) > 0
         fades |= cv2.resize(self._stretched(), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         new[gone] = _ENTERED
         if self._number % _SETTLE == 0:
@@ -223,11 +228,11 @@ class Steady:
         fading = cv2.addWeighted(fading, self._age / (self._age + _FADE), fading, 0, 0)
         fading[gone | (self._large(entering) > 0)] = 0
         new[(gone | fades) & self._rim & (new == 0)] = _AT_BORDER
+        due[gone | fades] = self._due(self._limit[gone | fades])
         renewed = (gone | fades).astype(np.uint8)
         cv2.copyTo(fresh, renewed, out)
         cv2.copyTo(self._here, renewed, self._place)
         slot[renewed > 0] = self._number % kept.count
-        cv2.copyTo(self._due(), renewed, due)
         self._origin, self._fading = cv2.merge([slot, new, due]), fading
         painted: np.ndarray = cv2.add(out, fading, dtype=cv2.CV_8U)
         return painted
