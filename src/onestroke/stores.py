@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import time
@@ -127,17 +128,7 @@ class Store:
         Raises:
             UserError: it can't be written.
         """
-        with told(name):
-            if self.local:
-                path = Path(self.address).expanduser().absolute() / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic(path) as temporary:
-                    temporary.write_bytes(content)
-                return
-            system, root = self.opened()
-            # an object store shows an object once it is closed
-            with system.open_output_stream(f"{root}/{name}") as file:
-                file.write(content)
+        self._copy(name, io.BytesIO(content))
 
     def fetch(self, path: Path, name: str = "") -> None:
         """Copy a file of the folder, or the one file, to a new file of this machine.
@@ -154,16 +145,22 @@ class Store:
         Raises:
             UserError: it can't be written.
         """
+        with told(name), path.open("rb") as file:
+            self._copy(name, file)
+
+    def _copy(self, name: str, content: BinaryIO) -> None:
+        """Write a file of the folder from one that is open."""
         with told(name):
             if self.local:
                 there = Path(self.address).expanduser().absolute() / name
                 there.parent.mkdir(parents=True, exist_ok=True)
-                with atomic(there) as temporary:
-                    shutil.copyfile(path, temporary)
+                with atomic(there) as temporary, temporary.open("wb") as copy:
+                    shutil.copyfileobj(content, copy, _COPIED)
                 return
             system, root = self.opened()
-            with path.open("rb") as file, system.open_output_stream(f"{root}/{name}") as copy:
-                shutil.copyfileobj(file, copy, _COPIED)
+            # an object store shows an object once it is closed
+            with system.open_output_stream(f"{root}/{name}") as copy:
+                shutil.copyfileobj(content, copy, _COPIED)
 
     def present(self, names: list[str]) -> set[str]:
         """Those of these files of the folder that exist.

@@ -166,19 +166,21 @@ class Shards:
             self._parts = np.setdiff1d(np.arange(total), held), held
         return self._parts
 
-    def _place(self, number: int) -> tuple[int, int, int]:
-        """Shard, start and length of a photo."""
+    def _found(self, number: int) -> tuple[int, ShardIndex, int]:
+        """The shard of a photo, with its index, and the photo's number in it."""
         shard = int(np.searchsorted(self._ends, number, side="right"))
         index = self.indexes()[shard]
-        own = number - int(self._ends[shard]) + len(index)
+        return shard, index, number - int(self._ends[shard]) + len(index)
+
+    def _place(self, number: int) -> tuple[int, int, int]:
+        """Shard, start and length of a photo."""
+        shard, index, own = self._found(number)
         return shard, int(index.starts[own]), int(index.lengths[own])
 
     def _name(self, number: int) -> str:
         """Shard and name of a training photo."""
-        number = int(self._split()[0][number])
-        shard = int(np.searchsorted(self._ends, number, side="right"))
-        index = self.indexes()[shard]
-        return f"{self.addresses[shard]}/{index.name(number - int(self._ends[shard]) + len(index))}"
+        shard, index, own = self._found(int(self._split()[0][number]))
+        return f"{self.addresses[shard]}/{index.name(own)}"
 
     @contextmanager
     def _file(self, number: int) -> Iterator[str]:

@@ -47,6 +47,11 @@ def doubled(planes: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(large, low), high)
 
 
+def luminance(planes: Tensor) -> Tensor:
+    """Of (H, W, 3 or more), RGB first: (H, W, 1); pixel by pixel, in one order, as `images.luminance` is not."""
+    return _LUMA[0] * planes[..., :1] + _LUMA[1] * planes[..., 1:2] + _LUMA[2] * planes[..., 2:3]
+
+
 def range_of(planes: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the largest of the 3 x 3 pixels around each."""
     low = high = planes
@@ -109,8 +114,7 @@ def _half(planes: Tensor, axis: int) -> Tensor:
 
 def _directions(planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The unit vector across the contours (y and x), each (H, W), and how clear it is, (H, W, 1) from 0 to 1."""
-    red, green, blue = planes[..., 0], planes[..., 1], planes[..., 2]
-    light = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    light = luminance(planes)[..., 0]
     slope_y = (shifted(light, 1, 0) - shifted(light, -1, 0)) / 2
     slope_x = (shifted(light, 1, 1) - shifted(light, -1, 1)) / 2
     yy, xy, xx = (_smoothed(one * two) for one, two in ((slope_y, slope_y), (slope_y, slope_x), (slope_x, slope_x)))

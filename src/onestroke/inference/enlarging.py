@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onestroke.inference.contours import REACH, REACH_AGAIN, doubled, doubled_again, range_of, shifted
+from onestroke.inference.contours import REACH, REACH_AGAIN, doubled, doubled_again, luminance, range_of, shifted
 from onestroke.inference.tiles import Source
 
 _CRISP = 0.6  # 0 is Catmull-Rom's kernel; the more, the steeper edges are
@@ -31,7 +31,6 @@ _BESIDE = 4  # pixels of the working size above and below those between which a 
 _CHUNK, _LEAST_CHUNK = 2**16, 48  # pixels, and rows, of the working size that are doubled at once
 _TWICE = 4  # the scale above which the painting is doubled twice
 _BAND = 2**18  # pixels of a band
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class Enlargement:
@@ -118,8 +117,7 @@ def planes_of(source: Source, top: int, bottom: int) -> Tensor:
 
 def _luminance_of(source: Source, top: int, bottom: int) -> Tensor:
     """The luminance of rows of a picture, float32 (bottom - top, width, 1) in [0, 1]."""
-    planes = planes_of(source, top, bottom)
-    return _LUMA[0] * planes[..., :1] + _LUMA[1] * planes[..., 1:2] + _LUMA[2] * planes[..., 2:3]
+    return luminance(planes_of(source, top, bottom))
 
 
 def _crisp(planes: Tensor, vertical: _Places, horizontal: _Places) -> Tensor:
