@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 
 from onestroke import style_file
 from onestroke.networks.residual import ResidualNetwork
+from onestroke.scenes.compositions import render
 from onestroke.style_document import Metadata
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'onestroke[video]'")
@@ -53,8 +55,12 @@ def make_clip(
     aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
     last: int = 1,
+    shown: Callable[[int, int, int], np.ndarray] = scene,
 ) -> Path:
-    """Write a clip whose frames are seen at `times`, in ticks of `base` seconds; the last for `last` ticks."""
+    """Write a clip whose frames are seen at `times`, in ticks of `base` seconds; the last for `last` ticks.
+
+    shown: number, height and width of a frame -> uint8 (H, W, 3).
+    """
     height, width = size
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, options=options or {})
@@ -71,7 +77,7 @@ def make_clip(
         sound = out.add_stream(audio, rate=48000, layout="mono") if audio else None
         durations = {t: n - t for t, n in zip(times, [*times[1:], times[-1] + last], strict=True)}
         for number, time in enumerate(times):
-            rgb = scene(number, height, width)
+            rgb = shown(number, height, width)
             if alpha:
                 cover = np.zeros((height, width), np.uint8)
                 cover[:, width // 4 :] = 255
@@ -85,6 +91,29 @@ def make_clip(
         if sound is not None:
             _write_sound(out, sound, float((times[-1] + 1) * base))
     return path
+
+
+def make_scenes(path: Path, cuts: Sequence[int], frames: int) -> Path:
+    """Write a .webm of two made-up scenes in turns, 4 frames a second, with a cut before each of `cuts`.
+
+    VP9, since x264 doesn't encode the same frames twice the same at the sizes that tests can afford.
+    """
+    begins = [0, *cuts]
+
+    def shown(number: int, height: int, width: int) -> np.ndarray:
+        place = max(place for place, begin in enumerate(begins) if begin <= number)
+        left = number - begins[place]
+        return np.ascontiguousarray(_rendered(place % 2)[:height, left : left + width])
+
+    fast = {"deadline": "realtime", "cpu-used": "8", "crf": "20"}
+    return make_clip(
+        path, range(frames), Fraction(1, 4), (128, 160), "libvpx-vp9", audio="libopus", options=fast, shown=shown
+    )
+
+
+@cache
+def _rendered(place: int) -> np.ndarray:
+    return render(7, place, 200)
 
 
 def _mux(out: Any, packets: list[Any], durations: dict[int, int]) -> None:
@@ -111,6 +140,13 @@ def sound_hash(path: Path) -> str:
         for packet in container.demux(audio=0):
             digest.update(bytes(packet))
     return digest.hexdigest()
+
+
+def packets_of(path: Path, kind: str = "video") -> list[tuple[Fraction, bool, bytes]]:
+    """Of each packet of the first stream of a kind: its time in seconds, whether it is a key frame, and its content."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(**{kind: 0}) if packet.size]
+        return [(packet.pts * packet.time_base, packet.is_keyframe, bytes(packet)) for packet in packets]
 
 
 def frame_times(path: Path) -> list[Fraction]:

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from onestroke import style_file
-from onestroke.fleet.inputs import Portion, Source
+from onestroke.fleet.inputs import Portion, Source, divided
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import Ledger
 from onestroke.fleet.manifest import Manifest, Row
 from onestroke.fleet.names import Places
 from onestroke.fleet.painter import Painter
 from onestroke.fleet.running import Workers, tables
+from onestroke.fleet.shares import shares_of
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
 
@@ -63,10 +64,18 @@ def here(
     address: str | None = None, column: str | None = None, each: Callable[[list[Row]], object] = lambda rows: None,
 ) -> None:  # fmt: skip
     """`running.paint_all` in this process, without Ray."""
-    painter = Painter(job, style, Ledger())
-    for portion in portions:
+    painter, told = Painter(job, style, Ledger()), set[str]()
+    for portion in (part for one in portions for part in in_sections(one)):
         for table in tables(portion, column, Places(job.style, job.form)):
             columns = table.to_pydict().values()
             rows = painter.paint([Source(*values) for values in zip(*columns, strict=True)])
+            if portion.kind == "films":
+                rows = [row for row in rows if row.name not in told]
+                told.update(row.name for row in rows)
             manifest.add(rows)
             each(rows)
+
+
+def in_sections(portion: Portion) -> list[Portion]:
+    """A film in its sections, and any other portion as it is."""
+    return divided(portion, shares_of(portion.address, portion.members[0][0])) if portion.kind == "films" else [portion]

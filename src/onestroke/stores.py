@@ -8,8 +8,9 @@ import shutil
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -173,6 +174,29 @@ class Store:
         with told(self.address):
             found = system.get_file_info([f"{root}/{name}" for name in names])
         return {name for name, one in zip(names, found, strict=True) if one.type == fs.FileType.File}
+
+    def version(self, name: str) -> str:
+        """A word of hexadecimal digits that is another one when a file of the folder is replaced: by size and time.
+
+        Raises:
+            UserError: the store can't be asked.
+        """
+        system, root = self.opened()
+        with told(name):
+            found = system.get_file_info(f"{root}/{name}")
+        return f"{zlib.crc32(f'{found.size} {found.mtime_ns}'.encode()):08x}"
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, if it is there.
+
+        Raises:
+            UserError: it can't be removed.
+        """
+        fs = require("pyarrow.fs", self.extra)
+        system, root = self.opened()
+        with told(self.address), suppress(FileNotFoundError):
+            if system.get_file_info(root).type == fs.FileType.Directory:
+                system.delete_dir(root)
 
 
 def by_fsspec(address: str, extra: str = EXTRA) -> tuple[Any, str] | None:

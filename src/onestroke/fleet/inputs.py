@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from onestroke.errors import UserError, printable
 from onestroke.fleet import names
 from onestroke.fleet.films import form_of, is_film
 from onestroke.fleet.names import Places
+from onestroke.fleet.shares import Share
 from onestroke.packages import require
 from onestroke.stores import EXTRA, MOST_BYTES, Store, download, is_web, join, told
 
@@ -30,6 +31,7 @@ class Portion:
 
     kind: how. address: of the folder, table or tar. members: files of the folder, or addresses, with the places of
     their paintings; of tables and tars, all. prefix: of the pictures' names. done: names of pictures that are left out.
+    share: the section of a film, as `Share.encoded`; empty for whole films.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Portion:
     members: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     done: frozenset[str] = frozenset()
+    share: str = ""
 
     def encoded(self) -> str:
         """This as JSON, in which it travels."""
@@ -47,7 +50,7 @@ class Portion:
         """What `encoded` returned, again."""
         found = json.loads(text)
         members = tuple((member, place) for member, place in found["members"])
-        return cls(found["kind"], found["address"], members, found["prefix"], frozenset(found["done"]))
+        return cls(found["kind"], found["address"], members, found["prefix"], frozenset(found["done"]), found["share"])
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Source:
     """A picture as it lies: its content, or why it can't be read; and the place of its painting.
 
     Of a film, which may be too large for memory: folder, the address of the folder that it is in, and film, its path
-    there.
+    there; share: the section of it, as `Share.encoded`, or empty for the whole film.
     """
 
     name: str
@@ -64,6 +67,17 @@ class Source:
     problem: str = ""
     folder: str = ""
     film: str = ""
+    share: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is counted by in the ledger: its name, and the section of a film."""
+        return f"{self.name} {self.share}" if self.share else self.name
+
+
+def divided(portion: Portion, shares: Sequence[Share]) -> list[Portion]:
+    """The portion of a film in its sections, if there are several."""
+    return [replace(portion, share=one.encoded()) for one in shares] if len(shares) > 1 else [portion]
 
 
 def portions(address: str, done: Mapping[str, str], output: str, places: Places) -> Iterator[Portion]:
@@ -154,7 +168,7 @@ def pictures(portion: Portion, column: str | None, places: Places) -> Iterator[S
     """
     if portion.kind == "films":
         for member, place in portion.members:
-            yield Source(names.safe(member), place, folder=portion.address, film=member)
+            yield Source(names.safe(member), place, folder=portion.address, film=member, share=portion.share)
         return
     if portion.kind in ("files", "web"):
         store = Store(portion.address)

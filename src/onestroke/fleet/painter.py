@@ -16,11 +16,12 @@ from torch import Tensor
 
 from onestroke.errors import UserError, printable
 from onestroke.files import holding
-from onestroke.fleet.films import paint_film
+from onestroke.fleet.films import FilmPainter
 from onestroke.fleet.inputs import Source
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import MOST, Ledgers
 from onestroke.fleet.manifest import DONE, LEFT_OUT, SKIPPED, Row
+from onestroke.fleet.shares import Share
 from onestroke.imaging import images
 from onestroke.imaging.finding import rejection_of
 from onestroke.inference.stylizer import Stylizer
@@ -61,11 +62,13 @@ class Painter:
         self.origin: Origin | None = None
         if job.mark != "none":
             self.origin = origin_of(path, self.stylizer.metadata, {"color": job.color, "mask": "none"})
+        self.films = FilmPainter(job, self.stylizer, self.origin)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.pool = ThreadPoolExecutor(_THREADS)
 
     def paint(self, sources: Sequence[Source]) -> list[Row]:
-        """Paint pictures; a row for each, in any order.
+        """Paint pictures; a row for each, in any order. A film in sections has one from the worker that joins them, or
+        one from each that finds it written or can't paint it.
 
         Raises:
             UserError: the output can't be asked or written to at all, which no picture is to blame for.
@@ -75,29 +78,32 @@ class Painter:
         # a painting that is there was written by a worker that died before it could say so
         there = self.output.present([one.place for one in left])
         rows += [Row(one.name, one.place, DONE, ALREADY, self.worker) for one in left if one.place in there]
+        for one in left:
+            if one.film and one.place in there:
+                self.films.clean(one.place)
         left = [one for one in left if one.place not in there]
         if not left:
             return rows
-        if any(self.ledger.counts([one.name for one in left])):
+        if any(self.ledger.counts([one.key for one in left])):
             # a worker died over these: one by one, so that the one that kills is found
             for one in left:
                 rows += self._alone(one)
         else:
-            self.ledger.begin([one.name for one in left])
+            self.ledger.begin([one.key for one in left])
             rows += self._together(left)
-        self.ledger.finish([one.name for one in sources])
+        self.ledger.finish([one.key for one in sources])
         return rows
 
     def _alone(self, source: Source) -> list[Row]:
-        if self.ledger.counts([source.name])[0] >= MOST:
+        if self.ledger.counts([source.key])[0] >= MOST:
             return [self._skipped(source, f"its worker died {MOST} times over it")]
-        self.ledger.begin([source.name])
+        self.ledger.begin([source.key])
         rows = self._together([source])
-        self.ledger.finish([source.name])
+        self.ledger.finish([source.key])
         return rows
 
     def _together(self, sources: Sequence[Source]) -> list[Row]:
-        rows = [self._film(one) for one in sources if one.film]
+        rows = [row for one in sources if one.film for row in self._film(one)]
         sources = [one for one in sources if not one.film]
         groups: dict[tuple[int, int], list[_Photo]] = {}
         kinds = {one.name: rejection_of(BytesIO(one.content), one.name) for one in sources}
@@ -120,15 +126,19 @@ class Painter:
             rows.append(self._skipped(source, problem) if problem else done)
         return rows
 
-    def _film(self, source: Source) -> Row:
-        """Paint a film."""
+    def _film(self, source: Source) -> list[Row]:
+        """Paint a film or a section; no row if another worker will tell what became of the film."""
+        share = Share.decoded(source.share) if source.share else None
         try:
-            status, reason = paint_film(source.folder, source.film, source.place, self.job, self.stylizer, self.origin)
-            return Row(source.name, source.place if status == DONE else "", status, reason, self.worker)
+            found = self.films(source.folder, source.film, source.place, share)
         except UserError as error:
-            return self._skipped(source, str(error).replace(f"'{source.film}'", "it"))
+            return [self._skipped(source, str(error).replace(f"'{source.film}'", "it"))]
         except Exception as error:  # as for pictures
-            return self._skipped(source, f"{type(error).__name__}: {printable(error)}")
+            return [self._skipped(source, f"{type(error).__name__}: {printable(error)}")]
+        if found is None:
+            return []
+        status, reason = found
+        return [Row(source.name, source.place if status == DONE else "", status, reason, self.worker)]
 
     def _decoded(self, source: Source) -> _Photo | str:
         """The picture, or why there is none."""

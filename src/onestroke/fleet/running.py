@@ -14,12 +14,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from onestroke.errors import UserError, printable
-from onestroke.fleet.inputs import Portion, Source, pictures
+from onestroke.fleet.inputs import Portion, Source, divided, pictures
 from onestroke.fleet.job import Job
 from onestroke.fleet.ledger import Ledger, RemoteLedger
 from onestroke.fleet.manifest import DONE, Manifest, Row
 from onestroke.fleet.names import Places
 from onestroke.fleet.painter import Painter
+from onestroke.fleet.shares import shares_of
 from onestroke.packages import require
 from onestroke.stores import EXTRA
 
@@ -27,6 +28,7 @@ _READERS = 0.1  # CPUs of a task that reads, which mostly waits
 _WINDOW = 16  # pictures that a worker is given at once, or four batches
 _FLUSH_ROWS, _FLUSH_SECONDS = 5000, 30.0  # after which a part of the manifest is written
 _BLOCK = 2**25  # bytes of pictures that travel together
+_FEW = 4  # films for each worker; more are not divided, as the workers have enough to do
 
 
 @dataclass(frozen=True)
@@ -153,25 +155,54 @@ def paint_all(
             yield from tables(Portion.decoded(text), column, Places(style, form))
 
     actor: dict[str, Any] = {
-        "fn_constructor_args": (job, content, ledger, threads), "concurrency": count,
-        "num_cpus": cpus, "num_gpus": gpus,
+        "fn_constructor_args": (job, content, ledger, threads), "num_cpus": cpus, "num_gpus": gpus
     }  # fmt: skip
+    others = [portion for portion in portions if portion.kind != "films"]
+    if others:
+        actors = {**actor, "compute": ray.data.ActorPoolStrategy(size=count), "batch_size": max(_WINDOW, 4 * job.batch)}
+        _note(ray, _painted(ray, others, read, actors), manifest, each)
     # films one by one, and after the pictures, which would wait behind them
     films = [portion for portion in portions if portion.kind == "films"]
-    others = [portion for portion in portions if portion.kind != "films"]
-    for some, together in ((others, max(_WINDOW, 4 * job.batch)), (films, 1)):
-        if some:
-            _note(ray, _painted(ray, some, read, together, actor), manifest, each)
+    if films:
+        films = _divided(ray, films) if len(films) < _FEW * count else films
+        # none waits for a worker while another one is free
+        free = ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1)
+        _note(ray, first_rows(_painted(ray, films, read, {**actor, "compute": free, "batch_size": 1})), manifest, each)
+
+
+def _divided(ray: Any, films: Sequence[Portion]) -> list[Portion]:
+    """Films in their sections, where they have several; one whose sections can't be told is painted whole."""
+    ask = ray.remote(shares_of).options(num_cpus=_READERS, max_retries=0)
+    asked = [(film, ask.remote(film.address, film.members[0][0])) for film in films]
+    found = []
+    for film, future in asked:
+        try:
+            found += divided(film, ray.get(future))
+        except ray.exceptions.RayError:  # its worker will tell, or survive
+            found.append(film)
+    return found
+
+
+def first_rows(tables: Iterator[Any]) -> Iterator[Any]:
+    """Tables of rows, of each film only the first row: several workers may tell of one."""
+    seen = set[str]()
+    for table in tables:
+        kept = []
+        for place, name in enumerate(table.column("name").to_pylist()):
+            if name not in seen:
+                seen.add(name)
+                kept.append(place)
+        yield table.take(kept)
 
 
 def _painted(
-    ray: Any, portions: Sequence[Portion], read: Callable[[Any], Iterator[Any]], together: int, actor: dict[str, Any]
+    ray: Any, portions: Sequence[Portion], read: Callable[[Any], Iterator[Any]], actors: dict[str, Any]
 ) -> Iterator[Any]:
-    """Tables of rows, as the pictures of portions are painted; together: so many are given to a worker at once."""
+    """Tables of rows, as the pictures of portions are painted; actors: options of Ray for those that paint."""
     items = [{"portion": portion.encoded()} for portion in portions]
     held = ray.data.from_items(items, override_num_blocks=len(items))
     held = held.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=_READERS)
-    rows = held.map_batches(Worker, batch_size=together, batch_format="pyarrow", **actor)
+    rows = held.map_batches(Worker, batch_format="pyarrow", **actors)
     return iter(rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
 
 

@@ -23,6 +23,8 @@ _FORMATS = (
     "obu,m4v,dv,yuv4mpegpipe,wtv,rm,gxf"
 )
 """Containers that hold their own pictures. Playlists, which name other files or addresses, are not opened."""
+_DIVISIBLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers whose frames all have times, and that have an index of their key frames."""
 _COVER = 0x400  # FFmpeg's disposition of a cover picture
 _ALPHA = ("yuva", "rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16", "pal8")
 _ANIMATED = (b"GIF87a", b"GIF89a", b"RIFF", b"\x89PNG")
@@ -112,7 +114,26 @@ def opened(path: Path, gpu: bool = False) -> Iterator[Any]:
         yield container
 
 
-def _open(av: Any, name: str, gpu: bool) -> Any:
+def divisible_seconds(file: Any) -> float:
+    """How long a film lasts that can be decoded from its middle on; 0 for one that can't, or not be read.
+
+    Args:
+        file: is open, and can be read anywhere.
+
+    Raises:
+        UserError: PyAV is not installed.
+    """
+    av = require("av", "video")
+    try:
+        with _open(av, file, False) as container:
+            if container.format.name not in _DIVISIBLE or not container.streams.video:
+                return 0.0
+            return _seconds(container, picture_stream(container))
+    except (av.FFmpegError, ValueError, OSError):
+        return 0.0
+
+
+def _open(av: Any, name: Any, gpu: bool) -> Any:
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "enable_drefs": "0"}
     if gpu:
         with suppress(av.FFmpegError, ValueError):  # as where there is no such GPU
@@ -148,7 +169,7 @@ def described(path: Path, container: Any, size: tuple[int, int], turn: Turn) -> 
     if aspect <= 0:
         aspect = Fraction(1)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    seconds = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
+    seconds = _seconds(container, stream)
     limited = int(context.color_range) != 2 and not str(context.pix_fmt or "").startswith("yuvj")
     if turn.swaps:
         height, width, aspect = width, height, 1 / aspect
@@ -166,6 +187,10 @@ def described(path: Path, container: Any, size: tuple[int, int], turn: Turn) -> 
         Colours(int(context.colorspace), int(context.color_primaries), int(context.color_trc), limited),
         has_alpha(stream) or str(context.pix_fmt or "").startswith(_ALPHA),
     )
+
+
+def _seconds(container: Any, stream: Any) -> float:
+    return float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
 
 
 def has_alpha(stream: Any) -> bool:

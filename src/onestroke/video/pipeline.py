@@ -21,9 +21,11 @@ from onestroke.video.overlap import ahead
 from onestroke.video.painting import ClipPainter
 from onestroke.video.parts import FRAMES, Parts
 from onestroke.video.reading import Film, Frame, Source
+from onestroke.video.sections import Section, Starts
 
 _QUEUE = 4
 """Frames that may wait between two stages."""
+_STARTED = "started"  # `Starts.last`, in the state after a part
 
 
 @dataclass
@@ -79,17 +81,42 @@ def paint_clip(job: Job) -> Outcome:
             raise
     outcome = Outcome(run.frames, run.stopped)
     if run.segments and not job.in_folder:
-        outcome.left_out = _join(job, run)
+        cut = run.stopped or job.source.end is not None
+        outcome.left_out = join(job, run.segments, Fraction(run.end) * job.source.clip.time_base if cut else None)
     if not run.stopped:
         job.parts.remove()
     return outcome
 
 
-class _Run:
-    """The state of painting one clip."""
+def paint_section(job: Job, section: Section) -> tuple[list[Segment], int]:
+    """Paint a section of a clip. Its parts, which lie where those of the job do, are those of the whole clip.
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    Args:
+        job: of the whole clip, or with a source that gives its frames `since` the section's begin.
+        section: what is painted. Whoever asked for it finds in it where it really begins and ends.
+
+    Returns:
+        The parts, and the number of frames in them.
+
+    Raises:
+        SeekError: the section can't be painted for itself.
+        UserError: as `paint_clip`.
+    """
+    run = _Run(job, section)
+    with ThreadPoolExecutor(max_workers=1) as encoder:
+        try:
+            run.paint(encoder)
+        except BaseException:
+            run.abandon()
+            raise
+    return run.segments, run.frames
+
+
+class _Run:
+    """The state of painting one clip, or a section of it."""
+
+    def __init__(self, job: Job, section: Section | None = None) -> None:
+        self.job, self.section = job, section
         self.segments = [Segment(job.parts.folder / part.file, part.begin, part.last) for part in job.parts.parts]
         self.frames = job.parts.frames
         self.stopped = False
@@ -97,16 +124,27 @@ class _Run:
         self.writer: PartWriter | FrameWriter | None = None
         self.begin = 0
         self.in_part = 0
+        self.starts = Starts(job.source.clip.time_base)
         self.encoding: deque[Future[None]] = deque()
 
     def paint(self, encoder: ThreadPoolExecutor) -> None:
         """Paint all frames that are not in whole parts."""
         job = self.job
-        before = job.painter.restore(job.parts.state())
-        moving = ahead(with_motion(ahead(self._remaining(), _QUEUE), job.painter.needs_motion, before), _QUEUE)
+        state = job.parts.state()
+        before = job.painter.restore(state)
+        self.starts.last = int(state[_STARTED]) if _STARTED in state else None
+        moved = with_motion(ahead(self._remaining(), _QUEUE), job.painter.needs_motion, before)
+        if self.section is not None:
+            moved = self.section.frames(moved, job.source.clip.time_base)
+        moving = ahead(moved, _QUEUE)
+        last: Frame | None = None
         try:
             for frame, movement in moving:
+                begins = job.painter.needs_motion and self.starts(frame, movement)
+                if begins and last is not None and self.writer is not None:
+                    self._end_part(last)
                 painted = job.painter(frame, movement)
+                last = frame
                 self._encode(encoder, frame, painted)
                 job.done(self.frames)
                 if self.in_part == FRAMES:
@@ -116,8 +154,8 @@ class _Run:
                     break
         finally:
             moving.close()
-        if self.writer is not None:
-            self._end_part(frame, whole=not self.stopped)
+        if last is not None and self.writer is not None:
+            self._end_part(last, whole=not self.stopped)
 
     def _remaining(self) -> Iterator[Frame]:
         skipped = self.frames
@@ -155,7 +193,10 @@ class _Run:
         self.writer.close()
         self.segments.append(Segment(self.writer.path, self.begin, last.duration))
         if whole:
-            self.job.parts.add(self.writer.path, self.begin, last.duration, self.in_part, self.job.painter.state(last))
+            state = self.job.painter.state(last)
+            if state and self.starts.last is not None:
+                state[_STARTED] = np.array(self.starts.last)
+            self.job.parts.add(self.writer.path, self.begin, last.duration, self.in_part, state)
         self.writer, self.in_part = None, 0
 
     def abandon(self) -> None:
@@ -174,14 +215,24 @@ def with_motion(
         yield frame, movement
 
 
-def _join(job: Job, run: _Run) -> list[str]:
+def join(job: Job, segments: list[Segment], until: Fraction | None = None) -> list[str]:
+    """Write a painted clip from its parts.
+
+    Args:
+        job: of the clip.
+        segments: the parts in order.
+        until: time in seconds at which sound, subtitles and chapters end, None for their own ends.
+
+    Returns:
+        What of the clip the container can't hold.
+
+    Raises:
+        UserError: it can't be written.
+    """
     clip, target = job.source.clip, job.target
     suffix = target.suffix.lower()
     if suffix in encoding.ANIMATIONS:
-        join_animation(run.segments, clip, target, job.settings.quality, job.mark)
+        join_animation(segments, clip, target, job.settings.quality, job.mark)
         return []
-    sound = None
-    if isinstance(job.source, Film):
-        cut = run.stopped or job.source.end is not None
-        sound = Sound(job.source.path, job.source.shift, Fraction(run.end) * clip.time_base if cut else None)
-    return assembly.join_film(run.segments, clip, target, encoding.FILMS[suffix][0], sound, job.mark)
+    sound = Sound(job.source.path, job.source.shift, until) if isinstance(job.source, Film) else None
+    return assembly.join_film(segments, clip, target, encoding.FILMS[suffix][0], sound, job.mark)

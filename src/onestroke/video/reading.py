@@ -23,6 +23,7 @@ from onestroke.video.filters import PRECISE, chain
 _ARBITRARY_CLOCKS = ("mpegts", "mpeg")
 _GAP = 2.5  # frames of time that are missing at the end of a clip that was cut off; some files count one frame too many
 _LONGEST_FRAME = 10  # seconds; a stream that ends later than this after its last frame is cut short
+_BEFORE = 1  # second by which decoding begins earlier than it is asked for, so that decoders have a past
 
 
 @dataclass
@@ -59,6 +60,10 @@ class Damage:
         return "; ".join(said)
 
 
+class SeekError(Exception):
+    """A clip can't be decoded from its middle on, or not with the certainty that its frames are the same."""
+
+
 class Source(Protocol):
     """A clip that can be read, from `start` to `end` in seconds. damage: what was lost when it was last decoded."""
 
@@ -81,6 +86,9 @@ class Film:
         start, end: seconds from its beginning; only frames that begin in between are given. None is the whole clip.
         max_side: frames are shrunk so that their longer side has at most this many pixels.
         gpu: whether it is decoded on a GPU of Nvidia, where that can be used.
+        since: time of the clip in seconds; of the frames that begin earlier only the last is given. Decoding begins at
+            the key frame before. Their numbers count from the first that is given, and so does what is missing at the
+            end. None: all frames.
 
     Attributes:
         shift: seconds that are taken from all time stamps, so that what is painted begins at 0: the start, and the
@@ -95,6 +103,7 @@ class Film:
     end: float | None = None
     max_side: int | None = None
     gpu: bool = False
+    since: int | None = None
     damage: Damage = field(default_factory=Damage)
 
     def __post_init__(self) -> None:
@@ -110,7 +119,12 @@ class Film:
         self.shift = Fraction(self.start or 0) + (origin if arbitrary or self.start is not None else 0)
 
     def frames(self) -> Iterator[Frame]:
-        """See Source."""
+        """See Source.
+
+        Raises:
+            SeekError: with `since`.
+            UserError: there is no frame.
+        """
         self.damage = damage = Damage()
         clip, index = self.clip, 0
         first, last = (None if t is None else round(Fraction(t) / clip.time_base) for t in (self.start, self.end))
@@ -119,6 +133,9 @@ class Film:
             origin = round(Fraction(origin_of(container)) / clip.time_base)
             decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
             shift = round(self.shift / clip.time_base)
+            if self.since is not None:
+                _seek(container, stream, self.since + self.shift - _BEFORE)
+                decoded = _since(decoded, round(self.since / clip.time_base) + shift, damage)
             converted = _Conversion(self._stored, clip.width, clip.height, stream)(decoded)
             end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
             for pixels, pts, duration in _lasting(converted, stream, None if last is None else origin + last):
@@ -175,6 +192,40 @@ def _between(frames: Iterator[Any], origin: int, first: int | None, last: int | 
             return
         if first is None or frame.pts - origin >= first:
             yield frame
+
+
+def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
+    """Go on with the key frame before a time."""
+    av = require("av", "video")
+    try:
+        container.seek(max(0, round(seconds / stream.time_base)), stream=stream)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise SeekError from error
+
+
+def _since(frames: Iterator[Any], time: int, damage: Damage) -> Iterator[Any]:
+    """Those frames that begin at `time` in ticks or later, and the last one before.
+
+    What is damaged before that doesn't count: after a key frame come some that would need what is before it.
+
+    Raises:
+        SeekError: there is no earlier frame, or one is interlaced, and so depends on those before.
+    """
+    before, inside = None, False
+    for frame in frames:
+        if frame.interlaced_frame:
+            raise SeekError
+        if not inside and frame.pts >= time:
+            if before is None:
+                raise SeekError
+            inside = True
+            damage.packets = damage.frames = 0
+            yield before
+        if inside:
+            yield frame
+        before = frame
+    if not inside and before is not None:
+        yield before
 
 
 def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
