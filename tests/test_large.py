@@ -18,7 +18,7 @@ from onestroke import style_file
 from onestroke.cli import infer, infer_large
 from onestroke.cli.infer_options import Options
 from onestroke.errors import UserError
-from onestroke.imaging import images, large_reading, large_writing, raw_rows
+from onestroke.imaging import decoding, images, large_reading, large_writing, raw_rows
 from onestroke.imaging.raw_rows import RawRows
 from onestroke.inference import large
 from onestroke.inference.tiles import TilePainter
@@ -166,6 +166,7 @@ def test_pyvips_writes_what_pillow_does(suffix: str, inside: Path, monkeypatch: 
     assert np.abs(written - levels("scan.tif")).mean() < (0.01 if suffix in (".png", ".tif") else 3)
     with Image.open(f"out{suffix}") as image:
         assert image.getexif().get(0x8298, "me").startswith("me")
+        assert decoding.xmp_of(image) == b"<x:xmpmeta/>"
 
 
 def test_a_run_that_was_killed_goes_on_at_its_row(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from onestroke.cli import infer_clips, infer_large
 from onestroke.cli.clip_places import Input, check_photos, split
+from onestroke.cli.infer_marks import marker_of
 from onestroke.cli.infer_options import Options
 from onestroke.cli.infer_places import plan, without_paintings
-from onestroke.cli.marks import Marker, certificate_of
+from onestroke.cli.marks import Marker
 from onestroke.cli.options import command
 from onestroke.errors import UserError, escaped
 from onestroke.files import make_folder
@@ -28,7 +29,6 @@ from onestroke.imaging.pyramid import PYRAMID
 from onestroke.inference import working_size
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
-from onestroke.provenance.origin import origin_of
 
 USAGE = """\
 python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
@@ -207,23 +207,6 @@ def _paint_photos(photos: list[Found], stylizer: Stylizer, options: Options, lef
     if alone:
         raise problems[0]
     return 0 if all(isinstance(problem, AlreadyPainted) for problem in problems) else 2
-
-
-def marker_of(stylizer: Stylizer, options: Options) -> Marker:
-    """What marks the paintings of a run.
-
-    Raises:
-        UserError: the certificate can't be used.
-    """
-    if options.mark == "none":
-        return Marker(None)
-    mask = {None: "none", "alpha": "alpha"}.get(options.mask, "a grey picture")
-    settings = {
-        "style_map": options.style_map is not None, "color": options.color, "mask": mask,
-        "feather": options.feather or None, "stroke_scale": options.scaled and options.stroke_scale,
-    }  # fmt: skip
-    origin = origin_of(stylizer.path, stylizer.metadata, settings)
-    return Marker(origin, certificate_of(options.sign, options.key))
 
 
 def first_frames(animations: list[tuple[Path, int]]) -> str:

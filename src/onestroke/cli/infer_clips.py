@@ -6,25 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from onestroke.cli.clip_marks import mark_of
 from onestroke.cli.clip_places import Input, check_clips, settings_of, source_of, target_of
 from onestroke.cli.fingerprints import of_file, of_run
+from onestroke.cli.infer_marks import clip_mark, clips_origin, steady_of
 from onestroke.cli.infer_options import Options
 from onestroke.cli.marks import certificate_of
 from onestroke.cli.stopping import Stop, stopping
 from onestroke.errors import UserError, escaped
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance.credentials import Certificate
-from onestroke.video import encoding, steady
+from onestroke.provenance.origin import Origin
+from onestroke.video import encoding
 from onestroke.video.animations import FrameFolder
 from onestroke.video.encoding import Settings
-from onestroke.video.marking import painted_again
+from onestroke.video.marking import Said, said_by
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
 from onestroke.video.pipeline import Job, Outcome, paint_clip
@@ -34,15 +36,33 @@ _REPORT_EVERY = 30.0
 """Seconds between two lines about the progress, where there is no terminal."""
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the clips of a run share.
+
+    style: name of the style at the beginning. origin: what is said of the clips; None for mark=none. certificate: signs
+    them, or None. stop: whether the user asked to stop.
+    """
+
+    stylizer: Stylizer
+    options: Options
+    style: str
+    origin: Origin | None
+    certificate: Certificate | None
+    stop: Stop
+
+
 def run(clips: list[Input], stylizer: Stylizer, options: Options) -> int:
     """Paint clips one after the other; returns the exit code, 2 if one could not be painted."""
     check_clips(options)
     problems: list[UserError] = []
     certificate = certificate_of(options.sign, options.key)
+    origin = clips_origin(stylizer, options)
     with stopping() as stop:
+        whole = _Run(stylizer, options, stylizer.name, origin, certificate, stop)
         for clip in clips:
             try:
-                _paint(clip, stylizer, options, len(clips) == 1, stop, certificate)
+                _paint(clip, whole, len(clips) == 1)
             except UserError as error:
                 if len(clips) == 1:
                     raise
@@ -54,39 +74,38 @@ def run(clips: list[Input], stylizer: Stylizer, options: Options) -> int:
     return 2 if problems else 0
 
 
-def _paint(
-    given: Input, stylizer: Stylizer, options: Options, alone: bool, stop: Stop, certificate: Certificate | None
-) -> None:
+def _paint(given: Input, run: _Run, alone: bool) -> None:
+    options = run.options
     source = source_of(given, options)
-    target = target_of(source, options, stylizer.name, alone)
+    target = target_of(source, options, run.style, alone)
     settings = settings_of(target, source, options)
-    mark = mark_of(stylizer, options, source, target, certificate)
-    painter = ClipPainter(stylizer, source.clip, _look(options, source))
+    said = said_by(source)
+    mark = clip_mark(run.origin, options, source, said, target, run.certificate)
+    painter = ClipPainter(run.stylizer, source.clip, _look(options, source))
     parts = Parts(target, _fingerprint(given, options, settings), options.resume)
     if parts.frames:
         print(f"going on after {parts.frames} frames", file=sys.stderr)
-    for sentence in _said(source, settings, target):
+    for sentence in _told(source, said, settings, target):
         print(sentence, file=sys.stderr)
     with _progress(source, parts.frames) as done:
-        outcome = paint_clip(Job(source, painter, target, settings, parts, mark, lambda: stop.asked, done))
+        outcome = paint_clip(Job(source, painter, target, settings, parts, mark, lambda: run.stop.asked, done))
     _report(outcome, source, target, options)
 
 
 def _look(options: Options, source: Source) -> Look:
     if options.mask == "alpha" and not source.clip.alpha:
         raise UserError(f"mask=alpha, and '{source.clip.path}' has no alpha")
-    amount = steady.DEFAULT if options.steady is None else options.steady
     return Look(
         options.strengths if options.strengths is not None and options.strengths.changes else None,
         options.strokes if options.strokes is not None and options.strokes.changes else None,
-        options.styles, amount, options.color, options.style_map, options.mask, options.feather,
+        options.styles, steady_of(options), options.color, options.style_map, options.mask, options.feather,
     )  # fmt: skip
 
 
-def _said(source: Source, settings: Settings, target: Path) -> Iterator[str]:
+def _told(source: Source, said: Said, settings: Settings, target: Path) -> Iterator[str]:
     """What the user should know before painting."""
     clip = source.clip
-    if painted_again(source):
+    if said.painting:
         yield "painted again, as this clip is a painting of OneStroke already"
     if clip.colours.hdr:
         yield "the clip is HDR and is painted in standard range (BT.709): highlights above white are compressed"

@@ -92,7 +92,7 @@ def paint(path: Path, place: Path, stylizer: Stylizer, options: Options, marker:
         raise UserError(f"compile=true is for whole pictures, and {path} is painted in tiles: leave it out")
     if options.mark == "c2pa":
         _check_signable(path, size, room(options))
-        marker.seal(path, place, painted=True)  # raises for a photo of a kind that C2PA doesn't know
+        marker.seal(path, size, place, painted=True)  # raises for a photo of a kind that C2PA doesn't know
     if place.suffix.lower() != PYRAMID:
         large_writing.check_writable_size(place, *size, room(options))
     make_folder(place.parent)
@@ -200,12 +200,13 @@ def _write(
         lightest = max(lightest, int(before.max()))
     if not brightest and lightest > _DARK:
         raise no_picture(stylizer.path)
-    xmp = marker.xmp(path, head.xmp, place, painted)
+    size = photo.height, photo.width
+    xmp = marker.xmp(path, size, head.xmp, place, painted)
     if place.suffix.lower() == PYRAMID:
         write_pyramid(place, finished, options.quality, stylizer.name, xmp)
         return
-    block = metadata.of_painting(head.exif, photo.height, photo.width, stylizer.name)
-    seal, kind = marker.seal(path, place, painted), images.WRITABLE[place.suffix.lower()]
+    block = metadata.of_painting(head.exif, *size, stylizer.name)
+    seal, kind = marker.seal(path, size, place, painted), images.WRITABLE[place.suffix.lower()]
 
     def sign(written: Path) -> None:
         if seal is not None:

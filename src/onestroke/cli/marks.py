@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,12 +47,14 @@ def check_mark(mark: str, sign: str | None, key: str | None) -> None:
 class Marker:
     """Marks the paintings of one run.
 
-    origin: what is said of all of them; None for mark=none. certificate: signs; None but for mark=c2pa. repainted:
-    photos that are paintings already. without: paintings in a format without XMP.
+    origin: what is said of all of them; None for mark=none. certificate: signs; None but for mark=c2pa. more: what is
+    said besides of the painting of a photo of a height and width in pixels, by name. repainted: photos that are
+    paintings already. without: paintings in a format without XMP.
     """
 
     origin: Origin | None
     certificate: Certificate | None = None
+    more: Callable[[int, int], Mapping[str, object]] = lambda height, width: {}
     repainted: list[Path] = field(default_factory=list)
     without: list[Path] = field(default_factory=list)
 
@@ -69,23 +71,25 @@ class Marker:
             UserError: the file has no room for the mark, or the format can't be signed.
         """
         painted = self.origin is not None and is_painted(picture.rgb, painting, self.origin)
-        content = self.xmp(photo, picture.xmp, place, painted)
+        content = self.xmp(photo, picture.size, picture.xmp, place, painted)
         if self.origin is None:
             return {}
-        seal = self.seal(photo, place, painted)
+        seal = self.seal(photo, picture.size, place, painted)
         return {"xmp": content} if seal is None else {"xmp": content, "seal": seal}
 
-    def seal(self, photo: Path, place: Path, painted: bool) -> Credentials | None:
+    def seal(self, photo: Path, size: tuple[int, int], place: Path, painted: bool) -> Credentials | None:
         """What signs a painting; None but for mark=c2pa. The arguments are as for `xmp`."""
         if self.certificate is None or self.origin is None:
             return None
-        return Credentials(self.certificate, self.origin, photo, reading.kind(photo), place.name, painted)
+        origin = self.origin.with_settings(self.more(*size))
+        return Credentials(self.certificate, origin, photo, reading.kind(photo), place.name, painted)
 
-    def xmp(self, photo: Path, own: bytes | None, place: Path, painted: bool) -> bytes | None:
+    def xmp(self, photo: Path, size: tuple[int, int], own: bytes | None, place: Path, painted: bool) -> bytes | None:
         """The XMP packet of a painting; None for mark=none, and for a format that holds none.
 
         Args:
             photo: the file of the photo.
+            size: height and width of the painting, in pixels.
             own: the photo's XMP packet, or None.
             place: the file of the painting.
             painted: whether anything of the photo was painted, see `is_painted`.
@@ -100,7 +104,7 @@ class Marker:
         room = images.xmp_room(place.suffix)
         if not room:
             self.without.append(place)
-        return packet.of_painting(own, self.origin, painted, room) if room else None
+        return packet.of_painting(own, self.origin.with_settings(self.more(*size)), painted, room) if room else None
 
     def remarks(self) -> list[str]:
         """Sentences about the run's paintings for its end; none where there is nothing to say."""

@@ -18,7 +18,7 @@ from onestroke.provenance.origin import Origin
 from onestroke.stores import Store, join
 from onestroke.video import encoding, pipeline
 from onestroke.video.assembly import NO_MARK
-from onestroke.video.marking import mark_of, painted_again
+from onestroke.video.marking import mark_of, said_by
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
 from onestroke.video.reading import Damage, Film, SeekError
@@ -76,7 +76,7 @@ class FilmPainter:
         path = self._copy(folder, name, share)
         try:
             film = self._film(path)
-            if painted_again(film):
+            if said_by(film).painting:
                 return LEFT_OUT, PAINTING
             found = self._whole(film, place) if share is None else self._shared(film, place, share)
         except UserError as error:
@@ -118,9 +118,12 @@ class FilmPainter:
         """Context manager: how a film is painted to a file of this machine, which is there as long."""
         with tempfile.TemporaryDirectory(prefix="onestroke-film-") as made:
             target = Path(made) / f"painting{PurePosixPath(place).suffix}"
-            painter = ClipPainter(self.stylizer, film.clip, Look(color=self.job.color))
+            look = Look(color=self.job.color)
+            painter = ClipPainter(self.stylizer, film.clip, look)
             settings = encoding.Settings(encoding.codec_for(target.suffix, None, film.clip), gpu=film.gpu)
-            mark = NO_MARK if self.origin is None else mark_of(film, target, self.origin)
+            mark = NO_MARK
+            if self.origin is not None:
+                mark = mark_of(film, said_by(film), target, self.origin.with_settings({"steady": look.steady}))
             yield pipeline.Job(film, painter, target, settings, Parts(target, {}, False), mark)
 
     def _whole(self, film: Film, place: str) -> list[str]:

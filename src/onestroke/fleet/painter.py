@@ -27,7 +27,7 @@ from onestroke.imaging.finding import rejection_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.provenance import packet
 from onestroke.provenance.marking import is_painted
-from onestroke.provenance.origin import Origin, origin_of
+from onestroke.provenance.origin import Origin, origin_of, recorded
 from onestroke.stores import Store
 
 ALREADY = "it was written before its worker died"
@@ -61,7 +61,7 @@ class Painter:
         self.stylizer = Stylizer(path, job.device, job.backend, False, controls.mix, controls.strength, controls.stroke)
         self.origin: Origin | None = None
         if job.mark != "none":
-            self.origin = origin_of(path, self.stylizer.metadata, {"color": job.color, "mask": "none"})
+            self.origin = origin_of(path, self.stylizer.metadata, recorded(job.color))
         self.films = FilmPainter(job, self.stylizer, self.origin)
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.pool = ThreadPoolExecutor(_THREADS)

@@ -14,6 +14,7 @@ from PIL import Image
 from onestroke.errors import UserError
 from onestroke.files import atomic
 from onestroke.imaging import metadata
+from onestroke.imaging.animation_xmp import insert_xmp
 from onestroke.imaging.directories import decode_block
 from onestroke.imaging.encoding import LONGEST_SIDE, WITHOUT_ALPHA, WRITABLE, encode
 from onestroke.imaging.large_reading import NEEDS, vips
@@ -149,7 +150,8 @@ def _by_vips(
         x, y = (number / (over * inch) for number, over in resolution["resolution"])
         image = image.copy(xres=x, yres=y)
     image = image.copy(interpretation="srgb")
-    for name, block in (("exif-data", exif and b"Exif\0\0" + exif), ("xmp-data", xmp)):
+    # libvips would compress the packet of a PNG, in a chunk where XMP is not looked for
+    for name, block in (("exif-data", exif and b"Exif\0\0" + exif), ("xmp-data", None if kind == "PNG" else xmp)):
         if block:
             image.set_type(pyvips.GValue.blob_type, name, block)
     options: dict[str, dict[str, Any]] = {
@@ -162,3 +164,5 @@ def _by_vips(
         image.write_to_file(str(path), **options[kind])
     except pyvips.Error as error:
         raise UserError(f"cannot write '{path.name}': {str(error).strip()}") from error
+    if kind == "PNG" and xmp is not None:
+        insert_xmp(path, kind, xmp)

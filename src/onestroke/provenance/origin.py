@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class Origin:
         done = "painted" if painted else "as it was, with nothing painted"
         return f"{done} in the style of {styles}{file}{settings}"
 
+    def with_settings(self, settings: Mapping[str, object]) -> Origin:
+        """The same with more settings, as `origin_of` takes them."""
+        return replace(self, settings={**self.settings, **_texts(settings)})
+
 
 def origin_of(path: Path, document: Metadata, settings: Mapping[str, object]) -> Origin:
     """The origin of paintings of a style file.
@@ -60,13 +64,27 @@ def origin_of(path: Path, document: Metadata, settings: Mapping[str, object]) ->
     Args:
         path: the style file, or an ONNX file.
         document: of the file, narrowed to the chosen styles and controls (`Stylizer.metadata`).
-        settings: others than strength and stroke, which the document has, by name; None and False are left out.
+        settings: others than strength and stroke, which the document has, by name, see `recorded`; None and False are
+            left out.
 
     Raises:
         UserError: the file can't be read.
     """
     controls = {name: document.style.get(name) for name in ("strength", "stroke")}
     return Origin(path.name, sha256_of(path), styles_of(document.style), _texts({**controls, **settings}))
+
+
+def recorded(
+    color: str = "style", mask: str | None = None, style_map: str | None = None, feather: float = 0.0, **more: object
+) -> dict[str, object]:
+    """The settings of a run that are recorded: of a mask and a style map that there was one, never its file.
+
+    Args:
+        color, mask, style_map, feather: as the options of these names; the mask is a path, alpha or None.
+        more: other settings, which hold no path.
+    """
+    said = {None: "none", "alpha": "alpha"}.get(mask, "a grey picture")
+    return {"style_map": style_map is not None, "color": color, "mask": said, "feather": feather or None, **more}
 
 
 def styles_of(style: Mapping[str, Any]) -> tuple[StyleFacts, ...]:

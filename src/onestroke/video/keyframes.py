@@ -18,6 +18,10 @@ class Numbers:
 
     frames: tuple[tuple[float, float], ...]
 
+    def __str__(self) -> str:
+        """As the option is written, such as `0:0.2,5:0.8`."""
+        return ",".join(f"{time:g}:{value:g}" for time, value in self.frames)
+
     @property
     def changes(self) -> bool:
         """Whether there is more than one keyframe."""
@@ -34,6 +38,10 @@ class Mixes:
     """A mix of styles over time: from one keyframe to the next each style's weight changes linearly."""
 
     frames: tuple[tuple[float, str], ...]
+
+    def __str__(self) -> str:
+        """As the option is written, such as `0:starry_night,10:great_wave`."""
+        return ",".join(f"{time:g}:{mix}" for time, mix in self.frames)
 
     def at(self, seconds: float) -> str:
         """The mix at a time, as the option `style` takes it."""

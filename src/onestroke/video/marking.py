@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from onestroke.errors import UserError
@@ -24,8 +25,22 @@ _BOXES = (".mp4", ".m4v", ".mov")
 _KINDS = {**dict.fromkeys(_BOXES, "MP4"), ".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a clip says of itself: the metadata of its container, and its XMP packet or None."""
+
+    metadata: dict[str, str]
+    xmp: bytes | None
+
+    @property
+    def painting(self) -> bool:
+        """Whether it is a painting of OneStroke already."""
+        return packet.AGENT in clips.comment_of(self.metadata) or bool(reading.painted_before(self.xmp))
+
+
 def mark_of(
     source: Source,
+    said: Said,
     target: Path,
     origin: Origin,
     painted: bool = True,
@@ -36,6 +51,7 @@ def mark_of(
 
     Args:
         source: the clip.
+        said: what it says of itself, see `said_by`.
         target: where it is painted.
         origin: where its paintings come from.
         painted: whether any frame differs from the clip's.
@@ -47,35 +63,28 @@ def mark_of(
     """
     if certificate is not None:
         _check_signable(source, target)
-    own, before = _own(source)
     suffix = target.suffix.lower()
     room = MOST_BYTES if suffix in (*FILMS, *ANIMATIONS) else images.xmp_room(f".{form}")
-    content = packet.of_painting(before, origin, painted, room) if room else b""
+    content = packet.of_painting(said.xmp, origin, painted, room) if room else b""
     seal = None
     if certificate is not None:
         seal = Credentials(certificate, origin, source.clip.path, _kind(source), target.name, painted)
-    return Mark(_metadata(origin, own, suffix), content or None, _finish(suffix, content, seal))
+    return Mark(_metadata(origin, said.metadata, suffix), content or None, _finish(suffix, content, seal))
 
 
 def _metadata(origin: Origin, own: dict[str, str], suffix: str) -> dict[str, str]:
     return clips.container_metadata(origin, own) if suffix in FILMS else {}
 
 
-def _own(source: Source) -> tuple[dict[str, str], bytes | None]:
-    """What the clip says of itself: the metadata of its container, and its XMP packet."""
+def said_by(source: Source) -> Said:
+    """What a clip says of itself; its file is opened for that."""
     path = source.clip.path
     if isinstance(source, Film):
         with clip_files.opened(path) as container:
-            return assembly.own_metadata(container), clips.xmp_of(path)
+            return Said(assembly.own_metadata(container), clips.xmp_of(path))
     if isinstance(source, Animation):
-        return {}, reading.packet_in(path)
-    return {}, None
-
-
-def painted_again(source: Source) -> bool:
-    """Whether the clip is a painting of OneStroke already."""
-    own, before = _own(source)
-    return packet.AGENT in clips.comment_of(own) or bool(reading.painted_before(before))
+        return Said({}, reading.packet_in(path))
+    return Said({}, None)
 
 
 def _kind(source: Source) -> str:

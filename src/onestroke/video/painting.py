@@ -51,7 +51,8 @@ class ClipPainter:
         look: how they are painted.
 
     Raises:
-        UserError: a map or mask can't be read or has another aspect, or a frame is too large for the memory.
+        UserError: a map or mask can't be read or has another aspect, a frame is too large for the memory, or the
+            style file lacks a style of a later keyframe.
     """
 
     def __init__(self, stylizer: Stylizer, clip: Clip, look: Look) -> None:
@@ -69,6 +70,8 @@ class ClipPainter:
         self.motion: Motion | None = None  # from the frame before to the one that is painted
         self.palettes: tuple[Palette, Palette] | None = None
         self.controls: tuple[str | None, float | None, float | None] = None, None, None  # that were set last
+        for _, mix in () if look.style is None else look.style.frames:
+            stylizer.set(mix)  # so that a mistake is told before an hour of painting
 
     @property
     def needs_motion(self) -> bool:
