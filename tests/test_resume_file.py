@@ -20,6 +20,7 @@ from onestroke.style_file import read_document, save
 from onestroke.training import resume_file
 from onestroke.training.resuming import resumed
 from onestroke.training.run import train
+from tests.commands import command
 from tests.running import CONFIGS, composed
 from tests.test_training import CONFIG
 
@@ -127,6 +128,30 @@ def test_what_the_command_line_or_configs_name_again_is_built(run: Path, kept: d
     assert resumed({**PLAIN(), "resume": str(path)}, given, tmp_path / "configs")[0]["network"] == own
 
 
+# --- what the command line changes ------------------------------------------------------------------------
+
+
+def test_options_of_the_run_s_own_terms_are_known(run: Path, kept: dict[str, Any]) -> None:
+    """Of loss=[gram,wasserstein] data=photos, where the defaults lack both: they may be repeated, and not changed."""
+    loss, photos = composed("loss=[gram,wasserstein]", "data=photos", "data.root=photos"), "data.root=photos"
+    path = written(run, kept, loss=loss["loss"], data=loss["data"])
+
+    def told(*changes: str) -> str:
+        done = command("train.py", f"resume={path}", *changes, cwd=run.parent)
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr
+
+    layers = "loss.wasserstein.layers=[relu1_2,relu2_2,relu3_3,relu4_3]"
+    for repeated in ("loss.wasserstein.weight=2.0", layers, photos):
+        assert "there is no folder photos" in told(repeated), "it is accepted, and fails at what comes after"
+    assert "so leave loss.wasserstein.weight out, or repeat all of loss as" in told("loss.wasserstein.weight=3.0")
+    assert "so leave data.root out" in told("data.root=others")
+    assert "so leave loss out" in told("loss=[gram]")
+    wrong = told("loss.wasserstein.wieght=2.0")
+    assert "no option 'loss.wasserstein.wieght' in the run" in wrong and "'loss.wasserstein.weight'" in wrong
+    assert "there is no option 'loss.content.weight' in the run" in told("loss.content.weight=1.0")
+
+
 # --- where it writes --------------------------------------------------------------------------------------
 
 
@@ -164,6 +189,8 @@ def test_the_photo_cache_is_not_taken_from_the_file(run: Path, kept: dict[str, A
     again = [*given, "data=photos", "data.root=photos", "data.cache=/somewhere"]
     named = {**{**PLAIN(), "resume": str(path)}, "data": photos}
     assert resumed(named, again, CONFIGS)[0]["data"] == photos
+    alone = {**PLAIN(), "resume": str(path), "data": {**PLAIN()["data"], "cache": "/somewhere"}}
+    assert resumed(alone, [*given, "++data.cache=/somewhere"], CONFIGS)[0]["data"] == photos
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "config.json", "train.log"])

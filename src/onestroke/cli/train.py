@@ -94,7 +94,8 @@ def main() -> int:
 
 def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises exceptions instead of printing them
-    sys.argv[1:] = [added(home_in_override(argument)) for argument in sys.argv[1:]]
+    resumes = any(re.match(r"resume=(?!null$).", argument) for argument in sys.argv[1:])
+    sys.argv[1:] = [added(home_in_override(argument), resumes) for argument in sys.argv[1:]]
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     folder = config_folder()
     mistakes: list[str] = []
@@ -131,14 +132,21 @@ def _main() -> int:
     return 2 if mistakes else 0
 
 
-def added(argument: str) -> str:
+def added(argument: str, resumes: bool = False) -> str:
     """An override as Hydra takes it: with `++` for trainer, logger and callbacks, which take keys not in their yaml.
 
     Unknown keys are reported where the object is built. An address in data.urls is quoted, as it may hold braces.
+
+    Args:
+        argument: the override.
+        resumes: whether a run is resumed: its network, losses and data may have other options than the defaults have,
+            and unknown ones are reported by `resuming.resumed`.
     """
+    groups = "trainer|logger|callbacks" + ("|network|loss|data" if resumes else "")
+    plus = "++" if re.match(rf"({groups})\.[^=]+=", argument) else ""
     if address := re.fullmatch(r"data\.urls=([^'\"\[ ].*)", argument):
-        return 'data.urls="{}"'.format(address[1].replace('"', '\\"'))
-    return f"++{argument}" if re.match(r"(trainer|logger|callbacks)\.[^=]+=", argument) else argument
+        return '{}data.urls="{}"'.format(plus, address[1].replace('"', '\\"'))
+    return plus + argument
 
 
 def _job(config: DictConfig) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onestroke import documents
-from onestroke.errors import UserError, printable
+from onestroke.errors import UserError, near, printable
 from onestroke.training import targets
 from onestroke.training.machine import ARGUMENTS
 from onestroke.training.resume_file import NAME, read
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 # options that may change when a run is resumed
 RESUMABLE = ("steps", "minutes", "out", "overwrite", "trainer", "logger", "callbacks", "resume", "save_every")
+_NOTHING = object()
 _WRITES = ("out", "overwrite")  # never taken from a resume file, which may come from anyone
 
 
@@ -44,7 +45,7 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
             )
     stored = read(path).config
     changed = {override.lstrip("+~").split("=", 1)[0] for override in overrides}
-    repeated = _checked_changes({key.split(".")[0]: key for key in changed}, config, stored)
+    repeated = _checked_changes(changed, config, stored)
     # for these groups, the command line overrides the file
     stored = {key: value for key, value in stored.items() if key not in targets.LISTED or key not in repeated}
     targets.check(stored, config, configs)
@@ -56,21 +57,46 @@ def resumed(config: Mapping[str, Any], overrides: list[str], configs: Path) -> t
     return {**config, **before, "resume": str(path)}, path.parent
 
 
-def _checked_changes(changed: Mapping[str, str], config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
-    """The options of RESUMABLE that were changed; all others must be as they were."""
-    foreign = sorted(key for root, key in changed.items() if root not in (*RESUMABLE, *targets.OWN) and root != "hydra")
+def _checked_changes(changed: set[str], config: Mapping[str, Any], stored: Mapping[str, Any]) -> set[str]:
+    """The options of RESUMABLE, or their groups, that were changed; all others must be as they were."""
+    roots = {key: key.split(".")[0] for key in sorted(changed)}
+    foreign = [key for key, root in roots.items() if root not in (*RESUMABLE, *targets.OWN, "hydra")]
     if foreign:
         raise UserError(
             f"a resumed run keeps its settings, so leave out {', '.join(foreign)} (only {', '.join(RESUMABLE)} "
             "may change); to start from a style's weights under new settings, use init="
         )
-    for group in targets.OWN:
-        if group in changed and config.get(group) != stored.get(group):
+    for key, group in roots.items():
+        # a group that is repeated counts with the options that are changed in it
+        part = group if group in changed else key
+        if group not in targets.OWN or (was := _at(stored, part)) == _at(config, part):
+            continue
+        if was is _NOTHING and key != group:
             raise UserError(
-                f"a resumed run keeps its settings, so leave {changed[group]} out, or repeat all of {group} as the run "
-                f"was started with it: {printable(json.dumps(stored.get(group)), documents.TEXT)}"
+                f"there is no option '{key}' in the run that is resumed: {near(key, _names(stored, group))}"
             )
-    return [root for root in changed if root in RESUMABLE]
+        raise UserError(
+            f"a resumed run keeps its settings, so leave {key} out, or repeat all of {group} as the run "
+            f"was started with it: {printable(json.dumps(stored.get(group)), documents.TEXT)}"
+        )
+    return {root for root in roots.values() if root in RESUMABLE}
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """The value of an option by its dotted name; _NOTHING if there is none."""
+    found: Any = config
+    for name in key.split("."):
+        found = found.get(name, _NOTHING) if isinstance(found, Mapping) else _NOTHING
+    return found
+
+
+def _names(config: Mapping[str, Any], group: str) -> list[str]:
+    """The dotted names of the options of a group."""
+    part, names = config.get(group), []
+    for name, value in part.items() if isinstance(part, Mapping) else ():
+        inner = _names({f"{group}.{name}": value}, f"{group}.{name}") if isinstance(value, Mapping) else []
+        names += inner or [printable(f"{group}.{name}")]
+    return [name for name in names if not name.endswith("_target_")]
 
 
 def _merged(key: str, default: Any, stored: Any) -> Any:
@@ -91,7 +117,8 @@ def _without_folders(config: dict[str, Any], stored: Mapping[str, Any], named: M
             "the style file goes to checkpoints/", printable(stored["out"]),
         )  # fmt: skip
     data = stored.get("data")
-    if isinstance(data, Mapping) and data.get("cache", "auto") not in ("auto", None) and data != named["data"]:
+    again = named["data"].get("cache") if isinstance(named["data"], Mapping) else None
+    if isinstance(data, Mapping) and data.get("cache", "auto") not in ("auto", None, again):
         log.warning(
             "the run was started with data.cache=%s; where to write is not taken from a resume file, so its photos are "
             "kept as with data.cache=auto", printable(data["cache"]),
