@@ -1,8 +1,11 @@
-"""Measure how the fleet scales: pictures a second with 1, 2, ... workers, on this machine.
+"""Measure how the fleet scales: pictures a second with 1, 2, ... workers, on this machine, or seconds of one film.
 
     python scripts/bench_fleet.py ckpt=checkpoints/starry_night.safetensors pictures=200 size=256 workers=1 workers=2
+    python scripts/bench_fleet.py ckpt=checkpoints/starry_night.safetensors frames=300 size=256 workers=1 workers=2
 
-The pictures are made up, in JPEG. The rate counts from the first result, when all workers have started.
+The pictures are made up, in JPEG. The rate counts from the first result, when all workers have started. The film has 25
+frames a second and a cut every two seconds; from its seconds those of a film of eight frames are subtracted, in which
+the workers start.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from onestroke.cli.options import CommandOptions, command, option
+from onestroke.errors import UserError
 from onestroke.fleet.inputs import portions
 from onestroke.fleet.job import Job
 from onestroke.fleet.manifest import DONE, Manifest, Row
@@ -25,6 +30,9 @@ from onestroke.fleet.progress import Progress
 from onestroke.fleet.running import Workers, paint_all
 from onestroke.inference.controls import StyleControls
 from onestroke.packages import require
+from onestroke.scenes.compositions import render
+
+_RATE, _SCENE, _SHORT = 25, 50, 8  # frames a second, of a scene, and of the film in whose time workers start
 
 
 @dataclass
@@ -35,6 +43,7 @@ class Options(CommandOptions):
         "the style file, of one style", placeholder="FILE", example="checkpoints/starry_night.safetensors", path=True
     )
     pictures: int = option("how many", 200, low=20)
+    frames: int = option("of a film, which is then measured in place of pictures; 0 for none", 0, low=0)
     size: int = option("side of each, in pixels", 256, low=16, high=4096)
     workers: list[str] = option("how many workers, as often as you like; default: 1 and 2", ["1", "2"], placeholder="N")
 
@@ -66,8 +75,60 @@ def rate(options: Options, folder: Path, output: Path, count: int) -> float:
     return found
 
 
+def made_up_film(path: Path, count: int, size: int) -> None:
+    """A film of made-up scenes, over which the camera moves."""
+    av = require("av", "video")
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=_RATE)
+        stream.width = stream.height = size
+        for number in range(count):
+            scene, left = divmod(number, _SCENE)
+            if left == 0:
+                picture = render(7, scene % 2, size + _SCENE)
+            pixels = np.ascontiguousarray(picture[:size, left : left + size])
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+
+
+def seconds_of_film(options: Options, film: Path, output: Path, count: int) -> float:
+    """Seconds in which a film is painted by a number of workers, with those in which they start."""
+    ray = require("ray", "fleet")
+    ray.init("local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    style = Path(options.ckpt)
+    job = Job(str(output), style.name, "", "bench", StyleControls())
+    left = list(portions(str(film.parent), {}, str(output), Places("bench", "png")))
+    manifest, began = Manifest(str(output)), time.monotonic()
+    paint_all(left, job, style.read_bytes(), manifest, Workers(count))
+    taken = time.monotonic() - began
+    ray.shutdown()
+    if [row.status for row in manifest.rows.values()] != [DONE]:
+        raise UserError(f"the film was not painted: {list(manifest.rows.values())}")
+    return taken
+
+
+def measure_film(options: Options) -> None:
+    """Print a table of the seconds of a film."""
+    print("| workers | seconds | of the first |")
+    print("|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as made:
+        films = [Path(made) / name / "film.mp4" for name in ("short", "long")]
+        for film, frames in zip(films, (_SHORT, options.frames), strict=True):
+            film.parent.mkdir()
+            made_up_film(film, frames, options.size)
+        first = 0.0
+        for count in map(int, options.workers):
+            start, whole = (
+                seconds_of_film(options, film, Path(made) / f"out{count}-{film.parent.name}", count) for film in films
+            )
+            found = whole - start
+            first = first or found
+            print(f"| {count} | {found:.1f} | {found / first:.2f} |", flush=True)
+
+
 def measure(options: Options) -> None:
     """Print a table of rates."""
+    if options.frames:
+        return measure_film(options)
     print("| workers | pictures a second | of the first |")
     print("|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as made:

@@ -64,6 +64,35 @@ def read_value(file: BinaryIO, base: int, order: str, size: int, field: bytes) -
     return file.read(size)
 
 
+def read_big_text(file: BinaryIO, wanted: int) -> bytes:
+    """The bytes of a tag of type ASCII in the first directory of a BigTIFF file; none where there is none.
+
+    In BigTIFF, numbers and offsets have 8 bytes: the count of a directory, and in each entry that of its values.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II+\0": "<", b"MM\0+": ">"}.get(head[:4])
+    if order is None or len(head) < 16:
+        return b""
+    number = f"{order}Q"
+    file.seek(_within(struct.unpack(number, head[8:])[0]))
+    count = file.read(8)
+    table = file.read(20 * min(_MOST_ENTRIES, struct.unpack(number, count)[0])) if len(count) == 8 else b""
+    for i in range(len(table) // 20):
+        tag, kind, size, field = struct.unpack_from(f"{order}HHQ8s", table, 20 * i)
+        if (tag, kind) == (wanted, ASCII) and size <= _MOST_BYTES:
+            if size <= 8:
+                return bytes(field[:size])
+            file.seek(_within(struct.unpack(number, field)[0]))
+            return file.read(size)
+    return b""
+
+
+def _within(offset: int) -> int:
+    """An offset that a file can be asked for; beyond its end for one that is too large."""
+    return min(offset, 2**62)
+
+
 def read_subdirectory(file: BinaryIO, order: str, pointer: Entry | None) -> Directory:
     if pointer is None or pointer[0] not in (LONG, IFD) or pointer[1] != 1:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from onestroke.imaging.raw_rows import RawRows
 from onestroke.packages import installed
 
 _TILE = 512  # side of a tile of a TIFF
-_CLASSIC = 4 * 10**9  # bytes of pixels above which a TIFF is a BigTIFF
+_CLASSIC = 4 * 10**9  # bytes of tiles above which a TIFF is a BigTIFF
 _ENCODING = 3.0  # times its pixels, what Pillow takes to encode a picture
 _X, _Y, _UNIT = 0x011A, 0x011B, 0x0128
 
@@ -92,7 +93,8 @@ def _fits(height: int, width: int, memory: float) -> bool:
 def _by_tifffile(path: Path, pixels: RawRows, exif: bytes | None, xmp: bytes | None) -> None:
     """A tiled TIFF, or BigTIFF above 4 GB; the latter without the blocks of camera settings and places."""
     tifffile: Any = importlib.import_module("tifffile")
-    large = pixels.height * pixels.width * pixels.channels > _CLASSIC
+    tiles = math.ceil(pixels.height / _TILE) * math.ceil(pixels.width / _TILE)
+    large = tiles * _TILE**2 * pixels.channels > _CLASSIC
     extra = []
     if large and xmp is not None:
         extra.append((0x02BC, 1, len(xmp), xmp, True))

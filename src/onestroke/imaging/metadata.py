@@ -24,6 +24,7 @@ from onestroke.imaging.directories import (
     encode_directories,
     encode_header,
     entries,
+    read_big_text,
     read_directory,
     read_header,
     read_subdirectory,
@@ -137,6 +138,8 @@ def is_painting(file: BinaryIO) -> bool:
     head = file.read(16)
     if head[:2] == b"BM":
         return head[6:10] == _BMP_MARK
+    if head[:4] in (b"II+\0", b"MM\0+"):
+        return read_big_text(file, _SOFTWARE).startswith(_MAKER.encode())
     base = _exif_offset(file, head)
     start = None if base is None else read_header(file, base)
     return base is not None and start is not None and _read_software(file, base, *start).startswith(_MAKER.encode())
