@@ -58,9 +58,10 @@ def read(
 ) -> Picture:
     """Decode a picture of any known format, upright and converted to sRGB.
 
-    The format is detected from the content, not from the suffix. 16 bit grey keeps its precision; Pillow reduces 16 bit
-    colour to 8. A broken colour profile is ignored, and the first of several frames or pages is taken, each with a
-    warning. Transparent pixels get the colour of visible pixels near them.
+    The format is detected from the content, not from the suffix. 16 bit grey keeps its precision; with alpha, it is
+    rounded to 8 bits, and of 16 bit colour Pillow takes the upper 8. A broken colour profile is ignored, and the first
+    of several frames or pages is taken, each with a warning. Transparent pixels get the colour of visible pixels near
+    them.
 
     Args:
         path: the file.

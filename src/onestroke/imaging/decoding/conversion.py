@@ -16,7 +16,6 @@ import torch
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from onestroke.errors import UserError
 from onestroke.imaging.decoding.guard import PictureWarning, short
 from onestroke.imaging.decoding.samples import Samples, samples_of
 
@@ -116,12 +115,7 @@ class Source:
             values = samples.stored(self.image.crop((0, top, width, min(top + rows, height))))
             lows.append(values.min())
             highs.append(values.max())
-        low, high = np.min(lows), np.max(highs)
-        if not (low >= 0 and high <= samples.top):  # also true where NaN is
-            raise UserError(
-                f"{self.name} holds grey values from {low:g} to {high:g} where 0 to {samples.top:g} is the range; "
-                "convert it to 8 or 16 bit first"
-            )
+        samples.check_range(float(np.min(lows)), float(np.max(highs)), self.name)
 
 
 def whole(source: Source, turn: Image.Transpose | None) -> tuple[Tensor, Tensor | None]:

@@ -112,6 +112,7 @@ def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None =
         image.draft(*draft)
     memory.check(image, name, size, shrinks=least is not None)
     samples.in_native_order(image)
+    both = samples.keep_both_bytes(image)
     prints = any(tile[0] == "libtiff" for tile in image.tile)
     try:
         with printing_caught() if prints else nullcontext():
@@ -121,6 +122,8 @@ def load(path: Path, image: ImageFile.ImageFile, least: tuple[int, int] | None =
         if whole is None:
             raise  # `guarded` in `opened` turns it into a UserError
         return whole
+    if both:
+        samples.from_both_bytes(image)
     check_size(image.size, name)  # the decoder may find another size than the header's
     return image
 

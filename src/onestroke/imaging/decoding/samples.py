@@ -19,6 +19,7 @@ _FORMATS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "floating point"}
 _REDUCED, _MASK = 1, 4
 _PLANAR, _APART = 284, 2
 _COLOURS = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB")
+_STRIP = 2**20  # pixels that are converted at once
 _NATIVE = {("I", "16"): "I;16NS", ("I", "32"): "I;32NS", ("F", "32"): "F;32NF"}
 """(mode, bits) -> Pillow's raw mode of signed or floating point samples in the machine's byte order."""
 
@@ -40,10 +41,24 @@ class Samples:
         grey /= np.float32(self.top)
         return np.subtract(np.float32(1), grey, out=grey) if self.inverted else grey
 
+    def check_range(self, low: float, high: float, name: str) -> None:
+        """Raise a UserError where stored values from `low` to `high` are outside of the range of their type."""
+        if not (low >= 0 and high <= self.top):  # also true where NaN is
+            raise UserError(
+                f"{name} holds grey values from {low:g} to {high:g} where 0 to {self.top:g} is the range; "
+                "convert it to 8 or 16 bit first"
+            )
+
     def stored(self, image: Image.Image) -> npt.NDArray[np.generic]:
         """The stored values of an image (H, W), in their real dtype."""
         values = np.asarray(image)
         return values if self.view is None else values.view(self.view)
+
+
+def eight_bits(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """Samples of 16 bits -> the nearest of 8 bits, where white stays white: a 257th, rounded."""
+    found: npt.NDArray[np.uint8] = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return found
 
 
 def samples_of(image: Image.Image) -> Samples | None:
@@ -103,6 +118,30 @@ def in_native_order(image: Image.Image) -> None:
             native = _NATIVE.get((image.mode, tile[3][0].rstrip("NSF").rstrip("B")[-2:]))
             if native is not None:
                 image.tile[i] = ImageFile._Tile(tile[0], tile[1], tile[2], (native, *tile[3][1:]))
+
+
+def keep_both_bytes(image: ImageFile.ImageFile) -> bool:
+    """Let Pillow decode a PNG of 16 bit grey with alpha without taking the upper 8 bits alone; see `from_both_bytes`.
+
+    Returns:
+        Whether the picture is one.
+    """
+    if image.format != "PNG" or not image.tile or image.tile[0][3] != "LA;16B":
+        return False
+    # as many bytes a pixel, so that the filters of PNG stay right
+    image.tile = [ImageFile._Tile(tile[0], tile[1], tile[2], "RGBA") for tile in image.tile]
+    return True
+
+
+def from_both_bytes(image: ImageFile.ImageFile) -> None:
+    """Make mode LA of a decoded picture whose channels are the two bytes of grey and those of alpha; rounded."""
+    whole = Image.new("LA", image.size)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
+        pairs = np.ascontiguousarray(strip).view(">u2").astype(np.uint16)
+        whole.paste(Image.fromarray(eight_bits(pairs), "LA"), (0, top))
+    image.im, image._mode = whole.im, "LA"
 
 
 def unknown(file: IO[bytes], name: str) -> UserError:
