@@ -10,14 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from bench_frames import style_of
 from bench_measure import Case, Contestant
 from bench_modes import Size, photos_of, words
 
 from onestroke.errors import UserError
 from onestroke.inference.stylizer import Stylizer
-from onestroke.packages import installed
+from onestroke.packages import installed, require
 from onestroke.video.clip import Clip
+from onestroke.video.cores import share_cores
 from onestroke.video.encoding import CODECS, PartWriter, Settings
 from onestroke.video.flow import motion
 from onestroke.video.painting import ClipPainter, Look
@@ -25,7 +27,7 @@ from onestroke.video.parts import Parts
 from onestroke.video.pipeline import Job, paint_clip
 from onestroke.video.reading import Film
 
-FRAMES = 24
+FRAMES = 96
 _PAN = 3  # pixels by which the picture moves from frame to frame
 
 
@@ -61,10 +63,16 @@ def _film(path: Path, size: Size) -> Film:
 
 
 def _contestants(path: Path, film: Film) -> Iterator[Contestant]:
+    cv2 = require("cv2", "video")
     frames = [frame.rgb for frame in film.frames()]
     size = frames[0].shape[:2]
     stylizer = Stylizer(path, device="cpu", backend="onnx", mix="one")
     paint = stylizer.frames(*size)
+    threads, all_of_opencv = torch.get_num_threads(), cv2.getNumThreads()
+    share_cores()  # as infer.py does where clips are painted steadily
+    shared, half = Stylizer(path, device="cpu", backend="onnx", mix="one"), cv2.getNumThreads()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(all_of_opencv)
 
     def alone() -> None:
         for frame in frames:
@@ -72,8 +80,10 @@ def _contestants(path: Path, film: Film) -> Iterator[Contestant]:
 
     def whole(steady: float) -> None:
         target = film.path.with_name("painted.mp4")
-        painter = ClipPainter(stylizer, film.clip, Look(steady=steady))
+        painter = ClipPainter(shared if steady else stylizer, film.clip, Look(steady=steady))
+        cv2.setNumThreads(half if steady else all_of_opencv)
         paint_clip(Job(film, painter, target, Settings("h264"), Parts(target, {}, False)))
+        cv2.setNumThreads(all_of_opencv)
 
     def moved() -> None:
         for before, now in pairwise(frames):

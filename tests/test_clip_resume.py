@@ -13,9 +13,8 @@ import pytest
 
 from onestroke.cli.stopping import Stop
 from onestroke.video import assembly, pipeline
-from onestroke.video.flow import Motion
-from onestroke.video.painting import ClipPainter
-from onestroke.video.reading import Film, Frame
+from onestroke.video.painting import ClipPainter, Painted
+from onestroke.video.reading import Film
 from tests.clip_files import frame_times, make_clip, sound_hash
 from tests.processes import ROOT, environment
 from tests.test_clips import inside, paint
@@ -71,15 +70,15 @@ def test_a_killed_run_goes_on_with_the_same_frames(
 def counting(patched: pytest.MonkeyPatch, fatal: int | None) -> list[int]:
     """Count the frames that are painted, in a list of one number; painting the `fatal`-th raises Killed."""
     counted = [0]
-    call = ClipPainter.__call__
+    finish = ClipPainter.finish
 
-    def counts(self: ClipPainter, frame: Frame, motion: Motion | None) -> np.ndarray:
+    def counts(self: ClipPainter, painted: Painted) -> np.ndarray:
         counted[0] += 1
         if counted[0] == fatal:
             raise Killed
-        return call(self, frame, motion)
+        return finish(self, painted)
 
-    patched.setattr(ClipPainter, "__call__", counts)
+    patched.setattr(ClipPainter, "finish", counts)
     return counted
 
 

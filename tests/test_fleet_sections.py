@@ -29,7 +29,7 @@ from onestroke.fleet.running import Workers, paint_all
 from onestroke.fleet.shares import Share, folder_of, shares_of
 from onestroke.inference.controls import StyleControls
 from onestroke.stores import Store, join
-from onestroke.video.painting import ClipPainter
+from onestroke.video.painting import ClipPainter, Painted
 from tests import fleets
 from tests.clip_files import av, frame_times, make_clip, make_scenes, packets_of
 from tests.object_stores import bucket
@@ -229,14 +229,14 @@ def test_two_workers_may_join_a_film_at_once(inside: Path, whole: Path, monkeypa
 
 
 def test_a_section_that_kills_its_workers_is_found(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, painting = Ledger(), ClipPainter.__call__
+    ledger, finish = Ledger(), ClipPainter.finish
 
-    def deadly(self: ClipPainter, frame: Any, *given: Any) -> np.ndarray:
-        if frame.pts == 7000:
+    def deadly(self: ClipPainter, painted: Painted) -> np.ndarray:
+        if painted.prepared.frame.pts == 7000:
             raise Killed
-        return painting(self, frame, *given)
+        return finish(self, painted)
 
-    monkeypatch.setattr(ClipPainter, "__call__", deadly)
+    monkeypatch.setattr(ClipPainter, "finish", deadly)
     one, other, last = sections()
     assert worker(inside, ledger).paint([one]) == []
     for _ in range(MOST):

@@ -213,7 +213,7 @@ def test_pixels_of_many_paintings_are_sampled_at_once() -> None:
         kept.add(number, painting, painting)
     x, y = np.meshgrid(np.arange(11, dtype=np.float32), np.arange(9, dtype=np.float32))
     numbers = np.random.default_rng(0).integers(3, 10, (9, 11))
-    found = kept.painted(np.dstack([x, y]), (numbers % kept.count).astype(np.uint8))
+    found = kept.painted(x, y, (numbers % kept.count).astype(np.uint8))
     expected = np.stack(paintings)[numbers, y.astype(int), x.astype(int)]
     assert np.array_equal(found, expected)
 
@@ -223,10 +223,10 @@ def test_sampling_at_a_border_never_reaches_the_next_painting() -> None:
     for number in range(9):
         level = np.full((16, 16, 3), 255 * (number % 2), np.uint8)
         kept.add(number, level, level)
-    for x in (0.0, 0.5, 14.5, 15.0):
-        place = np.full((16, 16, 2), x, np.float32)
+    for at in (0.0, 0.5, 14.5, 15.0):
+        place = np.full((16, 16), at, np.float32)
         slot = np.full((16, 16), 4, np.uint8)
-        assert not kept.painted(place, slot).any()
+        assert not kept.painted(place, place, slot).any()
 
 
 def test_frames_at_half_size_lie_where_the_paintings_do() -> None:
@@ -234,7 +234,7 @@ def test_frames_at_half_size_lie_where_the_paintings_do() -> None:
     shown = frame(PHOTO)
     kept.add(0, shown, shown)
     y, x = np.mgrid[:H, :W].astype(np.float32)
-    found = kept.frames(np.dstack([x, y]), np.zeros((H, W), np.uint8))
+    found = kept.frames(x, y, np.zeros((H, W), np.uint8))
     assert np.array_equal(found, kept.halved(shown))
     exact = torch.nn.functional.avg_pool2d(torch.from_numpy(shown).permute(2, 0, 1).float(), 2).permute(1, 2, 0)
     assert np.abs(found - exact.numpy()).mean() < 4

@@ -29,6 +29,7 @@ from onestroke.imaging.pyramid import PYRAMID
 from onestroke.inference import working_size
 from onestroke.inference.controls import read_grey
 from onestroke.inference.stylizer import Stylizer
+from onestroke.video.cores import share_cores
 
 USAGE = """\
 python infer.py ckpt=STYLE.safetensors input=PHOTO [input=...] [options]
@@ -152,6 +153,8 @@ def run(options: Options) -> int:
     clips, others = split(options)
     left_out = LeftOut()
     photos = _found(others, clips, options, left_out) if others else []
+    if clips and not photos and options.steady != 0:
+        share_cores()
     stylizer = opened(options)
     code = infer_clips.run(clips, stylizer, options) if clips else 0
     return max(code, _paint_photos(photos, stylizer, options, left_out)) if photos else code

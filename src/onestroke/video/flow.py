@@ -9,7 +9,7 @@ import numpy as np
 
 from onestroke.packages import require
 from onestroke.video.camera_motion import simplified
-from onestroke.video.sampling import moved, places
+from onestroke.video.sampling import moved, places, squared
 
 _SCALE = 2  # flow is estimated at this fraction of the size
 _BLUR = 1.0  # standard deviation in pixels of that size: without it, interpolation biases the flow by 0.1 pixels
@@ -59,14 +59,15 @@ def motion(before: np.ndarray, now: np.ndarray) -> Motion:
     eight = [each.round().astype(np.uint8) for each in grey]
     back = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(eight[1], eight[0], None)
     forth = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(eight[0], eight[1], None)
-    trust = _trust(back, forth)
+    trust = _trust(cv2, back, forth)
     there = moved(grey[0], back)
     cut = bool(trust.mean() < _TRUSTED) and _unlike(cv2, there, grey[1])
     back, plain = simplified(cv2, grey[0], grey[1], back + alignment(there, grey[1]), trust)
     x, y = places(back)
     trust[plain & _inside(x, y)] = 1
     back = cv2.resize(back, (width, height), interpolation=cv2.INTER_LINEAR)
-    back *= np.array([width / small[0], height / small[1]], np.float32)
+    back[..., 0] *= width / small[0]
+    back[..., 1] *= height / small[1]
     trust = cv2.resize(trust, (width, height), interpolation=cv2.INTER_LINEAR)
     return Motion(back, trust, cut)
 
@@ -78,12 +79,12 @@ def _grey(cv2: Any, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return blurred
 
 
-def _trust(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
+def _trust(cv2: Any, back: np.ndarray, forth: np.ndarray) -> np.ndarray:
     """Where the flow there and back ends where it began (Sundaram et al., ECCV 2010), and inside of the frame."""
     x, y = places(back)
     there = moved(forth, back)
-    gap = np.square(back + there).sum(axis=2)
-    limit = 0.01 * (np.square(back).sum(axis=2) + np.square(there).sum(axis=2)) + 0.5
+    gap = squared(cv2, back + there)
+    limit = np.float32(0.01) * (squared(cv2, back) + squared(cv2, there)) + np.float32(0.5)
     trusted: np.ndarray = ((gap < limit) & _inside(x, y)).astype(np.float32)
     return trusted
 
@@ -126,5 +127,5 @@ def alignment(moved: np.ndarray, now: np.ndarray) -> np.ndarray:
     xx += np.float32(_FLAT)
     yy += np.float32(_FLAT)
     scale = 1 / (xx * yy - xy * xy)
-    step = np.dstack([(xy * yg - yy * xg) * scale, (xy * xg - xx * yg) * scale])
+    step: np.ndarray = cv2.merge([(xy * yg - yy * xg) * scale, (xy * xg - xx * yg) * scale])
     return np.clip(step, -1, 1, out=step)

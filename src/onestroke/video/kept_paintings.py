@@ -46,7 +46,7 @@ class KeptPaintings:
         """
         padding = (_PAD, _PAD, _PAD, _PAD, self._cv2.BORDER_REPLICATE)
         for (_, tiles), content in zip(self._tiles(), (painting, self.halved(frame)), strict=True):
-            tiles[number % self.count][:] = self._cv2.copyMakeBorder(content, *padding)
+            self._cv2.copyMakeBorder(content, *padding, dst=tiles[number % self.count])
 
     def taken(self, slots: np.ndarray) -> dict[str, np.ndarray]:
         """The contents of some slots, copied; see `put`."""
@@ -74,36 +74,37 @@ class KeptPaintings:
         blurred: np.ndarray = cv2.GaussianBlur(small, (0, 0), _BLUR)
         return blurred
 
-    def painted(self, place: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    def painted(self, x: np.ndarray, y: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """Sample the paintings, bicubically.
 
         Args:
-            place: float32 (H, W, 2), for each pixel x and y in a painting.
+            x, y: float32 (H, W), for each pixel its place in a painting.
             slot: uint8 (H, W), in which painting: the number of its frame modulo `count`.
 
         Returns:
             uint8 (H, W, 3).
         """
-        x, y = self._corners(slot, self._tile)
-        x += place[..., 0]
-        y += place[..., 1]
-        return self._sharpened(self._cv2.remap(self._paintings, x, y, self._cv2.INTER_CUBIC), place)
+        left, top = self._corners(slot, self._tile)
+        left += x
+        top += y
+        return self._sharpened(self._cv2.remap(self._paintings, left, top, self._cv2.INTER_CUBIC), x, y)
 
-    def _sharpened(self, sampled: np.ndarray, place: np.ndarray) -> np.ndarray:
+    def _sharpened(self, sampled: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Give back what bicubic sampling blurs: nothing on whole pixels, most in the middle between them."""
         cv2 = self._cv2
-        part = place - np.floor(place)
-        gain = cv2.transform(part * (1 - part), np.full((3, 2), 2 * _SHARPEN, np.float32))
+        parts = [each - np.floor(each) for each in (x, y)]
+        gain = parts[0] * (1 - parts[0]) + parts[1] * (1 - parts[1])
+        gain = cv2.merge([gain * np.float32(2 * _SHARPEN)] * 3)
         detail = cv2.subtract(sampled, cv2.GaussianBlur(sampled, (3, 3), 0.7), dtype=cv2.CV_16S)
         sharpened: np.ndarray = cv2.add(sampled, cv2.multiply(detail, gain, dtype=cv2.CV_16S), dtype=cv2.CV_8U)
         return sharpened
 
-    def frames(self, place: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    def frames(self, x: np.ndarray, y: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """What the pixels of `painted` were painted from, at half the size: uint8 ((H + 1) / 2, (W + 1) / 2, 3)."""
-        x, y = self._corners(np.ascontiguousarray(slot[::2, ::2]), self._small)
-        x += place[::2, ::2, 0] * np.float32(0.5)
-        y += place[::2, ::2, 1] * np.float32(0.5)
-        found: np.ndarray = self._cv2.remap(self._frames, x, y, self._cv2.INTER_CUBIC)
+        left, top = self._corners(np.ascontiguousarray(slot[::2, ::2]), self._small)
+        left += x[::2, ::2] * np.float32(0.5)
+        top += y[::2, ::2] * np.float32(0.5)
+        found: np.ndarray = self._cv2.remap(self._frames, left, top, self._cv2.INTER_CUBIC)
         return found
 
     def _corners(self, slot: np.ndarray, tile: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from onestroke.inference.controls import read_grey
 from onestroke.inference.frames import image_of, levels_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.video import steady
+from onestroke.video.averaging import Averaged
 from onestroke.video.clip import Clip
 from onestroke.video.flow import Motion
 from onestroke.video.keyframes import Mixes, Numbers
@@ -42,6 +43,24 @@ class Look:
     feather: float = 0.0
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A frame, the motion from the one before, and its average with those before."""
+
+    frame: Frame
+    motion: Motion | None
+    averaged: Averaged
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What the network made of a frame, uint8 (H, W, 3), and the state of a recurrent style after it."""
+
+    prepared: Prepared
+    painting: np.ndarray
+    past: dict[str, np.ndarray]
+
+
 class ClipPainter:
     """Paints the frames of one clip in their order.
 
@@ -65,9 +84,9 @@ class ClipPainter:
         self.mask = None
         if look.mask not in (None, "alpha"):
             self.mask = feathered(read_grey(str(look.mask), *size), look.feather).clamp(0, 1)
-        self.steady = steady.Steady(self._paint, look.steady)
+        self.steady = steady.Steady(self.frames, look.steady)
         self.with_past = LastPainting(self.frames)
-        self.motion: Motion | None = None  # from the frame before to the one that is painted
+        self.past: dict[str, np.ndarray] = {}  # of a recurrent style, after the last frame that is finished
         self.palettes: tuple[Palette, Palette] | None = None
         self.controls: tuple[str | None, float | None, float | None] = None, None, None  # that were set last
         for _, mix in () if look.style is None else look.style.frames:
@@ -91,9 +110,25 @@ class ClipPainter:
         Raises:
             UserError: as `Stylizer.paint`.
         """
-        self._set(float(frame.pts * self.clip.time_base))
-        self.motion = motion
-        painted = self.steady(frame.rgb, motion)
+        return self.finish(self.paint(self.prepare(frame, motion)))
+
+    def prepare(self, frame: Frame, motion: Motion | None) -> Prepared:
+        """Average the next frame with those before; arguments as for a call.
+
+        This, `paint` and `finish` may each run in a thread of its own, for frame after frame.
+        """
+        return Prepared(frame, motion, self.steady.averaged(frame.rgb, motion))
+
+    def paint(self, prepared: Prepared) -> Painted:
+        """Run the network on a frame."""
+        self._set(float(prepared.frame.pts * self.clip.time_base))
+        painting = self._paint(prepared.averaged.clean, prepared.motion)
+        return Painted(prepared, painting, self.with_past.state())
+
+    def finish(self, fresh: Painted) -> np.ndarray:
+        """The painting of a frame, uint8 (H, W, 3): steady, in its colours, and behind the mask."""
+        frame, motion, self.past = fresh.prepared.frame, fresh.prepared.motion, fresh.past
+        painted = self.steady.steadied(fresh.prepared.averaged, fresh.painting)
         if self.look.color == "style" and self.look.mask is None:
             return painted
         photo, painting = image_of(frame.rgb), image_of(painted)
@@ -107,11 +142,11 @@ class ClipPainter:
         return levels_of(painting if mask is None else torch.lerp(photo, painting, mask))
 
     def state(self, last: Frame) -> dict[str, np.ndarray]:
-        """All that the next frame depends on, after `last` was painted; see `restore`."""
+        """All that the next frame depends on, after `last` was finished; see `restore`."""
         if not self.needs_motion:
             return {}
         state = {"before": last.rgb, **{f"steady.{name}": value for name, value in self.steady.state().items()}}
-        state |= {f"past.{name}": value for name, value in self.with_past.state().items()}
+        state |= {f"past.{name}": value for name, value in self.past.items()}
         for name, each in zip(("painted", "photo"), self.palettes or (), strict=False):
             state[f"palette.{name}"] = torch.cat((each.mean, each.covariance), dim=1).numpy()
         return state
@@ -121,7 +156,8 @@ class ClipPainter:
         if not state:
             return None
         self.steady.restore({k.removeprefix("steady."): v for k, v in state.items() if k.startswith("steady.")})
-        self.with_past.restore({k.removeprefix("past."): v for k, v in state.items() if k.startswith("past.")})
+        self.past = {k.removeprefix("past."): v for k, v in state.items() if k.startswith("past.")}
+        self.with_past.restore(self.past)
         if "palette.photo" in state:
             tables = [torch.from_numpy(state[f"palette.{name}"]) for name in ("painted", "photo")]
             self.palettes = (Palette(tables[0][:, :1], tables[0][:, 1:]), Palette(tables[1][:, :1], tables[1][:, 1:]))
@@ -139,9 +175,9 @@ class ClipPainter:
             self.stylizer.set(*controls)
             self.controls = controls
 
-    def _paint(self, rgb: np.ndarray) -> np.ndarray:
+    def _paint(self, rgb: np.ndarray, motion: Motion | None) -> np.ndarray:
         if self.style_map is None and self.frames.recurrent:
-            return self.with_past(rgb, self.motion)
+            return self.with_past(rgb, motion)
         if self.style_map is None:
             return self.frames(rgb)
         return levels_of(self.stylizer.paint(image_of(rgb), style_map=self.style_map))

@@ -23,8 +23,8 @@ from onestroke.video.parts import FRAMES, Parts
 from onestroke.video.reading import Film, Frame, Source
 from onestroke.video.sections import Section, Starts
 
-_QUEUE = 4
-"""Frames that may wait between two stages."""
+_QUEUE, _HEAVY = 4, 2
+"""Frames that may wait between two stages; those with their motion and average take ten times the memory."""
 _STARTED = "started"  # `Starts.last`, in the state after a part
 
 
@@ -136,16 +136,17 @@ class _Run:
         moved = with_motion(ahead(self._remaining(), _QUEUE), job.painter.needs_motion, before)
         if self.section is not None:
             moved = self.section.frames(moved, job.source.clip.time_base)
-        moving = ahead(moved, _QUEUE)
+        prepared = ahead((job.painter.prepare(frame, movement) for frame, movement in moved), _HEAVY)
+        painted = ahead(map(job.painter.paint, prepared), _HEAVY)
         last: Frame | None = None
         try:
-            for frame, movement in moving:
+            for each in painted:
+                frame, movement = each.prepared.frame, each.prepared.motion
                 begins = job.painter.needs_motion and self.starts(frame, movement)
                 if begins and last is not None and self.writer is not None:
                     self._end_part(last)
-                painted = job.painter(frame, movement)
                 last = frame
-                self._encode(encoder, frame, painted)
+                self._encode(encoder, frame, job.painter.finish(each))
                 job.done(self.frames)
                 if self.in_part == FRAMES:
                     self._end_part(frame)
@@ -153,7 +154,8 @@ class _Run:
                     self.stopped = True
                     break
         finally:
-            moving.close()
+            painted.close()
+            prepared.close()
         if last is not None and self.writer is not None:
             self._end_part(last, whole=not self.stopped)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from onestroke.packages import require
@@ -26,3 +28,10 @@ def moved(picture: np.ndarray, back: np.ndarray, bicubic: bool = False) -> np.nd
     kernel = cv2.INTER_CUBIC if bicubic else cv2.INTER_LINEAR
     sampled: np.ndarray = cv2.remap(picture, *places(back), kernel, borderMode=cv2.BORDER_REPLICATE)
     return sampled
+
+
+def squared(cv2: Any, vectors: np.ndarray) -> np.ndarray:
+    """The squared lengths of vectors, (H, W, 2), as (H, W)."""
+    x, y = cv2.split(vectors)
+    lengths: np.ndarray = x * x + y * y
+    return lengths

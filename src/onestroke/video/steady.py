@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from onestroke.packages import require
+from onestroke.video.averaging import Averaged, Averaging, mean_square
 from onestroke.video.flow import Motion, alignment
 from onestroke.video.kept_paintings import KeptPaintings
 from onestroke.video.sampling import places
@@ -27,9 +28,7 @@ DEFAULT = 0.5
 """The amount that is taken where none is given."""
 
 _AGE = 96.0  # frames for which a pixel is kept, at amount 1
-_AVERAGED = 6.0  # frames over which the input is averaged, in addition to the present one, at amount 1
 _FADE = 13.0  # frames kept for which the fade to a renewed pixel loses half of the rest in a frame
-_NOISE = 8.0  # levels by which averaged frames may differ
 _STALE = 4.0  # levels by which a frame may differ from the present one, where both are plain,
 _SLOPE = 0.25  # and this share of the squared gradient is added to its square: half a pixel
 _TRACK = 0.3  # share of the misalignment that is corrected in each frame
@@ -44,11 +43,14 @@ _ROUND = 24  # at frames that are multiples of this, and at most of two thirds o
 
 
 _AT_BORDER, _ENTERED = 1, 2  # painted at the frame's border; has just come into view
-_STATE = ("_clean", "_place", "_origin", "_fading")
+_STATE = ("_clean", "_x", "_y", "_origin", "_fading")
 
 
 class Steady:
     """Paints the frames of a clip one after the other. Memory is bounded: see KeptPaintings.
+
+    Calling it is `averaged`, then painting the average, then `steadied`. Each may run in a thread of its own, so that
+    one frame is painted while the strokes of the frame before are moved along.
 
     Args:
         paint: paints one frame, uint8 (H, W, 3), RGB, to the same shape.
@@ -63,17 +65,18 @@ class Steady:
         if not 0 <= amount <= 1:
             raise ValueError(f"steady is {amount}, not from 0 to 1")
         self.paint, self.amount = paint, amount
+        self.averaged = Averaging(amount)
         self._cv2: Any = require("cv2", "video") if amount else None
         self._kept: KeptPaintings | None = None
         self._age = _AGE * amount
         self._number, self._together = 0, 1
         nothing: np.ndarray = np.zeros((1, 1, 3), np.float32)
-        self._here, self._limit, self._rim = nothing, nothing, np.zeros((1, 1), bool)
-        self._clean, self._place, self._origin, self._fading = nothing, nothing, nothing, nothing
+        self._here, self._nothing, self._limit, self._rim = (nothing, nothing), nothing, nothing, np.zeros((1, 1), bool)
+        self._clean, self._x, self._y, self._origin, self._fading = nothing, nothing, nothing, nothing, nothing
 
     def restart(self) -> None:
         """Forget all frames so far."""
-        self._kept = None
+        self._kept = self.averaged.latest = None
 
     def __call__(self, frame: np.ndarray, motion: Motion | None) -> np.ndarray:
         """Paint the next frame.
@@ -85,36 +88,42 @@ class Steady:
         Returns:
             uint8 (H, W, 3), RGB.
         """
-        if self.amount == 0:
-            return self.paint(frame)
-        kept = self._kept
-        if motion is None or motion.cut or kept is None or (kept.height, kept.width) != frame.shape[:2]:
-            return self._first(frame)
-        self._number += 1
-        x, y = places(motion.back)
-        self._average(frame, motion, x, y)
-        clean = self._cv2.convertScaleAbs(self._clean)
-        fresh = self.paint(clean)
-        kept.add(self._number, fresh, clean)
-        self._carry(x, y)
-        changed = self._track(kept, frame)
-        return self._renew(kept, fresh, motion, x, y, changed)
+        averaged = self.averaged(frame, motion)
+        return self.steadied(averaged, self.paint(averaged.clean))
 
-    def _first(self, frame: np.ndarray) -> np.ndarray:
-        """Paint a frame that has nothing to do with those before."""
+    def steadied(self, averaged: Averaged, painting: np.ndarray) -> np.ndarray:
+        """The painting of a frame, uint8 (H, W, 3), with the strokes of those before, where they still fit.
+
+        Args:
+            averaged: the frame.
+            painting: of its average, uint8 (H, W, 3).
+        """
+        if self.amount == 0:
+            return painting
+        kept, motion = self._kept, averaged.motion
+        self._clean = averaged.average
+        if motion is None or kept is None:
+            return self._first(averaged.frame, painting)
+        self._number += 1
+        kept.add(self._number, painting, averaged.clean)
+        x, y = places(motion.back)
+        self._carry(x, y)
+        changed = self._track(kept, averaged.frame)
+        return self._renew(kept, painting, motion, x, y, changed)
+
+    def _first(self, frame: np.ndarray, painting: np.ndarray) -> np.ndarray:
+        """Start with a frame that has nothing to do with those before."""
         height, width = frame.shape[:2]
-        painted = self.paint(frame)
         kept = self._prepared(height, width)
-        kept.add(0, painted, frame)
+        kept.add(0, painting, frame)
         self._number = 0
-        self._clean = frame.astype(np.float32)
-        self._place = self._here.copy()  # in a painting, x and y,
+        self._x, self._y = (each.copy() for each in self._here)  # in a painting,
         # which painting, whether it was painted where it came into view, and when it is too old: a frame modulo 256
         self._origin = np.dstack(
             [np.zeros((height, width), np.uint8), self._rim.astype(np.uint8), self._due(self._limit)]
         )
-        self._fading = np.zeros((height, width, 3), np.int16)
-        return painted
+        self._fading = self._nothing.copy()
+        return painting
 
     def _prepared(self, height: int, width: int) -> KeptPaintings:
         """What depends on the size alone."""
@@ -122,7 +131,7 @@ class Steady:
         if kept is None or (kept.height, kept.width) != (height, width):
             kept = self._kept = KeptPaintings(height, width, int(1.25 * self._age) + 3)
             x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-            self._here = np.dstack([x, y])
+            self._here, self._nothing = (x, y), np.zeros((height, width, 3), np.int16)
             self._rim = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y)) < _RIM
             noise = np.random.default_rng(0).standard_normal((height, width)).astype(np.float32)
             noise = self._cv2.GaussianBlur(noise, (0, 0), _PATCH)
@@ -153,35 +162,27 @@ class Steady:
             return self.restart()
         for name in _STATE:
             setattr(self, name, state[name].copy())
-        self._number = int(state["number"])
+        self._number, self.averaged.latest = int(state["number"]), self._clean
         height, width = self._clean.shape[:2]
         self._prepared(height, width).put(state)
-
-    def _average(self, frame: np.ndarray, motion: Motion, x: np.ndarray, y: np.ndarray) -> None:
-        """Average the frame with those before, where they show the same."""
-        cv2 = self._cv2
-        present = frame.astype(np.float32)
-        gap = cv2.remap(self._clean, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) - present
-        square = cv2.blur(_mean_square(cv2, gap), (5, 5))
-        most = _AVERAGED * self.amount / (1 + _AVERAGED * self.amount)
-        share = cv2.exp(square * np.float32(-0.5 / _NOISE**2)) * motion.trust
-        gap *= cv2.merge([share * np.float32(most)] * 3)
-        gap += present
-        self._clean = np.clip(gap, 0, 255, out=gap)
 
     def _carry(self, x: np.ndarray, y: np.ndarray) -> None:
         """Move the origins along the flow; those in different paintings are never interpolated with each other."""
         cv2 = self._cv2
         whole = np.rint(x), np.rint(y)
-        self._place = cv2.remap(self._place, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        self._origin = cv2.remap(self._origin, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        self._place += cv2.merge([x - whole[0], y - whole[1]])
+        self._x, self._y, self._origin = (
+            cv2.remap(each, *whole, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+            for each in (self._x, self._y, self._origin)
+        )
+        self._x += np.subtract(x, whole[0], out=whole[0])
+        self._y += np.subtract(y, whole[1], out=whole[1])
 
     def _shift(self, step: np.ndarray) -> None:
         """Move the places in the paintings, inside of them."""
-        self._place += step
-        height, width = self._place.shape[:2]
-        np.clip(self._place, 0, np.array([width - 1, height - 1], np.float32), out=self._place)
+        height, width = self._x.shape
+        for i, (plane, side) in enumerate(((self._x, width), (self._y, height))):
+            plane += step[..., i]
+            np.clip(plane, 0, side - 1, out=plane)
 
     def _track(self, kept: KeptPaintings, frame: np.ndarray) -> np.ndarray:
         """Correct the origins by comparing the frames that they point to with the present one.
@@ -190,12 +191,12 @@ class Steady:
             bool, half the size: where they don't look alike.
         """
         cv2 = self._cv2
-        was, now = kept.frames(self._place, self._origin[..., 0]), kept.halved(frame)
+        was, now = kept.frames(self._x, self._y, self._origin[..., 0]), kept.halved(frame)
         grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (was, now)]
-        height, width = self._place.shape[:2]
+        height, width = self._x.shape
         step = cv2.resize(alignment(*grey) * np.float32(2 * _TRACK), (2 * kept.half[1], 2 * kept.half[0]))
         self._shift(step[:height, :width])
-        square = cv2.blur(_mean_square(cv2, was.astype(np.float32) - now), (3, 3))
+        square = cv2.blur(mean_square(cv2, was.astype(np.float32) - now), (3, 3))
         slope = sum(np.square(cv2.Sobel(grey[1], cv2.CV_32F, *order, scale=1 / 8)) for order in ((1, 0), (0, 1)))
         changed: np.ndarray = square > _STALE**2 + _SLOPE * cv2.blur(slope, (3, 3))
         return changed
@@ -222,16 +223,17 @@ class Steady:
             fades |= (new == _AT_BORDER) & ~self._rim
             new[gone | ~self._rim] = 0
         fades &= ~gone
-        out = kept.painted(self._place, slot)
+        out = kept.painted(self._x, self._y, slot)
         fading = cv2.remap(self._fading, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cv2.add(fading, cv2.subtract(out, fresh, dtype=cv2.CV_16S), dst=fading, mask=fades.astype(np.uint8))
         fading = cv2.addWeighted(fading, self._age / (self._age + _FADE), fading, 0, 0)
-        fading[gone | (self._large(entering) > 0)] = 0
+        cv2.copyTo(self._nothing, (gone | (self._large(entering) > 0)).astype(np.uint8), fading)
         new[(gone | fades) & self._rim & (new == 0)] = _AT_BORDER
         due[gone | fades] = self._due(self._limit[gone | fades])
         renewed = (gone | fades).astype(np.uint8)
         cv2.copyTo(fresh, renewed, out)
-        cv2.copyTo(self._here, renewed, self._place)
+        for here, place in zip(self._here, (self._x, self._y), strict=True):
+            cv2.copyTo(here, renewed, place)
         slot[renewed > 0] = self._number % kept.count
         self._origin, self._fading = cv2.merge([slot, new, due]), fading
         painted: np.ndarray = cv2.add(out, fading, dtype=cv2.CV_8U)
@@ -239,14 +241,15 @@ class Steady:
 
     def _large(self, mask: np.ndarray) -> np.ndarray:
         """A mask of half the size, uint8, enlarged."""
-        height, width = self._place.shape[:2]
+        height, width = self._x.shape
         size = 2 * mask.shape[1], 2 * mask.shape[0]
         enlarged: np.ndarray = self._cv2.resize(mask, size, interpolation=self._cv2.INTER_NEAREST)[:height, :width]
         return enlarged
 
     def _stretched(self) -> np.ndarray:
         """Where strokes are larger or smaller than they were painted by more than _STRETCH: uint8, a cell a pixel."""
-        places, slots = self._place[::_CELL, ::_CELL], self._origin[::_CELL, ::_CELL, 0]
+        every = np.s_[::_CELL, ::_CELL]
+        places, slots = np.dstack([self._x[every], self._y[every]]), self._origin[every][..., 0]
         if min(slots.shape) < 2:
             return np.zeros(slots.shape, np.uint8)
         first, right, below = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, :-1])
@@ -256,9 +259,3 @@ class Steady:
         limit = 1 + (_STRETCH - 1) * self._limit[::_CELL, ::_CELL][first] / self._limit.mean()
         stretched = same & (np.abs(np.log(np.maximum(area, 1e-3))) > 2 * np.log(limit))
         return np.pad(stretched.astype(np.uint8), (0, 1), "edge")
-
-
-def _mean_square(cv2: Any, gap: np.ndarray) -> np.ndarray:
-    """The mean of the squares of three channels, float32 (H, W)."""
-    found: np.ndarray = cv2.transform(cv2.multiply(gap, gap), np.full((1, 3), 1 / 3, np.float32))
-    return found
