@@ -148,7 +148,8 @@ class TransformNetwork(Conditioned):
         """A network without controls that paints as this one does at these settings.
 
         Args:
-            strength, stroke: in [0, 1]; None is the default.
+            strength: in [0, 1]; None is the default.
+            stroke: in [0, 1]; None is the default.
             into: what this returned for other settings; it is written over and returned, which is faster than a copy.
         """
         if not self.conditioning.controls:
