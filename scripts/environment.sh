@@ -1,5 +1,5 @@
-# Sourced by quickstart.sh and test.sh: goes to the project's root and leaves $python, with the extra $1 installed.
-# Takes the virtual environment that is active, else makes .venv in the project.
+# Sourced by quickstart.sh and test.sh: goes to the project's root and leaves $python, with the extra $1 installed, or
+# several with commas in between. Takes the virtual environment that is active, else makes .venv in the project.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,16 +32,18 @@ found() { asked 'import os, onestroke; print(os.path.realpath(os.path.dirname(on
 ours=$(asked 'import os; print(os.path.realpath("src/onestroke"))')
 # installed again only when the settings have changed since, or where another copy of the package is found
 prefix=$(asked 'import sys; print(sys.prefix)')
-stamp=$prefix/.onestroke-$1
+missing=
+for extra in ${1//,/ }; do cmp -s pyproject.toml "$prefix/.onestroke-$extra" || missing=$extra; done
 theirs=$(found)
-if ! cmp -s pyproject.toml "$stamp" || [[ $theirs != "$ours" ]]; then
+if [[ -n $missing || $theirs != "$ours" ]]; then
   echo "installing OneStroke into $prefix (PyTorch is large: this can take some minutes)"
   if [[ -n $theirs && $theirs != "$ours" ]]; then echo "in place of $theirs"; fi
-  "$python" -m pip install --quiet --disable-pip-version-check -e ".[$1]"
+  # Python compiles what it imports; all 23,000 files of the packages would take a minute
+  "$python" -m pip install --quiet --disable-pip-version-check --no-compile -e ".[$1]"
   theirs=$(found)
   if [[ $theirs != "$ours" ]]; then
     echo "onestroke: Python finds ${theirs:-no package} and not $ours: take what comes before it off PYTHONPATH" >&2
     exit 2
   fi
-  cp pyproject.toml "$stamp"
+  for extra in ${1//,/ }; do cp pyproject.toml "$prefix/.onestroke-$extra"; done
 fi

@@ -6,15 +6,18 @@ those that do.
 
 from __future__ import annotations
 
+import copy
+import gc
 import logging
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from importlib.metadata import entry_points
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
+from typing import IO, Any
 from unittest import mock
 
 import numpy as np
@@ -29,6 +32,17 @@ absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Keep the garbage collector from the million objects of imported modules and tests, none of which is garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Where tests are run and not handed out: now that all is imported, fork the process that theirs come from."""
     if session.items:
@@ -41,6 +55,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def installed_callbacks() -> Iterator[None]:
     """Which installed packages add callbacks to every Trainer, looked up once: that reads a file of each package."""
     with mock.patch("lightning_fabric.utilities.registry.entry_points", cache(entry_points)):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_configs() -> Iterator[None]:
+    """Each text in YAML is parsed once: Hydra reads two dozen files, slowly, for each command line."""
+    from omegaconf import OmegaConf
+
+    parse, found = OmegaConf.load, cache(lambda text: parse(StringIO(text)))
+
+    def load(file: str | Path | IO[Any]) -> Any:
+        if isinstance(file, str | Path):
+            return parse(file)  # with its messages about files
+        content = file.read()
+        return copy.deepcopy(found(content.decode() if isinstance(content, bytes) else content))
+
+    with mock.patch.object(OmegaConf, "load", staticmethod(load)):
         yield
 
 

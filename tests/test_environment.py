@@ -70,9 +70,12 @@ def bash(code: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=cwd, env=kept | variables, capture_output=True, text=True, check=False)
 
 
-def set_up(checkout: Path, environment: Environment, **variables: str) -> subprocess.CompletedProcess[str]:
+def set_up(
+    checkout: Path, environment: Environment, extra: str = "dev", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """environment.sh, and the file of the package that Python then finds as the last line."""
-    code = f". '{checkout}/scripts/environment.sh' dev; \"$python\" -c 'import onestroke; print(onestroke.__file__)'"
+    there = "\"$python\" -c 'import onestroke; print(onestroke.__file__)'"
+    code = f". '{checkout}/scripts/environment.sh' {extra}; {there}"
     return bash(code, checkout, VIRTUAL_ENV=str(environment.path), **variables)
 
 
@@ -120,6 +123,15 @@ def test_nothing_is_installed_twice(environment: Environment, mine: Path, tmp_pa
         file.write("# changed\n")
     assert [set_up(mine, environment).returncode for _ in range(2)] == [0, 0]
     assert len(environment.asked()) == 1
+
+
+def test_several_extras_are_installed_at_once(environment: Environment, mine: Path) -> None:
+    for extra in ("dev,browser", "browser", "dev", "dev,browser"):
+        assert set_up(mine, environment, extra).returncode == 0
+    (asked,) = environment.asked()
+    assert asked.endswith("-e .[dev,browser]")
+    assert set_up(mine, environment, "dev,demo").returncode == 0
+    assert len(environment.asked()) == 2
 
 
 def test_a_path_that_hides_this_checkout_is_told(environment: Environment, mine: Path, other: Path) -> None:

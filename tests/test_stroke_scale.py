@@ -196,7 +196,7 @@ def test_grain_of_the_photo_does_not_come_through() -> None:
     assert 0 < float(apart.std()) < 0.1 * 0.02
 
 
-@pytest.mark.parametrize("size", [(207, 123), (91, 300), (110, 62), (55, 31)])
+@pytest.mark.parametrize("size", [pytest.param((207, 123), marks=pytest.mark.slow), (91, 300), (110, 62), (55, 31)])
 def test_bands_are_the_whole_to_the_bit(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     small = torch.rand(1, 3, 55, 31)
@@ -264,17 +264,23 @@ def test_a_style_map_is_of_the_working_size(inside: Path, monkeypatch: pytest.Mo
     assert given == [(1, 1, 70, 111)]
 
 
+IN_TILES = [
+    ["input=scan.png"],
+    ["input=cut.png"],
+    ["input=cut.png", "mask=alpha"],
+    ["input=scan.png", "color=match"],
+    ["input=scan.png", "max_side=200"],
+]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "scale"),
     [
-        ["input=scan.png"],
-        ["input=cut.png"],
-        ["input=cut.png", "mask=alpha"],
-        ["input=scan.png", "color=match"],
-        ["input=scan.png", "max_side=200"],
+        *((arguments, "3") for arguments in IN_TILES),
+        (IN_TILES[0], "1.7"),
+        *(pytest.param(arguments, "1.7", marks=pytest.mark.slow) for arguments in IN_TILES[1:]),
     ],
 )
-@pytest.mark.parametrize("scale", ["1.7", "3"])
 def test_in_tiles_it_is_as_at_once(arguments: list[str], scale: str, inside: Path) -> None:
     once = painted(*arguments, f"stroke_scale={scale}")
     tiles = painted(*arguments, f"stroke_scale={scale}", TIGHT)

@@ -185,7 +185,9 @@ def card(painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("size", CARD_SIZES)
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=() if size < 512 else pytest.mark.slow) for size in CARD_SIZES]
+)
 def test_a_card_gives_back_what_was_measured(size: int, card: Path, painting: Path, vgg: VGG) -> None:
     style = read_card(card, size, CARD_LAYERS)
     expected = independent(painting, size, vgg)

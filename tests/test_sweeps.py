@@ -61,7 +61,11 @@ def test_optuna_finds_the_least_held_out_total(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("sampler", [("grid",), ("random", "hydra.sweeper.sampler.seed=0")], ids=lambda one: one[0])
+@pytest.mark.parametrize(
+    "sampler",
+    [("grid",), pytest.param(("random", "hydra.sweeper.sampler.seed=0"), marks=pytest.mark.slow)],
+    ids=lambda one: one[0],
+)
 def test_other_samplers(sampler: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "_job", lambda config: config["lr"])  # in place of a training

@@ -103,6 +103,8 @@ NETWORKS: dict[str, Callable[[Path], nn.Module]] = {
     "own": lambda _: Own().eval(),
 }
 
+SLOW = ("unet", "gallery mix", "classic")  # classic: the layers of default in other widths
+
 
 def measured(painter: TilePainter, source: Source) -> list[Statistics]:
     statistics: list[Statistics] = []
@@ -111,12 +113,19 @@ def measured(painter: TilePainter, source: Source) -> list[Statistics]:
     return statistics
 
 
-@pytest.mark.parametrize("network", [ResidualNetwork((4, 6, 8), 1, 9, styles=3), RealtimeNetwork((4, 6), 1, styles=3)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        RealtimeNetwork((4, 6), 1, styles=3),
+        pytest.param(ResidualNetwork((4, 6, 8), 1, 9, styles=3), marks=pytest.mark.slow),
+    ],
+)
 def test_a_style_map_is_painted_in_tiles_as_in_the_whole(network: nn.Module) -> None:
     mapped = MappedNetwork(lively(network), "c,a", ("a", "b", "c"))
-    y, x = np.mgrid[: photo().height, : photo().width]
+    picture = photo(100, 270)
+    y, x = np.mgrid[: picture.height, : picture.width]
     grey = (127.5 + 127.5 * np.sin(x / 23 + y / 31)).astype(np.uint8)[..., None]
-    source = PhotoWithMap(photo(), Pixels(grey))
+    source = PhotoWithMap(picture, Pixels(grey))
     painter = TilePainter(mapped, CPU, inputs=MappedNetwork.INPUTS)
     found = []
     for painter.side in (64, 128, 256):
@@ -125,17 +134,15 @@ def test_a_style_map_is_painted_in_tiles_as_in_the_whole(network: nn.Module) -> 
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
     shares = shares_of_map("c,a", ("a", "b", "c"), torch.from_numpy(grey).permute(2, 0, 1)[None] / 255)
     with torch.inference_mode(), GivenNorms(statistics):
-        whole = network(tensor(photo()), shares).clamp(0, 1)
+        whole = network(tensor(picture), shares).clamp(0, 1)
     levels = (whole * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).numpy()
     assert np.array_equal(levels, found[0])
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("unet", "gallery mix") else ()) for k in NETWORKS]
-)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in NETWORKS])
 def test_tiles_of_all_sizes_equal_the_whole_to_the_bit(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    painter, source = TilePainter(NETWORKS[kind](tmp_path), CPU), photo()
+    painter, source = TilePainter(NETWORKS[kind](tmp_path), CPU), photo(100, 270)
     found = []
     for painter.side in (64, 128, 256):
         statistics = measured(painter, source)
