@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import signal
+import zlib
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,10 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs pip install 'onestroke[fleet]'")
 pytest.importorskip("cv2", reason="needs pip install 'onestroke[video]'")
+import pyarrow as pa
+
 from onestroke.cli import fleet, infer
+from onestroke.fleet import running
 from onestroke.fleet.films import FilmPainter
 from onestroke.fleet.inputs import Portion, Source, divided, portions
 from onestroke.fleet.job import Job
@@ -29,6 +34,7 @@ from onestroke.fleet.running import Workers, paint_all
 from onestroke.fleet.shares import Share, folder_of, shares_of
 from onestroke.inference.controls import StyleControls
 from onestroke.stores import Store, join
+from onestroke.video.encoding import PartWriter
 from onestroke.video.painting import ClipPainter, Painted
 from tests import fleets
 from tests.clip_files import av, frame_times, make_clip, make_scenes, packets_of
@@ -109,6 +115,40 @@ def test_a_film_in_sections_is_the_film_that_infer_paints(inside: Path, whole: P
     assert keys == [0, Fraction(11, 2), 11], "where sections begin"
     assert frame_times(whole) == frame_times(film) and len(frame_times(whole)) == FRAMES
     assert packets_of(whole, "audio") == packets_of(film, "audio")
+
+
+def encoded(patched: pytest.MonkeyPatch) -> list[object]:
+    """All parts that are encoded from now on, and their frames: the time, the duration and a checksum of each."""
+    given, begin, add = list[object](), PartWriter.__init__, PartWriter.add
+
+    def begun(self: PartWriter, *settings: Any) -> None:
+        given.append("part")
+        begin(self, *settings)
+
+    def added(self: PartWriter, rgb: np.ndarray, alpha: None, pts: int, duration: int) -> None:
+        given.append((pts, duration, zlib.crc32(rgb.tobytes())))
+        add(self, rgb, alpha, pts, duration)
+
+    patched.setattr(PartWriter, "__init__", begun)
+    patched.setattr(PartWriter, "add", added)
+    return given
+
+
+@pytest.mark.parametrize("color", ["style", "match"])
+def test_what_is_encoded_is_what_infer_encodes(color: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an MP4, for which x264 with a largest bit rate gives other packets each time."""
+    (inside / "in" / "a.webm").unlink()
+    path = make_scenes(inside / "in" / "a.mp4", CUTS, FRAMES)
+    given = encoded(monkeypatch)
+    more = ["ckpt=tiny.safetensors", f"color={color}"]
+    assert fleet.main(["input=in", "output=out", *more]) == 0
+    found = given[:]
+    given.clear()
+    assert infer.main(["input=in/a.mp4", "output=whole.mp4", *more]) == 0
+    assert found == given and found.count("part") == 3 and len(found) == FRAMES + 3
+    target = inside / "out" / "a.tiny.mp4"
+    assert frame_times(target) == frame_times(inside / "whole.mp4") == frame_times(path)
+    assert packets_of(target, "audio") == packets_of(inside / "whole.mp4", "audio")
 
 
 def test_sections_are_painted_in_any_order_by_any_worker(inside: Path, whole: Path) -> None:
@@ -288,6 +328,41 @@ def test_sections_in_an_object_store(
     assert same(inside / "found.webm", whole)
 
 
+class Cluster:
+    """A Ray whose tasks run here, and fail as those whose process dies where a film is named `fatal`."""
+
+    exceptions: Any = SimpleNamespace(RayError=RuntimeError)
+
+    def remote(self, function: Any) -> Any:
+        def later(folder: str, name: str) -> Any:
+            return lambda: function(folder, name)
+
+        return SimpleNamespace(options=lambda **given: SimpleNamespace(remote=later))
+
+    def get(self, future: Any) -> Any:
+        found = future()
+        if found[0].version == "fatal":
+            raise RuntimeError
+        return found
+
+
+def test_a_film_whose_sections_can_t_be_told_is_painted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    films = [Portion("films", "in", ((name, f"{name}.out"),)) for name in ("fatal", "long")]
+    monkeypatch.setattr(running, "shares_of", lambda folder, name: [Share(n, 2, 5, name) for n in range(2)])
+    found = running._divided(Cluster(), films)
+    assert found[0] == films[0]
+    assert [Share.decoded(one.share).number for one in found[1:]] == [0, 1]
+    assert [Portion.decoded(one.encoded()) for one in found] == found
+
+
+def test_the_first_row_of_a_film_counts() -> None:
+    told = (("ab", "12"), ("", ""), ("b", "3"), ("bcb", "456"))
+    kinds = pa.schema([("name", pa.string()), ("status", pa.string())])
+    tables = [pa.table([list(names), list(states)], kinds) for names, states in told]
+    found = [row for table in running.first_rows(iter(tables)) for row in table.to_pylist()]
+    assert [(row["name"], row["status"]) for row in found] == [("a", "1"), ("b", "2"), ("c", "5")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", [1, 2])
 def test_sections_on_ray_and_a_kill(actors: int, inside: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,8 +384,11 @@ def test_sections_on_ray_and_a_kill(actors: int, inside: Path, whole: Path, monk
     ray.init("local", num_cpus=actors, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         paint_all(films, job, style.read_bytes(), Manifest(job.output), Workers(actors), each=each)
+        again = list[Row]()
+        paint_all(films, job, style.read_bytes(), Manifest(job.output), Workers(actors), each=again.extend)
     finally:
         ray.shutdown()
     assert [(row.name, row.status) for row in told] == [("0.webm", DONE), ("a.webm", DONE)]
+    assert [(row.name, row.reason) for row in again] == [("0.webm", ALREADY), ("a.webm", ALREADY)], "one row of each"
     assert packets_of(inside / "out" / PLACE) == packets_of(whole) and told[1].worker != told[0].worker
     assert sorted(os.listdir("out")) == ["0.tiny.webm", "_manifest", PLACE]

@@ -185,14 +185,15 @@ def _divided(ray: Any, films: Sequence[Portion]) -> list[Portion]:
 
 def first_rows(tables: Iterator[Any]) -> Iterator[Any]:
     """Tables of rows, of each film only the first row: several workers may tell of one."""
+    pyarrow = require("pyarrow", EXTRA)
     seen = set[str]()
     for table in tables:
-        kept = []
+        kept = list[int]()
         for place, name in enumerate(table.column("name").to_pylist()):
             if name not in seen:
                 seen.add(name)
                 kept.append(place)
-        yield table.take(kept)
+        yield table.take(pyarrow.array(kept, pyarrow.int64()))
 
 
 def _painted(

@@ -90,8 +90,8 @@ class PaintedSections:
 
     def complete(self) -> bool:
         """Whether all sections are painted."""
-        names = [f"{self._name(number)}.json" for number in range(self.share.count)]
-        return len(self.store.present(names)) == len(names)
+        names = {f"{self._name(number)}.json" for number in range(self.share.count)}
+        return names <= set(self.store.files(below=False))
 
     def add(self, section: Section, segments: Sequence[Segment], frames: int, short: bool) -> None:
         """Store the section that asks: first its parts, and then what is known of it.
