@@ -13,7 +13,7 @@ import torch
 from onestroke.errors import UserError
 from onestroke.imaging import images, large_reading, raw_rows
 from onestroke.imaging.images import Picture
-from onestroke.inference import large
+from onestroke.imaging.levels import levels_of
 from tests.test_large import both, inside
 
 __all__ = ["inside"]
@@ -59,7 +59,7 @@ def levels(path: Path, way: str) -> np.ndarray:
         if parts[0] is not None
     ]
     assert len(found) == 3 or way != "pyvips"
-    return np.concatenate([large.levels_of(plane[0]) for plane in planes], axis=2)
+    return np.concatenate([levels_of(plane[0]) for plane in planes], axis=2)
 
 
 @pytest.mark.parametrize("way", WAYS)

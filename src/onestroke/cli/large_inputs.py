@@ -9,6 +9,7 @@ from onestroke.devices import free_memory, used_memory
 from onestroke.errors import UserError
 from onestroke.imaging import images, large_reading
 from onestroke.imaging.large_reading import Header
+from onestroke.imaging.levels import levels_of
 from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference import large
 from onestroke.inference.workplace import Workplace
@@ -63,6 +64,6 @@ def grey_of(work: Workplace, options: Options, name: str) -> RawRows:
             part = slice(begin, begin + high)
             piece = images.Picture(band.pixels[:, :, part], None if band.cover is None else band.cover[:, :, part])
             grey = images.luminance(piece.rgb) if piece.alpha is None else images.luminance(piece.rgb) * piece.alpha
-            rows.write(top, large.levels_of(grey[0]))
+            rows.write(top, levels_of(grey[0]))
             top += grey.shape[2]
     return rows

@@ -25,6 +25,7 @@ from onestroke.imaging.encoding import LONGEST_SIDE, LOSSY, WITHOUT_ALPHA, WRITA
 from onestroke.imaging.finding import search
 from onestroke.imaging.kinds import EXTENSIONS
 from onestroke.imaging.left_out import LeftOut
+from onestroke.imaging.levels import levels_of
 
 __all__ = [
     "EXTENSIONS",
@@ -161,8 +162,7 @@ def to_pil(rgb: Tensor, alpha: Tensor | None = None) -> Image.Image:
     channels = _single(rgb, 3)
     if alpha is not None:
         channels = torch.cat((channels, _single(alpha, 1)))
-    levels = (channels.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(levels_of(channels))
 
 
 def write(

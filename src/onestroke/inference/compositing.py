@@ -44,6 +44,14 @@ def recoloured(painting: Tensor, photo: Tensor, colour: str, alpha: Tensor | Non
     raise UserError(f"color={colour}: {near(colour, COLOURS)}")
 
 
+def composited(
+    painting: Tensor, photo: Tensor, colour: str, alpha: Tensor | None, mask: Tensor | None, feather: float
+) -> Tensor:
+    """Recolour a painting, and keep the photo where a mask is black; see `recoloured` and `masked`."""
+    result = recoloured(painting, photo, colour, alpha)
+    return result if mask is None else masked(result, photo, mask, feather)
+
+
 @dataclass(frozen=True)
 class Palette:
     """The colours of a picture: their mean, float64 (3, 1), and covariance, float64 (3, 3)."""

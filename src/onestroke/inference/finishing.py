@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from onestroke.imaging.levels import levels_of
 from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference.compositing import Palette, feathered, masked, recoloured, repainted
 
@@ -51,8 +52,7 @@ class Finish:
             if alpha is not None and self.flatten:
                 painting, alpha = painting.clamp(0, 1) * alpha + (1 - alpha), None
             both = painting if alpha is None else torch.cat((painting, alpha), dim=1)
-            levels = (both.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-            yield top, levels[0].permute(1, 2, 0).contiguous().numpy()
+            yield top, levels_of(both[0])
 
     def _mask(self, mask: RawRows, top: int, bottom: int) -> Tensor:
         reach = max(1, round(3 * self.feather)) if self.feather > 0 else 0

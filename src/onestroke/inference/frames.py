@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onestroke.errors import UserError, near
+from onestroke.imaging.levels import levels_of
 from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.inference.compositing import recoloured
 from onestroke.inference.memory import memory_errors_for_users
@@ -115,15 +116,10 @@ def no_picture(path: Path) -> UserError:
 
 
 def _recoloured(painted: np.ndarray, photo: np.ndarray, color: str) -> np.ndarray:
-    return levels_of(recoloured(image_of(painted), image_of(photo), color))
+    return levels_of(recoloured(image_of(painted), image_of(photo), color)[0])
 
 
 def image_of(frame: np.ndarray) -> Tensor:
     """A frame, uint8 (H, W, 3), as an image: float32 (1, 3, H, W) in [0, 1]."""
     # torch warns of arrays that can't be written to
     return torch.from_numpy(np.require(frame, requirements=["C", "W"]))[None].permute(0, 3, 1, 2) / 255
-
-
-def levels_of(image: Tensor) -> np.ndarray:
-    """An image, float (1, 3, H, W), clamped to [0, 1], as a frame: uint8 (H, W, 3)."""
-    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import Picture
+from onestroke.imaging.levels import levels_of
 from onestroke.imaging.raw_rows import RawRows, band_rows
 from onestroke.inference.enlarging import Enlargement
 from onestroke.inference.receptive_field import CELL, ReceptiveField
@@ -84,12 +84,6 @@ def store(work: Workplace, size: tuple[int, int], bands: Iterable[Picture]) -> N
     if top != size[0]:
         raise UserError(f"the picture ends at row {top} of {size[0]}; replace it with a whole copy")
     work.keep(size=list(size), alpha=covered)
-
-
-def levels_of(planes: Tensor) -> np.ndarray:
-    """uint8 (C, H, W), or float in [0, 1] -> uint8 (H, W, C)."""
-    levels = planes if planes.dtype == torch.uint8 else (planes.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous().numpy()
 
 
 def paint(work: Workplace, photo: Source, painting: RawRows, painter: TilePainter, tell: Tell) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onestroke.errors import UserError, near
 from onestroke.inference import backends
-from onestroke.inference.compositing import COLOURS, masked, recoloured
+from onestroke.inference.compositing import COLOURS, composited
 from onestroke.inference.controls import StyleControls
 from onestroke.inference.frames import Frames, no_picture
 from onestroke.inference.live import LiveStyle
@@ -146,8 +146,8 @@ class Stylizer:
         # A copy made outside of inference_mode is an ordinary tensor, which a caller can use in autograd.
         result: Tensor = painted.clone(memory_format=torch.contiguous_format)
         original = image.cpu().float().clamp(0, 1)
-        result = recoloured(result, original, color, None if alpha is None else alpha.cpu().float())
-        return result if mask is None else masked(result, original, mask.cpu().float(), feather)
+        weights, kept = (None if one is None else one.cpu().float() for one in (alpha, mask))
+        return composited(result, original, color, weights, kept, feather)
 
     def frames(self, height: int, width: int) -> Frames:
         """Paint frame after frame of one size, checked once; see `Frames`."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from onestroke.errors import UserError
+from onestroke.imaging.levels import levels_of
 from onestroke.inference.norm_statistics import GivenNorms, Measured, Moments, Statistics
 from onestroke.inference.receptive_field import CELL, receptive_field
 
@@ -108,7 +109,7 @@ class TilePainter:
                 own = own[:, : len(band), : min(self.side, source.width - left)].float()
                 if not torch.isfinite(own.sum()):
                     raise UserError("the style paints no picture (numbers that are not finite); train it again")
-                levels = (own * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+                levels = levels_of(own)
                 band[:, left : left + levels.shape[1]] = levels
                 done(tile.height * tile.width)
             yield band

@@ -13,7 +13,8 @@ from onestroke.devices import free_memory
 from onestroke.errors import UserError
 from onestroke.imaging.decoding import shrunk_rows
 from onestroke.imaging.images import same_levels
-from onestroke.inference.compositing import masked, recoloured
+from onestroke.imaging.levels import levels_of
+from onestroke.inference.compositing import composited
 from onestroke.inference.enlarging import Enlargement, planes_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.inference.tiles import Source
@@ -106,8 +107,7 @@ def paint(
     result = torch.empty(image.shape)
     for i, photo in enumerate(image):
         enlarge(painted[i], small[i], photo, result[i])
-    result = recoloured(result, image, color, alpha)
-    return result if mask is None else masked(result, image, mask, feather)
+    return composited(result, image, color, alpha, mask, feather)
 
 
 def _small(photo: Tensor, alpha: Tensor | None, working: tuple[int, int]) -> Tensor:
@@ -152,7 +152,7 @@ def shrunk(photo: Source, alpha: Source | None, working: tuple[int, int]) -> Ite
 
     for rows in shrunk_rows(read, (photo.height, photo.width), *working):
         colours = rows if alpha is None else rows[:3] / rows[3:]
-        yield (colours.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(1, 2, 0).numpy()
+        yield levels_of(colours)
 
 
 class _Planes:

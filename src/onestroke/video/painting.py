@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from onestroke.errors import UserError
+from onestroke.imaging.levels import levels_of
 from onestroke.inference.compositing import COLOURS, Palette, feathered, palette, recoloured, repainted
 from onestroke.inference.controls import read_grey
-from onestroke.inference.frames import image_of, levels_of
+from onestroke.inference.frames import image_of
 from onestroke.inference.stylizer import Stylizer
 from onestroke.video import steady
 from onestroke.video.averaging import Averaged
@@ -139,7 +140,7 @@ class ClipPainter:
         mask = self.mask
         if self.look.mask == "alpha" and frame.alpha is not None:
             mask = feathered(torch.from_numpy(frame.alpha)[None, None] / 255, self.look.feather).clamp(0, 1)
-        return levels_of(painting if mask is None else torch.lerp(photo, painting, mask))
+        return levels_of((painting if mask is None else torch.lerp(photo, painting, mask))[0])
 
     def state(self, last: Frame) -> dict[str, np.ndarray]:
         """All that the next frame depends on, after `last` was finished; see `restore`."""
@@ -180,7 +181,7 @@ class ClipPainter:
             return self.with_past(rgb, motion)
         if self.style_map is None:
             return self.frames(rgb)
-        return levels_of(self.stylizer.paint(image_of(rgb), style_map=self.style_map))
+        return levels_of(self.stylizer.paint(image_of(rgb), style_map=self.style_map)[0])
 
     def _matched(self, painting: Tensor, photo: Tensor, alpha: np.ndarray | None, afresh: bool) -> Tensor:
         """The painting in the photo's palette; both palettes are means over the last frames since a cut."""
