@@ -282,7 +282,11 @@ OLD_FORMAT = ("plain", "optimiser", "half", "double", "parameters")
 
 
 @pytest.mark.parametrize(
-    ("wrapping", "old"), [(name, False) for name in WRAPPINGS] + [(name, True) for name in OLD_FORMAT]
+    ("wrapping", "old"),
+    [
+        *((name, False) for name in WRAPPINGS),
+        *(pytest.param(name, True, marks=() if name in OLD_FORMAT[:2] else pytest.mark.slow) for name in OLD_FORMAT),
+    ],
 )
 def test_however_it_was_saved(wrapping: str, old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     original = trained(seed=2)
