@@ -23,6 +23,7 @@ from onestroke.cli import (
     infer,
     infer_clips,
     infer_large,
+    infer_marks,
     infer_options,
     live,
     live_options,
@@ -133,7 +134,7 @@ def test_mark_sign_and_key_of_infer(mark: str, inside: Path, monkeypatch: pytest
     arguments, output, expected = MARKS[mark]
     given: list[Any] = []
     monkeypatch.setattr(marks, "Certificate", lambda *paths: paths)
-    monkeypatch.setattr(infer, "Marker", lambda origin, certificate=None: given.append((origin, certificate)))
+    monkeypatch.setattr(infer_marks, "Marker", lambda origin, certificate, more: given.append((origin, certificate)))
     with pytest.raises(AttributeError):  # the marker is nothing that could mark
         infer.main(["ckpt=plain.safetensors", "input=photos/0.png", f"output={output}", *arguments])
     ((origin, certificate),) = given
