@@ -13,8 +13,9 @@ pytest.importorskip("cv2", reason="needs pip install 'onestroke[video]'")
 from onestroke.fleet.shares import Share, division
 from onestroke.video import pipeline
 from onestroke.video.flow import Motion, motion
-from onestroke.video.reading import Film, Frame, SeekError
+from onestroke.video.reading import Film, Frame
 from onestroke.video.sections import SECONDS, Section, Starts
+from onestroke.video.selection import SeekError
 from tests.clip_files import frame_times, make_clip, make_scenes, packets_of
 from tests.test_clip_resume import Killed, counting, frames_of
 from tests.test_clips import inside, paint

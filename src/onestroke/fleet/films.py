@@ -21,7 +21,8 @@ from onestroke.video.assembly import NO_MARK
 from onestroke.video.marking import mark_of, said_by
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
-from onestroke.video.reading import Damage, Film, SeekError
+from onestroke.video.reading import Damage, Film
+from onestroke.video.selection import SeekError
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts"),

@@ -148,12 +148,7 @@ def paint_all(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ledger = ray.remote(Ledger).options(num_cpus=0, max_restarts=0).remote()
     threads = 0 if gpus else max(1, round(cpus))
-    style, form = job.style, job.form
-
-    def read(batch: Any) -> Iterator[Any]:
-        for text in batch.column("portion").to_pylist():
-            yield from tables(Portion.decoded(text), column, Places(style, form))
-
+    read = _reader(Places(job.style, job.form), column)
     actor: dict[str, Any] = {
         "fn_constructor_args": (job, content, ledger, threads), "num_cpus": cpus, "num_gpus": gpus
     }  # fmt: skip
@@ -168,6 +163,16 @@ def paint_all(
         # none waits for a worker while another one is free
         free = ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1)
         _note(ray, first_rows(_painted(ray, films, read, {**actor, "compute": free, "batch_size": 1})), manifest, each)
+
+
+def _reader(places: Places, column: str | None) -> Callable[[Any], Iterator[Any]]:
+    """The task that reads portions."""
+
+    def read(batch: Any) -> Iterator[Any]:
+        for text in batch.column("portion").to_pylist():
+            yield from tables(Portion.decoded(text), column, places)
+
+    return read
 
 
 def _divided(ray: Any, films: Sequence[Portion]) -> list[Portion]:

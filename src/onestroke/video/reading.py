@@ -19,11 +19,11 @@ from onestroke.video import clip as clips
 from onestroke.video.clip import Clip
 from onestroke.video.colours import RGB, Colours, standard_range
 from onestroke.video.filters import PRECISE, chain
+from onestroke.video.selection import between, seek, since
 
 _ARBITRARY_CLOCKS = ("mpegts", "mpeg")
 _GAP = 2.5  # frames of time that are missing at the end of a clip that was cut off; some files count one frame too many
 _LONGEST_FRAME = 10  # seconds; a stream that ends later than this after its last frame is cut short
-_BEFORE = 1  # second by which decoding begins earlier than it is asked for, so that decoders have a past
 
 
 @dataclass
@@ -51,6 +51,10 @@ class Damage:
     frames: int = 0
     short: int = 0
 
+    def forget(self) -> None:
+        """Count from here on."""
+        self.packets = self.frames = self.short = 0
+
     def __str__(self) -> str:
         """One clause for each kind of damage; empty if there is none."""
         lost = self.packets + self.frames
@@ -58,10 +62,6 @@ class Damage:
         if self.short:
             said.append(f"it ends early: {self.short} frame{'s' if self.short > 1 else ''} missing at the end")
         return "; ".join(said)
-
-
-class SeekError(Exception):
-    """A clip can't be decoded from its middle on, or not with the certainty that its frames are the same."""
 
 
 class Source(Protocol):
@@ -131,11 +131,11 @@ class Film:
         with clips.opened(self.path, self.gpu) as container:
             stream = clips.picture_stream(container)
             origin = round(Fraction(origin_of(container)) / clip.time_base)
-            decoded = _between(_in_order(container, stream, clip, damage), origin, first, last)
+            decoded = between(_in_order(container, stream, clip, damage), origin, first, last)
             shift = round(self.shift / clip.time_base)
             if self.since is not None:
-                _seek(container, stream, self.since + self.shift - _BEFORE)
-                decoded = _since(decoded, round(self.since / clip.time_base) + shift, damage)
+                seek(container, stream, self.since + self.shift)
+                decoded = since(decoded, round(self.since / clip.time_base) + shift, damage.forget)
             converted = _Conversion(self._stored, clip.width, clip.height, stream)(decoded)
             end = None if stream.duration is None else (stream.start_time or 0) + stream.duration
             for pixels, pts, duration in _lasting(converted, stream, None if last is None else origin + last):
@@ -148,8 +148,8 @@ class Film:
         if first is None and last is None and index and (end is None or end - seen > _GAP * step):
             damage.short = max(0, clip.frames - index - lost)
         if not index:
-            between = "" if first is None and last is None else f" from start={self.start} to end={self.end}"
-            raise UserError(f"'{self.path}' has no frame to paint{between}")
+            where = "" if first is None and last is None else f" from start={self.start} to end={self.end}"
+            raise UserError(f"'{self.path}' has no frame to paint{where}")
 
 
 def _in_order(container: Any, stream: Any, clip: Clip, damage: Damage) -> Iterator[Any]:
@@ -183,49 +183,6 @@ def _lasting(
         whole = 0 if stream.duration is None else (stream.start_time or 0) + stream.duration
         rest = (whole if end is None else min(whole, end) if whole else end) - pts
         yield pixels, pts, rest if 0 < rest < _LONGEST_FRAME / stream.time_base else duration
-
-
-def _between(frames: Iterator[Any], origin: int, first: int | None, last: int | None) -> Iterator[Any]:
-    """Those frames that begin in [first, last), in ticks after `origin`."""
-    for frame in frames:
-        if last is not None and frame.pts - origin >= last:
-            return
-        if first is None or frame.pts - origin >= first:
-            yield frame
-
-
-def _seek(container: Any, stream: Any, seconds: Fraction) -> None:
-    """Go on with the key frame before a time."""
-    av = require("av", "video")
-    try:
-        container.seek(max(0, round(seconds / stream.time_base)), stream=stream)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise SeekError from error
-
-
-def _since(frames: Iterator[Any], time: int, damage: Damage) -> Iterator[Any]:
-    """Those frames that begin at `time` in ticks or later, and the last one before.
-
-    What is damaged before that doesn't count: after a key frame come some that would need what is before it.
-
-    Raises:
-        SeekError: there is no earlier frame, or one is interlaced, and so depends on those before.
-    """
-    before, inside = None, False
-    for frame in frames:
-        if frame.interlaced_frame:
-            raise SeekError
-        if not inside and frame.pts >= time:
-            if before is None:
-                raise SeekError
-            inside = True
-            damage.packets = damage.frames = 0
-            yield before
-        if inside:
-            yield frame
-        before = frame
-    if not inside and before is not None:
-        yield before
 
 
 def _frames(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:

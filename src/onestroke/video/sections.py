@@ -10,7 +10,8 @@ from fractions import Fraction
 import numpy as np
 
 from onestroke.video.flow import Motion
-from onestroke.video.reading import Frame, SeekError
+from onestroke.video.reading import Frame
+from onestroke.video.selection import SeekError
 
 SECONDS = 5
 """Time in which at most one section begins: at the first cut after each multiple of it."""
