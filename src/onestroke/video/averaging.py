@@ -9,7 +9,6 @@ import numpy as np
 
 from onestroke.packages import require
 from onestroke.video.flow import Motion
-from onestroke.video.sampling import moved
 
 _AVERAGED = 6.0  # frames over which the input is averaged, in addition to the present one, at amount 1
 _NOISE = 8.0  # levels by which averaged frames may differ
@@ -65,13 +64,14 @@ class Averaging:
         """The average of the frame with those before, where they show the same."""
         cv2 = self._cv2
         present = frame.astype(np.float32)
-        gap = moved(before, motion.back, bicubic=True)
+        gap = cv2.remap(before, *motion.places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         gap -= present
         square = cv2.blur(mean_square(cv2, gap), (5, 5))
         share = cv2.exp(square * np.float32(-0.5 / _NOISE**2)) * motion.trust
         gap *= cv2.merge([share * self._share] * 3)
         gap += present
-        return np.clip(gap, 0, 255, out=gap)
+        average: np.ndarray = np.clip(gap, 0, 255, out=gap)
+        return average
 
 
 def mean_square(cv2: Any, gap: np.ndarray) -> np.ndarray:

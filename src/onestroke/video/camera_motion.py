@@ -16,7 +16,7 @@ from onestroke.video.sampling import moved, squared
 _CONTRAST = 2.0  # smaller eigenvalue of the structure tensor, in squared levels a pixel, that is half trusted
 _ROUNDS = 8  # of the fit, each with new weights
 _INLIER = 0.3  # pixels by which a pixel that moves with the camera may be off, at the end of the fit
-_STRIDE = 4  # one pixel in so many, each way, takes part in the fit
+_STRIDE = 6  # one pixel in so many, each way, takes part in the fit
 _FEWEST = 0.02  # share of the picture that has contrast without which the camera's motion is unknown
 _REFINED = 2  # steps in which the whole picture is aligned, which takes away what DIS flow is biased by
 _OTHER = 6.0  # levels of difference from which on a pixel hardly counts then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ class Motion:
     back: np.ndarray
     trust: np.ndarray
     cut: bool
+
+    @cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y that `back` points to, float32 (H, W) each."""
+        return places(self.back)
 
 
 def motion(before: np.ndarray, now: np.ndarray) -> Motion:

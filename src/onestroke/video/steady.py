@@ -19,7 +19,6 @@ from onestroke.packages import require
 from onestroke.video.averaging import Averaged, Averaging, mean_square
 from onestroke.video.flow import Motion, alignment
 from onestroke.video.kept_paintings import KeptPaintings
-from onestroke.video.sampling import places
 
 Paint = Callable[[np.ndarray], np.ndarray]
 """uint8 (H, W, 3), RGB, to the same."""
@@ -106,9 +105,9 @@ class Steady:
             return self._first(averaged.frame, painting)
         self._number += 1
         kept.add(self._number, painting, averaged.clean)
-        x, y = places(motion.back)
+        x, y = motion.places
         self._carry(x, y)
-        changed = self._track(kept, averaged.frame)
+        changed = self._track(kept, kept.halved(averaged.frame))
         return self._renew(kept, painting, motion, x, y, changed)
 
     def _first(self, frame: np.ndarray, painting: np.ndarray) -> np.ndarray:
@@ -184,14 +183,14 @@ class Steady:
             plane += step[..., i]
             np.clip(plane, 0, side - 1, out=plane)
 
-    def _track(self, kept: KeptPaintings, frame: np.ndarray) -> np.ndarray:
-        """Correct the origins by comparing the frames that they point to with the present one.
+    def _track(self, kept: KeptPaintings, now: np.ndarray) -> np.ndarray:
+        """Correct the origins by comparing the frames that they point to with the present one, `now`, at half the size.
 
         Returns:
             bool, half the size: where they don't look alike.
         """
         cv2 = self._cv2
-        was, now = kept.frames(self._x, self._y, self._origin[..., 0]), kept.halved(frame)
+        was = kept.frames(self._x, self._y, self._origin[..., 0])
         grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (was, now)]
         height, width = self._x.shape
         step = cv2.resize(alignment(*grey) * np.float32(2 * _TRACK), (2 * kept.half[1], 2 * kept.half[0]))
@@ -224,7 +223,7 @@ class Steady:
             new[gone | ~self._rim] = 0
         fades &= ~gone
         out = kept.painted(self._x, self._y, slot)
-        fading = cv2.remap(self._fading, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        fading = cv2.remap(self._fading, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         cv2.add(fading, cv2.subtract(out, fresh, dtype=cv2.CV_16S), dst=fading, mask=fades.astype(np.uint8))
         fading = cv2.addWeighted(fading, self._age / (self._age + _FADE), fading, 0, 0)
         cv2.copyTo(self._nothing, (gone | (self._large(entering) > 0)).astype(np.uint8), fading)
