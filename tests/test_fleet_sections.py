@@ -192,6 +192,22 @@ def test_sections_of_a_film_that_was_replaced_are_not_joined(
     assert same(inside / "out" / PLACE, whole)
 
 
+def test_what_is_known_of_sections_names_no_file_elsewhere(inside: Path) -> None:
+    one, other, last = sections()
+    painter = worker(inside)
+    assert painter.paint([one]) == painter.paint([other]) == []
+    folder = inside / "out" / folder_of(PLACE)
+    known = sorted(folder.glob("*.json"))[0]
+    document = json.loads(known.read_text())
+    part = folder / document["parts"][0]["file"]
+    part.rename(inside / "out" / "part.webm")
+    document["parts"][0]["file"] = "../part.webm"
+    known.write_text(json.dumps(document))
+    (row,) = painter.paint([last])
+    assert row.status == SKIPPED and "is damaged: choose another output" in row.reason
+    assert PLACE not in painted(inside / "out")
+
+
 def test_a_short_film_and_one_of_another_kind_are_painted_whole(inside: Path) -> None:
     (inside / "in" / "a.webm").unlink()
     make_clip(inside / "in" / "short.mp4", range(9))

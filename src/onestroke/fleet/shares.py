@@ -125,7 +125,7 @@ class PaintedSections:
             with the frame with which the next one begins: the film was not decoded the same each time.
 
         Raises:
-            UserError: they can't be read.
+            UserError: they can't be read, or are damaged.
         """
         found = [json.loads(self.store.read(f"{self._name(number)}.json")) for number in range(self.share.count)]
         filled = [one for one in found if one["first"] is not None]
@@ -134,6 +134,8 @@ class PaintedSections:
             return None
         segments = []
         for part in (part for one in filled for part in one["parts"]):
+            if PurePosixPath(part["file"]).name != part["file"]:  # what is in a store must not write elsewhere here
+                raise _damaged()
             path = folder / part["file"]
             self.store.fetch(path, part["file"])
             segments.append(Segment(path, part["begin"], part["last"]))
@@ -162,4 +164,8 @@ def _glimpse(known: dict[str, Any] | None) -> Glimpse | None:
     try:
         return None if known is None else Glimpse(**known)
     except TypeError as error:
-        raise UserError("what an earlier run knew of a section of it is damaged: choose another output") from error
+        raise _damaged() from error
+
+
+def _damaged() -> UserError:
+    return UserError("what an earlier run knew of a section of it is damaged: choose another output")
