@@ -261,6 +261,7 @@ def run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_train_times_each_contestant_beside_the_baseline(
     tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,7 +147,7 @@ def test_killed_and_resumed_equals_unbroken(photo_folder: Path, tmp_path: Path) 
     assert (broken / "checkpoints" / "starry_night.safetensors").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_exports_and_goes_on(number: int, photo_folder: Path, tmp_path: Path) -> None:
     done = signalled(number, 3, *PHOTOS, f"data.root={photo_folder}", "steps=100000", "save_every=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -134,7 +134,7 @@ def encoded(patched: pytest.MonkeyPatch) -> list[object]:
     return given
 
 
-@pytest.mark.parametrize("color", ["style", "match"])
+@pytest.mark.parametrize("color", ["style", pytest.param("match", marks=pytest.mark.slow)])
 def test_what_is_encoded_is_what_infer_encodes(color: str, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an MP4, for which x264 with a largest bit rate gives other packets each time."""
     (inside / "in" / "a.webm").unlink()
@@ -162,7 +162,7 @@ def test_sections_are_painted_in_any_order_by_any_worker(inside: Path, whole: Pa
     assert [(row.status, row.reason) for row in again] == [(DONE, ALREADY)], "a worker that was thought to be dead"
 
 
-@pytest.mark.parametrize("fatal", [25, 50])
+@pytest.mark.parametrize("fatal", [25, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_second_run_goes_on_with_the_sections_that_are_there(
     fatal: int, inside: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +318,7 @@ def test_what_fails_in_a_section_is_told_once_and_a_painting_is_left_out(
     assert "0 of 2 pictures painted" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sections_in_an_object_store(
     bucket: tuple[Any, str], inside: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

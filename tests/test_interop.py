@@ -304,7 +304,7 @@ def test_however_it_was_saved(wrapping: str, old: bool, tmp_path: Path, capsys: 
     [
         {"widths": (4, 4, 4), "blocks": 1, "ends": 3},
         {"widths": (8, 16, 32), "blocks": 10, "ends": 9},
-        {"widths": (12, 6, 3), "blocks": 3, "ends": 31},
+        pytest.param({"widths": (12, 6, 3), "blocks": 3, "ends": 31}, marks=pytest.mark.slow),
     ],
 )
 def test_other_widths_and_depths(sizes: dict[str, Any], tmp_path: Path) -> None:
