@@ -73,12 +73,7 @@ def paint_clip(job: Job) -> Outcome:
     """
     make_folder(job.target.parent)
     run = _Run(job)
-    with ThreadPoolExecutor(max_workers=1) as encoder:
-        try:
-            run.paint(encoder)
-        except BaseException:
-            run.abandon()
-            raise
+    run.paint()
     outcome = Outcome(run.frames, run.stopped)
     if run.segments and not job.in_folder:
         cut = run.stopped or job.source.end is not None
@@ -103,12 +98,7 @@ def paint_section(job: Job, section: Section) -> tuple[list[Segment], int]:
         UserError: as `paint_clip`.
     """
     run = _Run(job, section)
-    with ThreadPoolExecutor(max_workers=1) as encoder:
-        try:
-            run.paint(encoder)
-        except BaseException:
-            run.abandon()
-            raise
+    run.paint()
     return run.segments, run.frames
 
 
@@ -127,8 +117,16 @@ class _Run:
         self.starts = Starts(job.source.clip.time_base)
         self.encoding: deque[Future[None]] = deque()
 
-    def paint(self, encoder: ThreadPoolExecutor) -> None:
+    def paint(self) -> None:
         """Paint all frames that are not in whole parts."""
+        with ThreadPoolExecutor(max_workers=1) as encoder:
+            try:
+                self._paint(encoder)
+            except BaseException:
+                self._abandon()
+                raise
+
+    def _paint(self, encoder: ThreadPoolExecutor) -> None:
         job = self.job
         state = job.parts.state()
         before = job.painter.restore(state)
@@ -201,7 +199,7 @@ class _Run:
             self.job.parts.add(self.writer.path, self.begin, last.duration, self.in_part, state)
         self.writer, self.in_part = None, 0
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Close the file of a part that is not whole."""
         if self.writer is not None:
             self.writer.abandon()
