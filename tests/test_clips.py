@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from onestroke.inference.stylizer import Stylizer
 from onestroke.video import clip as clips
 from onestroke.video.reading import Film
 from tests.clip_files import av, decoded, frame_times, make_clip, needs_ffmpeg, probe, scene, sound_hash, style_of_two
-from tests.processes import environment
+from tests.peaks import needs_peak, peak_of
 
 
 @pytest.fixture
@@ -332,19 +331,12 @@ def test_a_display_matrix_puts_each_corner_where_it_says(signs: tuple[int, int, 
 
 
 @pytest.mark.slow
+@needs_peak
 def test_memory_does_not_grow_with_the_length_of_a_clip(inside: Path) -> None:
-    program = (
-        "import resource, sys; from onestroke.cli import infer; code = infer.main(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, code)"
-    )
     peaks = []
     for count in (200, 2000):
         make_clip(inside / f"{count}.mp4", times=range(count), size=(144, 192))
-        command = [sys.executable, "-c", program, "ckpt=a.safetensors", "style=udnie", f"input={count}.mp4"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=inside, env=environment()).stdout
-        peak, code = said.splitlines()[-1].split()
-        assert code == "0"
-        peaks.append(int(peak))
+        peaks.append(peak_of("ckpt=a.safetensors", "style=udnie", f"input={count}.mp4"))
     assert peaks[1] < 1.05 * peaks[0]
 
 

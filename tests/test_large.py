@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,6 +26,7 @@ from onestroke.provenance import credentials
 from onestroke.style_document import Metadata
 from tests.clip_files import style_of_two
 from tests.marks import certificate
+from tests.peaks import needs_peak, peak_of
 from tests.test_tiles import lively
 
 ARGS: dict[str, Any] = {"channels": [6, 8], "blocks": 1}
@@ -292,18 +291,7 @@ def test_a_style_map_is_painted_in_tiles(inside: Path, capsys: pytest.CaptureFix
     assert "style_map=small.png has 100 x 45 pixels" in capsys.readouterr().err
 
 
-PEAK = """
-import sys
-from pathlib import Path
-from onestroke.cli import infer
-code = infer.main(sys.argv[1:])
-# not ru_maxrss, which also counts the process that this one was started from
-print("peak", Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-sys.exit(code)
-"""
-
-
-def peak(width: int, height: int, *more: str) -> float:
+def peak(width: int, height: int, *more: str) -> int:
     """Bytes that painting a made-up TIFF takes at most, in a process of its own."""
     tifffile = pytest.importorskip("tifffile")
     rng = np.random.default_rng(0)
@@ -314,14 +302,14 @@ def peak(width: int, height: int, *more: str) -> float:
     name = f"{width}.tif"
     tifffile.imwrite(name, rows, shape=(height, width, 3), dtype=np.uint8, rowsperstrip=512, photometric="rgb")
     arguments = ["ckpt=s.safetensors", f"input={name}", f"output=painted_{name}", "memory=1G", "device=cpu", *more]
-    done = subprocess.run([sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True)
+    taken = peak_of(*arguments)
     with tifffile.TiffFile(f"painted_{name}") as file:
         assert file.pages[0].shape[:2] == (height, width)
-    return 1024 * float(done.stdout.split("peak")[1])
+    return taken
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak there")
+@needs_peak
 def test_a_hundred_megapixels_take_less_than_a_gibibyte(inside: Path) -> None:
     quarter, whole = peak(5000, 5120), peak(10000, 10240)
     assert whole < 2**30
@@ -329,6 +317,6 @@ def test_a_hundred_megapixels_take_less_than_a_gibibyte(inside: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak there")
+@needs_peak
 def test_four_hundred_megapixels_take_no_more_than_a_hundred(inside: Path) -> None:
     assert peak(20000, 20480) < 1.2 * peak(10000, 10240)

@@ -31,6 +31,7 @@ from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
 from onestroke.style_document import Metadata
 from tests.commands import ROOT
+from tests.peaks import needs_peak
 from tests.test_large import peak
 from tests.test_tiles import lively
 
@@ -387,7 +388,7 @@ def test_too_little_memory_to_enlarge_is_told(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak there")
+@needs_peak
 def test_memory_does_not_grow_with_the_picture(inside: Path) -> None:
     quarter, whole = (peak(width, height, "stroke_scale=8") for width, height in ((5000, 5120), (10000, 10240)))
     assert whole < 2**30
