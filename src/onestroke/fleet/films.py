@@ -18,7 +18,7 @@ from onestroke.provenance.origin import Origin
 from onestroke.stores import Store, join
 from onestroke.video import encoding, pipeline
 from onestroke.video.assembly import NO_MARK
-from onestroke.video.marking import mark_of, said_by
+from onestroke.video.marking import Said, mark_of, said_by
 from onestroke.video.painting import ClipPainter, Look
 from onestroke.video.parts import Parts
 from onestroke.video.reading import Damage, Film
@@ -77,9 +77,10 @@ class FilmPainter:
         path = self._copy(folder, name, share)
         try:
             film = self._film(path)
-            if said_by(film).painting:
+            said = said_by(film)
+            if said.painting:
                 return LEFT_OUT, PAINTING
-            found = self._whole(film, place) if share is None else self._shared(film, place, share)
+            found = self._whole(film, said, place) if share is None else self._shared(film, said, place, share)
         except UserError as error:
             if share is not None and self._written(place):  # by another worker, which then removed what was painted
                 return None
@@ -115,7 +116,7 @@ class FilmPainter:
         return Film(path, max_side=self.job.max_side, gpu=gpu, since=since)
 
     @contextmanager
-    def _clip(self, film: Film, place: str) -> Iterator[pipeline.Job]:
+    def _clip(self, film: Film, said: Said, place: str) -> Iterator[pipeline.Job]:
         """Context manager: how a film is painted to a file of this machine, which is there as long."""
         with tempfile.TemporaryDirectory(prefix="onestroke-film-") as made:
             target = Path(made) / f"painting{PurePosixPath(place).suffix}"
@@ -124,18 +125,18 @@ class FilmPainter:
             settings = encoding.Settings(encoding.codec_for(target.suffix, None, film.clip), gpu=film.gpu)
             mark = NO_MARK
             if self.origin is not None:
-                mark = mark_of(film, said_by(film), target, self.origin.with_settings({"steady": look.steady}))
+                mark = mark_of(film, said, target, self.origin.with_settings({"steady": look.steady}))
             yield pipeline.Job(film, painter, target, settings, Parts(target, {}, False), mark)
 
-    def _whole(self, film: Film, place: str) -> list[str]:
+    def _whole(self, film: Film, said: Said, place: str) -> list[str]:
         """Paint and write a film; returns what of it was lost."""
-        with self._clip(film, place) as clip:
+        with self._clip(film, said, place) as clip:
             outcome = pipeline.paint_clip(clip)
             self.output.put(place, clip.target)
         self.clean(place)
         return [str(film.damage), *_left_out(clip.target, outcome.left_out)]
 
-    def _shared(self, film: Film, place: str, share: Share) -> list[str] | None:
+    def _shared(self, film: Film, said: Said, place: str, share: Share) -> list[str] | None:
         """Paint a section of a film, and join all where this was the last."""
         sections = PaintedSections(self.job.output, place, share)
         whole = sections.painted_whole()
@@ -145,13 +146,13 @@ class FilmPainter:
             if whole is not None:
                 raise SeekError
             if not sections.there():
-                self._section(film, place, share, sections)
-            return self._joined(film, place, sections)
+                self._section(film, said, place, share, sections)
+            return self._joined(film, said, place, sections)
         except SeekError:
             sections.paint_whole()
-            return self._whole(film, place)
+            return self._whole(film, said, place)
 
-    def _section(self, film: Film, place: str, share: Share, sections: PaintedSections) -> None:
+    def _section(self, film: Film, said: Said, place: str, share: Share, sections: PaintedSections) -> None:
         """Paint and store a section.
 
         Raises:
@@ -159,13 +160,13 @@ class FilmPainter:
         """
         section = share.section
         part = self._film(film.path, section.begin)
-        with self._clip(part, place) as clip:
+        with self._clip(part, said, place) as clip:
             segments, frames = pipeline.paint_section(clip, section)
             if part.damage.packets or part.damage.frames:
                 raise SeekError
             sections.add(section, segments, frames, part.damage.short > 0)
 
-    def _joined(self, film: Film, place: str, sections: PaintedSections) -> list[str] | None:
+    def _joined(self, film: Film, said: Said, place: str, sections: PaintedSections) -> list[str] | None:
         """Join the sections and write the film, if all are there; returns what of it was lost.
 
         Two workers may find that all are there: both then write the same, or one can't, as the other is ready.
@@ -174,7 +175,7 @@ class FilmPainter:
             if self._written(place):
                 self.clean(place)
             return None
-        with self._clip(film, place) as clip:
+        with self._clip(film, said, place) as clip:
             fetched = sections.fetch(clip.parts.folder)
             if fetched is None:
                 raise SeekError
