@@ -14,6 +14,8 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +57,30 @@ def made_up(folder: Path, count: int, size: int) -> None:
         Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{i:06d}.jpg")
 
 
-def rate(options: Options, folder: Path, output: Path, count: int) -> float:
-    """Pictures a second of a number of workers."""
+@contextmanager
+def cluster(count: int) -> Iterator[None]:
+    """Context manager: Ray on this machine, with a CPU for each worker."""
     ray = require("ray", "fleet")
     ray.init("local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    style = Path(options.ckpt)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def paint(
+    options: Options, folder: Path, output: Path, count: int, each: Callable[[list[Row]], object] = lambda rows: None
+) -> Manifest:
+    """Paint what is in a folder by a number of workers; `each` is as for `paint_all`. Returns the manifest."""
+    style, manifest = Path(options.ckpt), Manifest(str(output))
     job = Job(str(output), style.name, "", "bench", StyleControls())
     left = list(portions(str(folder), {}, str(output), Places("bench", "png")))
+    paint_all(left, job, style.read_bytes(), manifest, Workers(count), each=each)
+    return manifest
+
+
+def rate(options: Options, folder: Path, output: Path, count: int) -> float:
+    """Pictures a second of a number of workers."""
     progress, workers = Progress(options.pictures), set[str]()
 
     def each(rows: list[Row]) -> None:
@@ -69,10 +88,9 @@ def rate(options: Options, folder: Path, output: Path, count: int) -> float:
         if len(workers) == count:  # all have started
             progress.add(sum(row.status == DONE for row in rows), 0)
 
-    paint_all(left, job, style.read_bytes(), Manifest(str(output)), Workers(count), each=each)
-    found = progress.rate
-    ray.shutdown()
-    return found
+    with cluster(count):
+        paint(options, folder, output, count, each)
+        return progress.rate
 
 
 def made_up_film(path: Path, count: int, size: int) -> None:
@@ -92,15 +110,10 @@ def made_up_film(path: Path, count: int, size: int) -> None:
 
 def seconds_of_film(options: Options, film: Path, output: Path, count: int) -> float:
     """Seconds in which a film is painted by a number of workers, with those in which they start."""
-    ray = require("ray", "fleet")
-    ray.init("local", num_cpus=count, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    style = Path(options.ckpt)
-    job = Job(str(output), style.name, "", "bench", StyleControls())
-    left = list(portions(str(film.parent), {}, str(output), Places("bench", "png")))
-    manifest, began = Manifest(str(output)), time.monotonic()
-    paint_all(left, job, style.read_bytes(), manifest, Workers(count))
-    taken = time.monotonic() - began
-    ray.shutdown()
+    with cluster(count):
+        began = time.monotonic()
+        manifest = paint(options, film.parent, output, count)
+        taken = time.monotonic() - began
     if [row.status for row in manifest.rows.values()] != [DONE]:
         raise UserError(f"the film was not painted: {list(manifest.rows.values())}")
     return taken
