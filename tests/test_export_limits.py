@@ -56,7 +56,7 @@ def planted(style: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, bo
         painter: nn.Module = style_file.load(style)[0]
 
         class Off(Onnx):
-            def paint(self, image: Tensor) -> Tensor:
+            def paint(self, image: Tensor, past: Tensor | None = None) -> Tensor:
                 with torch.no_grad():
                     painted: Tensor = painter(image).clamp(0, 1)
                 part = painted if everywhere else painted[:1, :1, :1, :1]

@@ -93,7 +93,7 @@ def test_a_network_that_paints_no_picture_is_told(
     if backend == "torch":
         monkeypatch.setattr(stylizer.backend, "_run", lambda image: torch.full_like(image, value))
     else:
-        monkeypatch.setattr(stylizer.backend, "run", lambda array, keep: np.full_like(array, value))
+        monkeypatch.setattr(stylizer.backend, "run", lambda inputs, keep: np.full_like(inputs["image"], value))
     with pytest.raises(UserError, match="paints no picture"):
         frames(photo(24, 24))
     if value == 0:

@@ -313,16 +313,6 @@ def test_frames_are_painted_with_what_is_known_of_the_past(tmp_path: Path) -> No
             frames(picture, past=wrong)
 
 
-def test_graphs_paint_without_a_past_and_auto_takes_torch(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    path = saved(tmp_path / "s.safetensors", recurrent())
-    picture, past = frame(0, 34, 45, 3), (frame(1, 34, 45, 3), np.ones((34, 45), np.float32))
-    torchs, onnx, auto = (Stylizer(path, device="cpu", backend=b).frames(34, 45) for b in ("torch", "onnx", "auto"))
-    assert (torchs.recurrent, onnx.recurrent, auto.recurrent) == (True, False, True)
-    assert int(np.abs(onnx(picture, past=past).astype(int) - torchs(picture)).max()) <= 1
-    assert np.array_equal(auto(picture, past=past), torchs(picture, past=past))
-
-
 def test_a_past_changes_nothing_for_other_styles(tmp_path: Path) -> None:
     torch.manual_seed(0)
     frames = Stylizer(saved(tmp_path / "s.safetensors", RealtimeNetwork(**ARGS)), device="cpu").frames(32, 32)

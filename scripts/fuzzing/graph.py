@@ -20,6 +20,7 @@ from onestroke.graphs import onnx_graph
 from onestroke.graphs.tracing import trace
 from onestroke.inference.stylizer import Stylizer
 from onestroke.networks.realtime import RealtimeNetwork
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.packages import require
 from onestroke.style_document import FORMAT
@@ -34,11 +35,12 @@ def make(folder: Path) -> None:
     kinds = {
         "residual": (ResidualNetwork, {"channels": [4, 4, 8], "blocks": 1, "ends": 3}),
         "realtime": (RealtimeNetwork, {"channels": [4, 8], "blocks": 1}),
+        "recurrent": (RecurrentNetwork, {"channels": [4, 8], "blocks": 1}),
     }
     for name, (made, arguments) in kinds.items():
         document = style.metadata(made, arguments, [name], name)
         text = json.dumps({"version": FORMAT, **dataclasses.asdict(document)})
-        core = trace(style.network(made, arguments))
+        core = trace(style.network(made, arguments), past=made is RecurrentNetwork)
         for pixels in onnx_graph.PIXELS:
             for half in (False, True):
                 model = onnx_graph.build(core, text, pixels, half)
@@ -182,13 +184,13 @@ def _inside(model: Model, rng: Random) -> None:
 def _end(model: Model, rng: Random) -> None:
     """What goes in or comes out: its name, kind or shape, or one more."""
     ends = rng.choice((model.graph.input, model.graph.output))
-    choice = rng.randrange(5)
+    end, choice = rng.choice(ends), rng.randrange(5)
     if choice == 0:
-        ends[0].name = rng.choice(("", "picture", "image", "painting"))
+        end.name = rng.choice(("", "picture", "image", "painting", "past", "known"))
     elif choice == 1:
-        ends[0].type.tensor_type.elem_type = rng.randrange(0, 20)
+        end.type.tensor_type.elem_type = rng.randrange(0, 20)
     elif choice == 2:
-        dims = ends[0].type.tensor_type.shape.dim
+        dims = end.type.tensor_type.shape.dim
         dim = dims[rng.randrange(len(dims))]
         dim.dim_value = rng.choice((0, -1, 1, 4, 7, 2**40))
     elif choice == 3:
@@ -279,7 +281,7 @@ CHANGES: Mapping[str, tuple[int, Change]] = {name: (weight, edited(edit)) for na
 
 
 def use(path: Path, rng: Random) -> None:
-    """Open it and paint small photos; a file that says that its weights lie elsewhere must not open at all."""
+    """Open it and paint small photos and frames; a file that says that its weights lie elsewhere must not open at all."""
     stylizer = Stylizer(path, "cpu", rng.choice((None, "onnx")))
     model = onnx.load_model(str(path), load_external_data=False)
     if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):
@@ -291,6 +293,8 @@ def use(path: Path, rng: Random) -> None:
         painted = stylizer.paint(photo)
         if painted.shape != photo.shape or painted.dtype != torch.float32 or not bool(painted.isfinite().all()):
             raise AssertionError(f"{tuple(photo.shape)} was painted as {painted.dtype} {tuple(painted.shape)}")
+        frame = np.full((height, width, 3), 99, np.uint8)
+        stylizer.frames(height, width)(frame, past=(frame, np.ones((height, width), np.float32)))
 
 
 def warm(_: Path) -> None:

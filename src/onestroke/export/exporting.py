@@ -24,9 +24,11 @@ from onestroke.graphs import onnx_graph
 from onestroke.graphs.onnx_file import check_exported
 from onestroke.graphs.onnx_nodes import Model
 from onestroke.graphs.tracing import Core, trace
+from onestroke.inference.backend import Backend
 from onestroke.inference.backends import Torch, first_channels
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style
 from onestroke.inference.exported import Onnx
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.style_document import FORMAT
 from onestroke.version import __version__
 
@@ -62,6 +64,8 @@ LIMITS: Mapping[str, Difference] = {
     "int8": Difference(256.0, 8.0),
 }
 """Variant -> upper limits of its differences; a file that reaches them is not written."""
+WITH_PAST = ("fp32", "fp16")
+"""The variants in which a recurrent network takes its past; the others are calibrated on photos, which have none."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def export(
     pixels: str,
     photos: Sequence[Photo] | None = None,
     controls: StyleControls = DEFAULT_CONTROLS,
+    past: bool = True,
 ) -> Exported:
     """Export a style file, compare it with torch, and time it.
 
@@ -97,6 +102,7 @@ def export(
         photos: to measure the statistics of frozen and the ranges of int8, each uint8 (H, W, 3), all of one size;
             None takes scenes.
         controls: the style, strength and stroke to export.
+        past: whether the past of a recurrent network is an input too, in the variants of WITH_PAST.
 
     Raises:
         UserError: the style file can't be read, the network can't be exported, a package is missing, or the paintings
@@ -104,31 +110,40 @@ def export(
     """
     network, metadata = open_style(path, controls)
     document = json.dumps({"version": FORMAT, **asdict(metadata)}, allow_nan=False)
-    core = trace(network)
+    past = past and isinstance(network, RecurrentNetwork) and kind == "onnx" and variant in WITH_PAST
+    core = trace(network, past=past)
     if kind == "torch":
         content = torch_program.build(core, document, pixels)
         paint = _paint(content, pixels)
-        difference = _checked(path, paint, network, pixels, variant)
+        difference = _checked(path, compare(paint, network, pixels), variant)
     else:
         if photos is None and variant in ("frozen", "int8"):
             photos = Scenes(validation=_SCENES).held_out(_SCENE_SIDE)
         model = _model(core, document, variant, pixels, photos or [])
-        paint = Onnx(check_exported(model)).paint
-        difference = _checked(path, paint, network, pixels, variant)
+        onnx = Onnx(check_exported(model))
+        paint = paint_of(onnx)
+        difference = _checked(path, compare_all(onnx, network, pixels), variant)
         onnx_graph.note(
             model,
             {
                 "variant": variant, "pixels": pixels, "channels": first_channels(network),
                 "difference": asdict(difference), "sizes": SIZES, "onestroke": __version__,
+                **({"past": onnx_graph.PAST_INPUTS} if past else {}),
             },
         )  # fmt: skip
         content = model.SerializeToString()
-    if variant == "fp32":
-        baseline, other = "torch", Torch(network, torch.device("cpu")).paint
-    else:
-        baseline, other = "fp32", Onnx(check_exported(onnx_graph.build(core, document, pixels))).paint
-    own, others = milliseconds([paint, other], SIDE)
+    baseline, other = _baseline(core, network, variant, pixels)
+    own, others = milliseconds([paint, paint_of(other)], SIDE)
     return Exported(content, difference, own, baseline, others)
+
+
+def _baseline(core: Core, network: nn.Module, variant: str, pixels: str) -> tuple[str, Backend]:
+    """Name and backend of what a variant's time is compared with."""
+    if variant != "fp32":
+        return "fp32", Onnx(check_exported(onnx_graph.build(core, "", pixels)))
+    backend = Torch(network, torch.device("cpu"))
+    backend.recurrent = core.past
+    return "torch", backend
 
 
 def _model(core: Core, document: str, variant: str, pixels: str, photos: Sequence[Photo]) -> Model:
@@ -159,9 +174,9 @@ def _paint(content: bytes, pixels: str) -> Paint:
     return paint
 
 
-def _checked(path: Path, paint: Paint, network: nn.Module, pixels: str, variant: str) -> Difference:
+def _checked(path: Path, difference: Difference, variant: str) -> Difference:
     """The difference from torch; raises a UserError if it is not below the limits of the variant."""
-    difference, limit = compare(paint, network, pixels), LIMITS[variant]
+    limit = LIMITS[variant]
     if not fits(difference, limit):
         raise UserError(
             f"{path} as {variant} would differ from what torch paints by {difference} of 255 levels, and must by less "
@@ -175,7 +190,31 @@ def fits(difference: Difference, limit: Difference) -> bool:
     return difference.largest < limit.largest and difference.mean < limit.mean
 
 
-def compare(paint: Paint, network: nn.Module, pixels: str) -> Difference:
+def compare_all(backend: Backend, network: Callable[..., Tensor], pixels: str) -> Difference:
+    """`compare`, without a past and, for a graph that takes one, also with it: the larger differences."""
+    found = [compare(backend.paint, network, pixels)]
+    if backend.recurrent:
+        found.append(compare(paint_of(backend), lambda image: network(image, past=example_past(image)), pixels))
+    return largest(found)
+
+
+def largest(found: Sequence[Difference]) -> Difference:
+    """The largest of several differences; not a number if one is not."""
+    return Difference(*(float(np.max([getattr(one, name) for one in found])) for name in ("largest", "mean")))
+
+
+def paint_of(backend: Backend) -> Paint:
+    """A function that paints, with an example of a past if the backend takes one."""
+    return (lambda image: backend.paint(image, example_past(image))) if backend.recurrent else backend.paint
+
+
+def example_past(image: Tensor) -> Tensor:
+    """A past to compare and to time with, (N, 4, H, W): the picture mirrored, and known more and more to the right."""
+    known = torch.linspace(0, 1, image.shape[-1]).expand(len(image), 1, *image.shape[-2:])
+    return torch.cat([image.flip(-1), known], dim=1)
+
+
+def compare(paint: Paint, network: Callable[..., Tensor], pixels: str) -> Difference:
     """Compare an exported file with torch on pictures of three odd sizes, and on a batch of two.
 
     For tiny pictures only the shape is checked, since norms amplify rounding errors in pictures of nearly one colour.

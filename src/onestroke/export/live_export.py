@@ -16,11 +16,12 @@ from onestroke.export.exporting import (
     LIMITS,
     SIDE,
     SIZES,
-    Difference,
     Exported,
-    compare,
+    compare_all,
     fits,
+    largest,
     milliseconds,
+    paint_of,
 )
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import trace_live
@@ -29,6 +30,7 @@ from onestroke.inference.backends import Torch, first_channels
 from onestroke.inference.exported import Onnx
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import ANCHORS, DEFAULTS, FADES_UNTIL, Conditioning
+from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.tables import Condition
 from onestroke.style_document import FORMAT
 from onestroke.version import __version__
@@ -36,12 +38,13 @@ from onestroke.version import __version__
 _SETTINGS = 4  # random mixes and controls at which the file is compared with torch, after the first style's defaults
 
 
-def export_live(path: Path, pixels: str) -> Exported:
+def export_live(path: Path, pixels: str, past: bool = True) -> Exported:
     """Export all styles and controls of a style file, compare with torch at several settings, and time it.
 
     Args:
         path: a style file.
         pixels: "uint8" or "float", as in onnx_graph.build.
+        past: whether the past of a recurrent network is an input too.
 
     Raises:
         UserError: the style file can't be read or has a single style and no control, the network can't be exported, a
@@ -50,7 +53,7 @@ def export_live(path: Path, pixels: str) -> Exported:
     network, metadata = style_file.load(path)
     if not isinstance(network, TransformNetwork) or network.conditioning.rows == 1:
         raise UserError(f"{path} has one style and no control, so there is nothing to be live: leave controls out")
-    live = trace_live(network)
+    live = trace_live(network, past and isinstance(network, RecurrentNetwork))
     document = json.dumps({"version": FORMAT, **asdict(metadata)}, allow_nan=False)
     model = onnx_graph.build(live.core, document, pixels, tables=live.tables)
     onnx = Onnx(check_exported(model))
@@ -58,8 +61,8 @@ def export_live(path: Path, pixels: str) -> Exported:
     for rows, fade in _settings(network.conditioning):
         onnx.set(rows, fade)
         fixed = _Fixed(network, Condition(rows, fade))
-        found.append(compare(onnx.paint, fixed, pixels))
-    difference = Difference(max(one.largest for one in found), max(one.mean for one in found))
+        found.append(compare_all(onnx, fixed, pixels))
+    difference = largest(found)
     if not fits(difference, LIMITS["fp32"]):
         raise UserError(
             f"{path} would differ from torch's paintings by {difference} of 255 levels: nothing was written"
@@ -69,9 +72,12 @@ def export_live(path: Path, pixels: str) -> Exported:
         {
             "variant": "fp32", "pixels": pixels, "channels": first_channels(network), "difference": asdict(difference),
             "sizes": SIZES, "onestroke": __version__, "live": inputs(network.conditioning, metadata.styles),
+            **({"past": onnx_graph.PAST_INPUTS} if onnx.recurrent else {}),
         },
     )  # fmt: skip
-    own, others = milliseconds([onnx.paint, Torch(fixed, torch.device("cpu")).paint], SIDE)
+    other = Torch(fixed, torch.device("cpu"))
+    other.recurrent = onnx.recurrent
+    own, others = milliseconds([paint_of(onnx), paint_of(other)], SIDE)
     return Exported(model.SerializeToString(), difference, own, "torch", others)
 
 
@@ -98,12 +104,12 @@ class _Fixed(torch.nn.Module):
         super().__init__()
         self.network, self.condition = network, condition
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, past: torch.Tensor | None = None) -> torch.Tensor:
         """(N, 3, H, W) -> the same shape."""
         rows, fade = self.condition.shares, self.condition.fade
         assert rows is not None and fade is not None
         count = len(image)
-        return self.network.paint_with(image, Condition(rows.expand(count, -1), fade.expand(count)))
+        return self.network.paint_with(image, Condition(rows.expand(count, -1), fade.expand(count), past=past))
 
 
 def _settings(conditioning: Conditioning) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -63,7 +63,8 @@ def export_web(path: Path, runtime: Path) -> Site:
     network, metadata = style_file.load(path)
     conditioning = conditioning_of(network)
     live = conditioning.rows > 1
-    model = export_live(path, "uint8") if live else export(path, "onnx", "fp32", "uint8")
+    # the page has no motion, and so no past
+    model = export_live(path, "uint8", past=False) if live else export(path, "onnx", "fp32", "uint8", past=False)
     files: dict[str, bytes | Path] = {
         file.relative_to(PAGE).as_posix(): file.read_bytes() for file in sorted(PAGE.rglob("*")) if file.is_file()
     }

@@ -23,7 +23,7 @@ class Live:
     """A traced network with its tables.
 
     core: the graph; its inputs after the picture are the parameters of each layer with tables, (1, ...) each, by the
-    names of `tables`, and FADE, (1,). tables: by the same names, (rows, ...).
+    names of `tables`, FADE, (1,), and the past, if it was traced with one. tables: by the same names, (rows, ...).
     """
 
     core: Core
@@ -37,7 +37,7 @@ class _WithParameters(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, **given: Tensor) -> Tensor:
+    def forward(self, image: Tensor, past: Tensor | None = None, **given: Tensor) -> Tensor:
         """(N, 3, H, W) -> the same shape. given: FADE, and parameters by the names of `named`."""
         tables = given or {FADE: torch.ones(1), **{n: t.mean(dim=0, keepdim=True) for n, t in named(self.network)}}
         parameters: dict[nn.Module, Sequence[Tensor]] = {
@@ -45,7 +45,7 @@ class _WithParameters(nn.Module):
             for name, layer in self.network.named_modules()
             if isinstance(layer, Tables)
         }
-        return self.network.paint_with(image, Condition(None, tables[FADE], parameters))
+        return self.network.paint_with(image, Condition(None, tables[FADE], parameters, past=past))
 
 
 def named(network: TransformNetwork) -> list[tuple[str, Tensor]]:
@@ -63,15 +63,16 @@ def layout(arguments: Mapping[str, Any]) -> Conditioning:
     return Conditioning.of(arguments.get("styles", 1), arguments.get("controls", ()))
 
 
-def trace_live(network: TransformNetwork) -> Live:
+def trace_live(network: TransformNetwork, past: bool = False) -> Live:
     """Trace a network so that the parameters of its layers with tables are inputs.
 
     Args:
         network: on the CPU, in fp32, with any number of styles and controls.
+        past: of a recurrent network: whether its past is an input too.
     """
     tables = dict(named(network))
     parameters = {name: table.mean(dim=0, keepdim=True) for name, table in tables.items()}
-    core = trace(_WithParameters(network), {**parameters, FADE: torch.full((1,), 0.5)})
+    core = trace(_WithParameters(network), {**parameters, FADE: torch.full((1,), 0.5)}, past)
     return Live(core, tables)
 
 

@@ -31,6 +31,7 @@ _ATTRIBUTE_FIELDS = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}  # type of 
 _MAX_KNOWN = 2**16  # maximum elements of a constant whose values are passed to the rules
 MAX_ROWS = LARGEST["styles"] * math.prod(ANCHORS.values())
 _MAX_NAME, _MAX_NODES = 1000, 10_000
+_INPUTS = ("", onnx_graph.INPUT, onnx_graph.ROWS, FADE, onnx_graph.PAST, onnx_graph.KNOWN)  # names no constant may have
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class PaintingGraph:
     content: the serialised model, for a runtime. plan: for the memory that it takes.
     uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
     rows: number of table rows, whose weights are an input, as is the opacity; 0 if style and controls are built in.
+    past: whether the last painting of a recurrent network is an input, and how well it is known.
     """
 
     content: bytes
     plan: Plan
     uint8_pixels: bool
     rows: int = 0
+    past: bool = False
 
 
 def read(path: Path) -> tuple[PaintingGraph, Metadata]:
@@ -110,8 +113,8 @@ def checked(model: Model) -> PaintingGraph:
     nodes = [_node(node) for node in model.graph.node[: _MAX_NODES + 1]]
     if not 0 < len(nodes) <= _MAX_NODES:
         raise Unsound(f"it has no node, or more than {_MAX_NODES}")
-    more = _controls(model)
-    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _has_uint8_pixels(model), more)
+    more, past = _controls(model), _past(model)
+    plan = Plan(nodes, _constants(model), onnx_graph.INPUT, onnx_graph.OUTPUT, _has_uint8_pixels(model), more, past)
     for size in _SIZES:
         cost, pixels = plan.cost(*size), math.prod(size)
     weights = sum(value.bytes for value in plan.constants.values())
@@ -119,7 +122,7 @@ def checked(model: Model) -> PaintingGraph:
         raise Unsound("it takes more memory or time than any painter")
     del model.graph.value_info[:]  # shapes that a runtime would use unchecked
     rows = more[onnx_graph.ROWS].shape[1] if more else 0
-    return PaintingGraph(model.SerializeToString(), plan, plan.uint8_pixels, rows)
+    return PaintingGraph(model.SerializeToString(), plan, plan.uint8_pixels, rows, bool(past))
 
 
 def check_exported(model: Model) -> PaintingGraph:
@@ -135,14 +138,13 @@ def check_exported(model: Model) -> PaintingGraph:
 
 
 def _controls(model: Model) -> dict[str, Value]:
-    """The inputs besides the picture: none, or the weights of table rows and the opacity."""
+    """The inputs that are style and controls: none, or the weights of table rows and the opacity."""
+    live, past = [onnx_graph.ROWS, FADE], [onnx_graph.PAST, onnx_graph.KNOWN]
     names = [value.name for value in model.graph.input[1:]]
-    if not names:
-        return {}
-    if names != [onnx_graph.ROWS, FADE]:
-        raise Unsound(f"its other inputs must be {onnx_graph.ROWS} and {FADE}")
+    if names not in ([], live, past, live + past):
+        raise Unsound(f"its other inputs must be {' and '.join(live)}, {' and '.join(past)}, or all four")
     found = {}
-    for value, axes in zip(model.graph.input[1:], (2, 1), strict=True):
+    for value, axes in zip(model.graph.input[1:3] if names[:2] == live else (), (2, 1), strict=False):
         tensor = value.type.tensor_type
         shape = tuple(side.dim_value for side in tensor.shape.dim)
         if _KINDS.get(tensor.elem_type) != "float32" or len(shape) != axes or not 1 <= shape[-1] <= MAX_ROWS:
@@ -159,16 +161,39 @@ def _has_uint8_pixels(model: Model) -> bool:
     for values, name in ((model.graph.input[:1], onnx_graph.INPUT), (model.graph.output, onnx_graph.OUTPUT)):
         if [value.name for value in values] != [name]:
             raise Unsound(f"what goes in and out must be {onnx_graph.INPUT} and {onnx_graph.OUTPUT} alone")
-        tensor = values[0].type.tensor_type
-        kind = _KINDS.get(tensor.elem_type)
-        channels = {"uint8": 3, "float32": 1}.get(str(kind))
-        sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
-        if channels is None or sides != [3 if axis == channels else None for axis in range(4)]:
-            raise Unsound(f"{name} is no picture of any size")
-        kinds.add(kind)
+        kinds.add(_kind_of_picture(values[0]))
     if len(kinds) > 1:
         raise Unsound(f"{onnx_graph.INPUT} and {onnx_graph.OUTPUT} are of two kinds")
     return kinds == {"uint8"}
+
+
+def _kind_of_picture(value: Any) -> str:
+    """Check that an input or output is pictures of any number and size, and return the type of its pixels."""
+    kind, sides = _described(value)
+    channels = {"uint8": 3, "float32": 1}.get(str(kind))
+    if channels is None or sides != [3 if axis == channels else None for axis in range(4)]:
+        raise Unsound(f"{value.name} is no picture of any size")
+    return str(kind)
+
+
+def _past(model: Model) -> list[str]:
+    """The names of the inputs that are the past of a recurrent network, checked; empty if there are none."""
+    last = model.graph.input[-2:]
+    if [value.name for value in last] != [onnx_graph.PAST, onnx_graph.KNOWN]:
+        return []
+    past, known = last
+    if _kind_of_picture(past) != _kind_of_picture(model.graph.input[0]):
+        raise Unsound(f"{onnx_graph.INPUT} and {past.name} are of two kinds")
+    if _described(known) != ("float32", [None] * 3):
+        raise Unsound(f"{known.name} is not a number for each pixel")
+    return [past.name, known.name]
+
+
+def _described(value: Any) -> tuple[str | None, list[int | None]]:
+    """The type of an input or output, None for one that export.py doesn't write, and its sides, None for any."""
+    tensor = value.type.tensor_type
+    sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
+    return _KINDS.get(tensor.elem_type), sides
 
 
 def _node(node: Any) -> Node:
@@ -190,7 +215,7 @@ def _constants(model: Model) -> Mapping[str, Value]:
     found: dict[str, Value] = {}
     for tensor in model.graph.initializer:
         kind, shape = _KINDS.get(tensor.data_type), tuple(tensor.dims)
-        taken = tensor.name in found or tensor.name in ("", onnx_graph.INPUT, onnx_graph.ROWS, FADE)
+        taken = tensor.name in found or tensor.name in _INPUTS
         if kind is None or tensor.data_location or len(shape) > 4 or taken:
             raise Unsound("it has a constant of another kind")
         count = math.prod(shape)

@@ -7,6 +7,7 @@ and a line in OPERATORS, and a rule in graphs/rules/ for each new ONNX operation
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -243,6 +244,14 @@ def _transpose(nodes: Nodes, x: Name, dim0: int, dim1: int) -> Name:
     return nodes.add("Transpose", x, perm=order)
 
 
+def _split(nodes: Nodes, x: Name, lengths: Any, dim: int = 0) -> list[Name] | None:
+    """Channels, into parts of these lengths; the other axes have sizes that the graph doesn't know."""
+    if isinstance(lengths, int) or dim != 1:
+        return None
+    ends = list(itertools.accumulate(lengths))
+    return [nodes.add("Slice", x, [end - n], [end], [1]) for n, end in zip(lengths, ends, strict=True)]
+
+
 def _cat(nodes: Nodes, parts: Sequence[Name], dim: int = 0) -> Name:
     return nodes.add("Concat", *parts, axis=dim)
 
@@ -280,6 +289,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "sigmoid": _plain("Sigmoid"),
     "silu": lambda nodes, x, inplace=False: nodes.add("Mul", x, nodes.add("Sigmoid", x)),
     "softmax": _softmax,
+    "split": _split,
     "sub": _binary("Sub"),
     "tanh": _plain("Tanh"),
     "unbind": _unbind,

@@ -33,13 +33,15 @@ class Plan:
         constants: name -> value.
         image, painting: the names of input and output.
         uint8_pixels: whether pixels are uint8 (N, H, W, 3), else float32 (N, 3, H, W).
-        more: inputs besides the picture.
+        more: inputs besides the picture, of one shape each.
+        past: the names of the last painting, like the picture, and of how well it is known, (N, H, W); or none.
     """
 
     def __init__(
         self, nodes: Sequence[Node], constants: Mapping[str, Value], image: str, painting: str, uint8_pixels: bool,
-        more: Mapping[str, Value] = MappingProxyType({}),
+        more: Mapping[str, Value] = MappingProxyType({}), past: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self.past = past
         self.nodes, self.constants, self.more = nodes, constants, more
         self.image, self.painting, self.uint8_pixels = image, painting, uint8_pixels
         self.last = {name: place for place, node in enumerate(nodes) for name in node.inputs}
@@ -55,8 +57,10 @@ class Plan:
             (count, height, width, 3) if self.uint8_pixels else (count, 3, height, width),
             "uint8" if self.uint8_pixels else "float32",
         )
-        values = {**self.constants, **self.more, self.image: picture}
-        kept = {*self.constants, *self.more, self.image}
+        known = Value((count, height, width), "float32")
+        inputs = {self.image: picture, **dict(zip(self.past, (picture, known), strict=False))}
+        values = {**self.constants, **self.more, **inputs}
+        kept = set(values)
         held = most = work = 0
         for place, node in enumerate(self.nodes):
             given = [values.get(name) if name else None for name in node.inputs]
@@ -77,7 +81,7 @@ class Plan:
         painting = values.get(self.painting)
         if painting is None or (painting.shape, painting.kind) != (picture.shape, picture.kind):
             raise Unsound("its painting has another size than the photo")
-        return Cost(most + picture.bytes, work)
+        return Cost(most + sum(value.bytes for value in inputs.values()), work)
 
 
 def _result(node: Node, given: Sequence[Value | None]) -> Value:

@@ -35,11 +35,13 @@ class Core(nn.Module):
         graph: placeholders, constants, calls of torch functions, output; meta["operation"] is the name of each
             function. Instance norms are calls of `F.instance_norm` as created by `norm`.
         multiple, smallest: H and W must be multiples of `multiple`, and at least `smallest`.
+        past: whether its last input is the past of a recurrent network, (N, 4, H, W), see `RecurrentNetwork`.
     """
 
-    def __init__(self, graph: fx.Graph, multiple: int, smallest: int) -> None:
+    def __init__(self, graph: fx.Graph, multiple: int, smallest: int, past: bool = False) -> None:
         super().__init__()
         self.graph = graph
+        self.past = past
         self.multiple, self.smallest = multiple, smallest
 
     def forward(self, image: Tensor, *more: Tensor) -> Tensor:
@@ -64,18 +66,21 @@ class Core(nn.Module):
         return node
 
 
-def trace(network: nn.Module, more: Mapping[str, Tensor] = MappingProxyType({})) -> Core:
+def trace(network: nn.Module, more: Mapping[str, Tensor] = MappingProxyType({}), past: bool = False) -> Core:
     """Trace a network.
 
     Args:
         network: on the CPU, in fp32; takes and returns float (N, 3, H, W).
         more: further inputs by name, which are passed by name too and become placeholders after the picture. Without
             them the network must also work.
+        past: whether the past of a recurrent network, by this name, is an input too, after all others.
     """
     multiple, smallest = padding(network)
-    core = Core(fx.Graph(), multiple, smallest)
+    core = Core(fx.Graph(), multiple, smallest, past)
     side = -(-max(smallest, _TRACED) // multiple) * multiple
     image = torch.rand(1, 3, side, side + 2 * multiple, generator=torch.Generator().manual_seed(0))
+    if past:
+        more = {**more, "past": torch.rand(1, 4, *image.shape[-2:], generator=torch.Generator().manual_seed(1))}
     recorder = _Recorder(core, image, {id(p): name for name, p in network.named_parameters()})
     for name, value in more.items():
         recorder.add_input(name, value)

@@ -16,7 +16,7 @@ float32 (H, W) in [0, 1]."""
 class Backend(ABC):
     """A network that is ready to paint.
 
-    device: the device that it runs on. recurrent: whether `paint_frame` takes a past.
+    device: the device that it runs on. recurrent: whether it also takes the past of a frame.
     """
 
     device = torch.device("cpu")
@@ -33,8 +33,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def paint(self, image: Tensor) -> Tensor:
+    def paint(self, image: Tensor, past: Tensor | None = None) -> Tensor:
         """Paint: float (N, 3, H, W) in [0, 1], on any device -> the same shape, fp32, in [0, 1], on the CPU.
+
+        past: for a recurrent network, (N, 4, H, W), see `RecurrentNetwork`; None: nothing is known.
 
         Raises:
             MemoryError, RuntimeError: from the runtime; callers turn those about memory into UserErrors.

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from onestroke.devices import choose_device
 from onestroke.errors import UserError, near
-from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import layout
-from onestroke.graphs.onnx_file import check_exported, first_line, read, unreadable
-from onestroke.graphs.tracing import trace
+from onestroke.graphs.onnx_file import first_line, read, unreadable
 from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.inference.controls import DEFAULT_CONTROLS, StyleControls, open_style, table_weights
 from onestroke.inference.exported import Onnx, OpenVino
@@ -68,10 +66,12 @@ class Torch(Backend):
             result: Tensor = self.network(ready, shares.to(self.device)).clamp(0, 1).cpu()
         return result
 
-    def paint(self, image: Tensor) -> Tensor:
+    def paint(self, image: Tensor, past: Tensor | None = None) -> Tensor:
         """See Backend."""
         with torch.inference_mode():
-            return self._painted(image.to(self.device, torch.float32, memory_format=torch.channels_last)).cpu()
+            given = {"past": past.to(self.device, torch.float32)} if past is not None and self.recurrent else {}
+            image = image.to(self.device, torch.float32, memory_format=torch.channels_last)
+            return self._painted(image, **given).cpu()
 
     def paint_frame(self, frame: np.ndarray, past: Past | None = None) -> np.ndarray:
         """See Backend."""
@@ -115,8 +115,7 @@ def load(
         path: a .safetensors or .onnx file.
         device: auto, cpu, cuda (or cuda:1, ...) or mps; onnx and openvino run on the CPU only.
         backend: one of NAMES; None is torch for a style file and onnx for an ONNX file. auto is onnx if the device is
-            the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch; torch
-            also for a recurrent network, which gets its past from torch alone.
+            the CPU, the packages onnx and onnxruntime are installed and the network can be exported, else torch.
         compiled: whether to use torch.compile; needs torch or auto, which is torch then.
         controls: the style, strength and stroke to paint with; not for ONNX files that have them built in.
 
@@ -140,8 +139,7 @@ def load(
     network, metadata = open_style(path, controls)
     if backend in ("onnx", "openvino"):
         return _export(network, backend), metadata
-    graphs = chosen.type == "cpu" and not compiled and not isinstance(network, RecurrentNetwork)  # they have no past
-    if backend == "auto" and graphs and installed("onnx", "onnxruntime"):
+    if backend == "auto" and chosen.type == "cpu" and not compiled and installed("onnx", "onnxruntime"):
         with suppress(UserError):
             return _export(network, "onnx"), metadata
     return Torch(network, chosen, compiled), metadata
@@ -154,10 +152,13 @@ def _export(network: nn.Module, backend: str) -> Backend:
         UserError: it can't be exported, or paints something else.
     """
     kind = OpenVino if backend == "openvino" else Onnx
-    exported = kind(check_exported(onnx_graph.build(trace(network), "", "float")))
-    image = torch.rand(1, 3, 67, 94, generator=torch.Generator().manual_seed(0))
+    exported = kind.of(network)
+    image, past = torch.rand(1, 7, 67, 94, generator=torch.Generator().manual_seed(0)).split([3, 4], dim=1)
     with torch.inference_mode():
         difference = (exported.paint(image) - network(image).clamp(0, 1)).abs().max()
+        if exported.recurrent:
+            moved = exported.paint(image, past) - network(image, past=past).clamp(0, 1)
+            difference = torch.maximum(difference, moved.abs().max())
     if not float(difference) < 1 / 255:
         raise UserError(f"this style's network paints something else with backend={backend}: take backend=torch")
     return exported

@@ -8,9 +8,7 @@ from torch import nn
 
 from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.graphs import onnx_graph
-from onestroke.graphs.live import layout, trace_live
-from onestroke.graphs.onnx_file import check_exported
+from onestroke.graphs.live import layout
 from onestroke.inference.backend import Backend
 from onestroke.inference.backends import Torch
 from onestroke.inference.controls import StyleControls, table_weights, with_style
@@ -71,8 +69,6 @@ class LiveStyle:
         rows, fade, chosen = table_weights(self.path, conditioning, self.metadata, controls)
         if not self.backend.rows:
             assert isinstance(self.network, TransformNetwork)
-            live = trace_live(self.network)
-            model = onnx_graph.build(live.core, "", "float", tables=live.tables)
-            self.backend = type(self.backend)(check_exported(model))
+            self.backend = type(self.backend).of(self.network, live=True)
         self.backend.set(rows, fade)
         return self.backend, chosen

@@ -33,7 +33,8 @@ class LastPainting:
         Raises:
             UserError: as `Frames`, or OpenCV is not installed.
         """
-        past = None
+        # not None, for which ONNX Runtime has another graph, whose memory it would keep beside that of this one
+        past = (frame, np.zeros(frame.shape[:2], np.float32))
         if motion is not None and not motion.cut and self._last is not None:
             past = (moved(self._last, motion.back), motion.trust)
         painted = self.frames(frame, past=past)
