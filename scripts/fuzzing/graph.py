@@ -281,7 +281,7 @@ CHANGES: Mapping[str, tuple[int, Change]] = {name: (weight, edited(edit)) for na
 
 
 def use(path: Path, rng: Random) -> None:
-    """Open it and paint small photos and frames; a file that says that its weights lie elsewhere must not open at all."""
+    """Open it, paint small photos and frames; a file that says that its weights lie elsewhere must not open at all."""
     stylizer = Stylizer(path, "cpu", rng.choice((None, "onnx")))
     model = onnx.load_model(str(path), load_external_data=False)
     if any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer):
