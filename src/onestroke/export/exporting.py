@@ -123,18 +123,20 @@ def export(
         onnx = Onnx(check_exported(model))
         paint = paint_of(onnx)
         difference = _checked(path, compare_all(onnx, network, pixels), variant)
-        onnx_graph.note(
-            model,
-            {
-                "variant": variant, "pixels": pixels, "channels": first_channels(network),
-                "difference": asdict(difference), "sizes": SIZES, "onestroke": __version__,
-                **({"past": onnx_graph.PAST_INPUTS} if past else {}),
-            },
-        )  # fmt: skip
+        onnx_graph.note(model, facts_of(network, variant, pixels, difference, past))
         content = model.SerializeToString()
     baseline, other = _baseline(core, network, variant, pixels)
     own, others = milliseconds([paint, paint_of(other)], SIDE)
     return Exported(content, difference, own, baseline, others)
+
+
+def facts_of(network: nn.Module, variant: str, pixels: str, difference: Difference, past: bool) -> dict[str, object]:
+    """The facts about an export in its metadata; past: whether the past is an input."""
+    found = {
+        "variant": variant, "pixels": pixels, "channels": first_channels(network), "difference": asdict(difference),
+        "sizes": SIZES, "onestroke": __version__,
+    }  # fmt: skip
+    return found | {"past": onnx_graph.PAST_INPUTS} if past else found
 
 
 def _baseline(core: Core, network: nn.Module, variant: str, pixels: str) -> tuple[str, Backend]:

@@ -15,9 +15,9 @@ from onestroke.errors import UserError
 from onestroke.export.exporting import (
     LIMITS,
     SIDE,
-    SIZES,
     Exported,
     compare_all,
+    facts_of,
     fits,
     largest,
     milliseconds,
@@ -26,14 +26,13 @@ from onestroke.export.exporting import (
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.live import trace_live
 from onestroke.graphs.onnx_file import check_exported
-from onestroke.inference.backends import Torch, first_channels
+from onestroke.inference.backends import Torch
 from onestroke.inference.exported import Onnx
 from onestroke.networks.base import TransformNetwork
 from onestroke.networks.conditioning import ANCHORS, DEFAULTS, FADES_UNTIL, Conditioning
 from onestroke.networks.recurrent import RecurrentNetwork
 from onestroke.networks.tables import Condition
 from onestroke.style_document import FORMAT
-from onestroke.version import __version__
 
 _SETTINGS = 4  # random mixes and controls at which the file is compared with torch, after the first style's defaults
 
@@ -67,14 +66,8 @@ def export_live(path: Path, pixels: str, past: bool = True) -> Exported:
         raise UserError(
             f"{path} would differ from torch's paintings by {difference} of 255 levels: nothing was written"
         )
-    onnx_graph.note(
-        model,
-        {
-            "variant": "fp32", "pixels": pixels, "channels": first_channels(network), "difference": asdict(difference),
-            "sizes": SIZES, "onestroke": __version__, "live": inputs(network.conditioning, metadata.styles),
-            **({"past": onnx_graph.PAST_INPUTS} if onnx.recurrent else {}),
-        },
-    )  # fmt: skip
+    facts = facts_of(network, "fp32", pixels, difference, onnx.recurrent)
+    onnx_graph.note(model, facts | {"live": inputs(network.conditioning, metadata.styles)})
     other = Torch(fixed, torch.device("cpu"))
     other.recurrent = onnx.recurrent
     own, others = milliseconds([paint_of(onnx), paint_of(other)], SIDE)
