@@ -21,7 +21,7 @@ from onestroke.export.exporting import LIMITS, export
 from onestroke.graphs import onnx_graph
 from onestroke.graphs.onnx_file import check_exported
 from onestroke.graphs.tracing import trace
-from onestroke.inference import backends
+from onestroke.inference import backends, memory
 from onestroke.inference.backend import Past
 from onestroke.inference.exported import Onnx
 from onestroke.inference.frames import Frames
@@ -245,7 +245,7 @@ def test_one_of_two_graphs_paints_clips_and_the_other_pictures_alone(
     stylizer = Stylizer(style, device="cpu", backend="auto")
     backend = stylizer.backend
     assert isinstance(backend, Onnx) and backend.clips is not None and not backend.clips.clips
-    assert backend.memory(1, 64, 64) == backend.clips.memory(1, 64, 64)
+    assert backend.memory(1, 64, 64, past=True) == backend.clips.memory(1, 64, 64) > 1.3 * backend.memory(1, 64, 64)
     runs: list[str] = []
 
     def counted(name: str, run: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -338,3 +338,16 @@ def test_the_memory_that_the_past_takes_is_known_before() -> None:
     for height, width in ODD:
         # both inputs, and their float32 planes
         assert whole.memory(2, height, width) - plain.memory(2, height, width) >= 2 * height * width * (3 + 4 + 16)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_frames_need_the_memory_of_a_past_too(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stylizer = Stylizer(saved(tmp_path / "s.safetensors", recurrent()), device="cpu", backend=backend)
+    alone, both = (stylizer.backend.memory(1, 300, 400, past=past) for past in (False, True))
+    assert both > 1.15 * alone
+    monkeypatch.setattr(memory, "free_memory", lambda: int((alone + both) / 2))
+    assert stylizer(frame(0, 300, 400, 3)).shape == (300, 400, 3)
+    with pytest.raises(UserError, match="400 x 300 needs about"):
+        stylizer.frames(300, 400)
+    monkeypatch.setattr(memory, "free_memory", lambda: int(both) + 1)
+    assert stylizer.frames(300, 400).recurrent

@@ -23,8 +23,10 @@ class Backend(ABC):
     recurrent = False
 
     @abstractmethod
-    def memory(self, count: int, height: int, width: int) -> float:
+    def memory(self, count: int, height: int, width: int, *, past: bool = False) -> float:
         """Estimate the peak memory in bytes, on the device, of painting `count` pictures of one size at once.
+
+        past: whether a recurrent network is given their past.
 
         The estimate is 0.9 to 1.5 times the memory measured for pictures of 0.3 to 3 megapixels.
 

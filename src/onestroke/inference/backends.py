@@ -41,23 +41,25 @@ class Torch(Backend):
         self.device = device
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._run: Any = torch.compile(self.network) if compiled else self.network
-        self._held: dict[int, Callable[[int, int, int], float]] = {}
+        self._held: dict[tuple[int, bool], Callable[[int, int, int], float]] = {}
         self._levels = torch.tensor(255.0, device=device)
         self.recurrent = isinstance(network, RecurrentNetwork)
 
-    def memory(self, count: int, height: int, width: int, styles: int = 0) -> float:
+    def memory(self, count: int, height: int, width: int, styles: int = 0, *, past: bool = False) -> float:
         """See Backend; for `paint_mapped`, `styles` is the number of styles."""
-        if styles not in self._held:
+        if (styles, past) not in self._held:
             mix = [torch.full((1, styles, 1, 1), 1 / styles, device=self.device)] if styles else []
 
             def paint(image: Tensor) -> Tensor:
                 shares = [share.expand(-1, -1, *image.shape[-2:]).contiguous() for share in mix]
                 ready = image.to(self.device, torch.float32, memory_format=torch.channels_last)
-                painted: Tensor = self.network(ready, *shares).clamp(0, 1)
+                given = {"past": ready[:, [0, 1, 2, 0]]} if past else {}
+                painted: Tensor = self.network(ready, *shares, **given).clamp(0, 1)
                 return painted
 
-            self._held[styles] = peak_memory(paint)
-        return 1.1 * self._held[styles](count, height, width) + 12 * count * height * width
+            self._held[styles, past] = peak_memory(paint)
+        given = 28 if past else 12  # bytes of the floats in a pixel
+        return 1.1 * self._held[styles, past](count, height, width) + given * count * height * width
 
     def paint_mapped(self, image: Tensor, shares: Tensor) -> Tensor:
         """As `paint`, for a network of several styles, with the share of each style per pixel, (N, styles, H, W)."""

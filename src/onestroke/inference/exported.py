@@ -69,9 +69,9 @@ class Exported(Backend):
         if self.clips is not None:
             self.clips.controls = self.controls
 
-    def memory(self, count: int, height: int, width: int) -> float:
+    def memory(self, count: int, height: int, width: int, *, past: bool = False) -> float:
         """See Backend; runtimes take half as much again as the plan says, for their own tensor layouts."""
-        if self.clips is not None:
+        if past and self.clips is not None:
             return self.clips.memory(count, height, width)
         try:
             held = self.plan.cost(count, height, width).bytes

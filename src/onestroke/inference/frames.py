@@ -13,7 +13,7 @@ from onestroke.errors import UserError, near
 from onestroke.imaging.levels import levels_of
 from onestroke.inference.backend import Backend, NotFinite, Past
 from onestroke.inference.compositing import recoloured
-from onestroke.inference.memory import memory_errors_for_users
+from onestroke.inference.memory import check_free, memory_errors_for_users
 
 FRAME_COLORS = ("style", "photo")
 """The colours of frames; matching the palette of each frame anew would flicker."""
@@ -59,6 +59,9 @@ class Frames:
         if height < 1 or width < 1:
             raise UserError(f"there is nothing to paint in a frame of {width} x {height}")
         stylizer.check_memory(1, height, width)
+        backend = stylizer.backend
+        if backend.recurrent:
+            check_free(lambda *size: backend.memory(1, *size, past=True), backend.device, height, width)
         self.stylizer = stylizer
         self.shape = (height, width, 3)
 
