@@ -196,7 +196,7 @@ def test_every_size_is_painted(height: int, width: int) -> None:
 
 
 def test_memory_is_bounded_whatever_the_amount(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_paintings, "_MEMORY", 10 * H * W * 15 // 4)
+    monkeypatch.setattr(kept_paintings, "_MEMORY", 10 * H * W * 5)
     assert KeptPaintings(H, W, 63).count == 10
     paint = Flickering()
     steady = Steady(paint, 1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from onestroke.packages import require
 from onestroke.video.flow import Motion
+from onestroke.video.sampling import sharply, with_curvature
 
 _AVERAGED = 6.0  # frames over which the input is averaged, in addition to the present one, at amount 1
 _NOISE = 8.0  # levels by which averaged frames may differ
@@ -64,7 +65,7 @@ class Averaging:
         """The average of the frame with those before, where they show the same."""
         cv2 = self._cv2
         present = frame.astype(np.float32)
-        gap = cv2.remap(before, *motion.places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        gap = sharply(cv2, with_curvature(cv2, before), motion.places, motion.places)
         gap -= present
         square = cv2.blur(mean_square(cv2, gap), (5, 5))
         share = cv2.exp(square * np.float32(-0.5 / _NOISE**2)) * motion.trust

@@ -9,7 +9,7 @@ import numpy as np
 from onestroke.packages import require
 from onestroke.video.sampling import sharply, with_curvature
 
-_MEMORY = 256 << 20  # bytes that are kept at most, except for _FEWEST paintings
+_MEMORY = 384 << 20  # bytes that are kept at most, except for _FEWEST paintings
 _FEWEST = 4
 _MOST = 255
 _PAD = 2  # pixels around each painting, so that sampling never reaches the next
@@ -21,7 +21,7 @@ class KeptPaintings:
 
     Args:
         height, width: of a painting, in pixels.
-        count: how many are wanted; fewer are kept where they would take more than 256 MiB.
+        count: how many are wanted; fewer are kept where they would take more than 384 MiB.
     """
 
     def __init__(self, height: int, width: int, count: int) -> None:

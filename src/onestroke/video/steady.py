@@ -177,10 +177,11 @@ class Steady:
         self._y += np.subtract(y, whole[1], out=whole[1])
 
     def _shift(self, step: np.ndarray) -> None:
-        """Move the places in the paintings, inside of them."""
+        """Move the places in the paintings, inside of them; `step` has half the size."""
         height, width = self._x.shape
-        for i, (plane, side) in enumerate(((self._x, width), (self._y, height))):
-            plane += step[..., i]
+        small = step.shape[1] * 2, step.shape[0] * 2
+        for plane, side, part in zip((self._x, self._y), (width, height), self._cv2.split(step), strict=True):
+            plane += self._cv2.resize(part, small)[:height, :width]
             np.clip(plane, 0, side - 1, out=plane)
 
     def _track(self, kept: KeptPaintings, now: np.ndarray) -> np.ndarray:
@@ -192,9 +193,7 @@ class Steady:
         cv2 = self._cv2
         was = kept.frames(self._x, self._y, self._origin[..., 0])
         grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (was, now)]
-        height, width = self._x.shape
-        step = cv2.resize(alignment(*grey) * np.float32(2 * _TRACK), (2 * kept.half[1], 2 * kept.half[0]))
-        self._shift(step[:height, :width])
+        self._shift(alignment(*grey) * np.float32(2 * _TRACK))
         square = cv2.blur(mean_square(cv2, was.astype(np.float32) - now), (3, 3))
         slope = sum(np.square(cv2.Sobel(grey[1], cv2.CV_32F, *order, scale=1 / 8)) for order in ((1, 0), (0, 1)))
         changed: np.ndarray = square > _STALE**2 + _SLOPE * cv2.blur(slope, (3, 3))
