@@ -24,7 +24,7 @@ def textures(x: float, y: float) -> np.ndarray:
 
 
 def offsets(x: float, y: float) -> np.ndarray:
-    back: np.ndarray = np.broadcast_to(np.float32([x, y]), (SIDE, SIDE, 2))
+    back: np.ndarray = np.broadcast_to(np.array([x, y], np.float32), (SIDE, SIDE, 2))
     return back
 
 
@@ -47,7 +47,7 @@ def test_a_texture_keeps_its_contrast_between_pixels(shift: tuple[float, float],
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_on_pixels_a_picture_stays_as_it_is(dtype: type) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(dtype)
+    picture: np.ndarray = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(dtype)
     assert np.array_equal(sampled(picture, 3, -2)[INSIDE], np.roll(picture, (2, -3), (0, 1))[INSIDE])
 
 
