@@ -66,9 +66,9 @@ def quantise(model: Model, photos: Sequence[np.ndarray]) -> Model:
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                # not the full range, since a few outliers would make the steps coarser
+                # a few outliers would make the steps coarser, and norms change if more is clipped, see docs/ablation.md
                 calibrate_method=quantization.CalibrationMethod.Percentile,
-                extra_options={"CalibPercentile": 99.9},
+                extra_options={"CalibPercentile": 99.99},
             )
         finally:
             logging.getLogger().setLevel(level)
