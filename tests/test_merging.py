@@ -1,4 +1,4 @@
-"""Styles of several files in one."""
+"""Styles of several files in one, and one of a file of several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from onestroke.cli.checkpoints import merge
+from onestroke.cli.checkpoints import extract, merge
 from onestroke.inference.stylizer import Stylizer
 from onestroke.style_file import load, save
 from onestroke.training.run import train
@@ -87,3 +87,36 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert merge([f"path={two}", f"path={two}", f"out={out}"]) == 2
     assert "is there already" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("style", ["a", "b"])
+def test_an_extracted_style_paints_the_same_to_the_bit(two: Path, tmp_path: Path, style: str) -> None:
+    out = tmp_path / "alone.safetensors"
+    assert extract([f"path={two}", f"style={style}", f"out={out}"]) == 0
+    photo = photos(40)[0]
+    each: list[dict[str, Any]] = [{}, {"strength": 0.8, "stroke": 0.3}]
+    for settings in each:
+        assert torch.equal(Stylizer(two, mix=style, **settings).paint(photo), Stylizer(out, **settings).paint(photo))
+    network, metadata = load(out)
+    assert metadata.styles == [style] and metadata.network["args"]["controls"] == BOTH
+    assert out.stat().st_size < two.stat().st_size
+    rows, all_rows = (each.state_dict()["colour.weight"] for each in (network, load(two)[0]))
+    assert torch.equal(rows, all_rows[:6] if style == "a" else all_rows[6:])
+
+
+def test_extracted_styles_can_be_merged_again(two: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"{style}.safetensors" for style in ("a", "b")]
+    for part in parts:
+        assert extract([f"path={two}", f"style={part.stem}", f"out={part}"]) == 0
+    assert merge([*(f"path={part}" for part in parts), f"out={tmp_path / 'again.safetensors'}"]) == 0
+    before, after = (load(path)[0].state_dict() for path in (two, tmp_path / "again.safetensors"))
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_a_style_that_is_not_there_is_refused(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.safetensors"
+    assert extract([f"path={two}", "style=c", f"out={out}"]) == 2
+    assert "has no style c" in capsys.readouterr().err and not out.exists()
+    out.write_bytes(b"mine")
+    assert extract([f"path={two}", "style=a", f"out={out}"]) == 2
+    assert "is there already" in capsys.readouterr().err and out.read_bytes() == b"mine"

@@ -1,10 +1,11 @@
-"""Merge style files that share their convolutions; each style paints as before, to the bit.
+"""Merge style files that share their convolutions, and extract one style; each paints as before, to the bit.
 
 A style that was trained with `adapt=norms` has the same convolutions as the file that it started from, and its own norm
 parameters and colour transform (Dumoulin et al., 2017). So one file can hold both:
 
     python train.py style.image=my.jpg style.name=mine init=checkpoints/gallery.safetensors adapt=norms
     onestroke checkpoints merge path=checkpoints/gallery.safetensors path=mine.safetensors out=eight.safetensors
+    onestroke checkpoints extract path=eight.safetensors style=mine out=mine_alone.safetensors
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from onestroke import style_file
-from onestroke.errors import UserError
+from onestroke.errors import UserError, near, printable
 from onestroke.networks.tables import table_names
 from onestroke.style_document import Metadata
 
@@ -32,8 +33,7 @@ def merge_files(paths: Sequence[Path], out: Path, overwrite: bool = False) -> li
         UserError: for files that can't be read, have different convolutions or styles of the same name, and if `out`
             exists or can't be written.
     """
-    if os.path.lexists(out) and not overwrite:
-        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    _check_free(out, overwrite)
     loaded = [style_file.load(path) for path in paths]
     networks, documents = [network for network, _ in loaded], [metadata for _, metadata in loaded]
     tables = table_names(networks[0])
@@ -54,6 +54,32 @@ def merge_files(paths: Sequence[Path], out: Path, overwrite: bool = False) -> li
     state = {key: torch.cat([s[key] for s in states]) if key in tables else t for key, t in states[0].items()}
     style_file.write(out, state, merged)
     return names
+
+
+def extract_style(path: Path, style: str, out: Path, overwrite: bool = False) -> None:
+    """Write a style file with one of a file's styles, and all of its controls.
+
+    Raises:
+        UserError: for a file that can't be read or has no such style, and if `out` exists or can't be written.
+    """
+    _check_free(out, overwrite)
+    network, metadata = style_file.load(path)
+    names = metadata.styles
+    if style not in names:
+        raise UserError(f"{path} has no style {printable(style)}: {near(style, names)}")
+    number, tables, state = names.index(style), table_names(network), style_file.weights(path)
+    alone = Metadata(
+        {**metadata.network, "args": {**metadata.network["args"], "styles": 1}},
+        {**metadata.style, "name": style, "styles": [_facts(metadata)[number]]},
+        {"extracted": metadata.training, "style": style},
+    )
+    rows = {key: t.chunk(len(names))[number].contiguous() if key in tables else t for key, t in state.items()}
+    style_file.write(out, rows, alone)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
 
 
 def _facts(metadata: Metadata) -> list[dict[str, object]]:

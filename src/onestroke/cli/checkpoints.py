@@ -1,4 +1,4 @@
-"""`onestroke checkpoints show|import|merge|prune`: inspect, import, merge and narrow style files."""
+"""`onestroke checkpoints show|import|merge|extract|prune`: inspect, import, merge, split and narrow style files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onestroke.interop.converting import AUTO, RANGES
 from onestroke.networks.pruning import pruned
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.style_document import Metadata
-from onestroke.style_merge import merge_files
+from onestroke.style_merge import extract_style, merge_files
 
 
 @dataclass
@@ -60,6 +60,20 @@ class MergeOptions(CommandOptions):
 
 
 @dataclass
+class ExtractOptions(CommandOptions):
+    """The options of `onestroke checkpoints extract`."""
+
+    path: str = option(
+        "a style file of several styles", placeholder="FILE", example="checkpoints/gallery.safetensors", path=True
+    )
+    style: str = option("the style", placeholder="NAME", example="udnie")
+    out: str = option(
+        "the style file to write, with this style alone", placeholder="FILE", example="udnie.safetensors", path=True
+    )
+    overwrite: bool = option("replace a file that is there already", False)
+
+
+@dataclass
 class PruneOptions(CommandOptions):
     """The options of `onestroke checkpoints prune`."""
 
@@ -98,6 +112,17 @@ def merge(arguments: list[str] | None = None) -> int:
         print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB): {', '.join(names)}")
 
     return command(MergeOptions, "onestroke checkpoints merge path=FILE path=FILE [path=...] out=FILE", job, arguments)
+
+
+def extract(arguments: list[str] | None = None) -> int:
+    """Write one of a file's styles into a file of its own; returns the exit code, 2 for a user's mistake."""
+
+    def job(options: ExtractOptions) -> None:
+        out = Path(options.out)
+        extract_style(Path(options.path), options.style, out, options.overwrite)
+        print(f"wrote {out} ({out.stat().st_size / 1e6:.2f} MB)")
+
+    return command(ExtractOptions, "onestroke checkpoints extract path=FILE style=NAME out=FILE", job, arguments)
 
 
 def prune(arguments: list[str] | None = None) -> int:

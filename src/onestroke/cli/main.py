@@ -35,6 +35,7 @@ COMMANDS = {
         "checkpoints", "import_", "convert a network that was trained elsewhere to a style file"
     ),
     "checkpoints merge": Command("checkpoints", "merge", "merge the styles of several files into one"),
+    "checkpoints extract": Command("checkpoints", "extract", "take one style out of a file of several"),
     "checkpoints prune": Command("checkpoints", "prune", "make a narrower network of a trained one, to be fine-tuned"),
     "provenance show": Command("provenance", "show", "print what the marks of a painting say"),
     "provenance verify": Command("provenance", "verify", "check a painting's signed Content Credentials"),
