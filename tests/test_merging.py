@@ -22,6 +22,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of two styles, in fp16 as all that are trained."""
     path = saved(tmp_path_factory.mktemp("joining") / "two.safetensors", controlled(styles=2), ["a", "b"])
     network, metadata = load(path)
+    metadata.metrics = {"content": 1.0, "total": 3.0, "total_a": 2.0, "total_b": 4.0}
     save(path, network, metadata)
     return path
 
@@ -98,6 +99,7 @@ def test_an_extracted_style_paints_the_same_to_the_bit(two: Path, tmp_path: Path
     for settings in each:
         assert torch.equal(Stylizer(two, mix=style, **settings).paint(photo), Stylizer(out, **settings).paint(photo))
     network, metadata = load(out)
+    assert metadata.training["extracted"] == style and metadata.metrics == {"total": 2.0 if style == "a" else 4.0}
     assert metadata.styles == [style] and metadata.network["args"]["controls"] == BOTH
     assert out.stat().st_size < two.stat().st_size
     rows, all_rows = (each.state_dict()["colour.weight"] for each in (network, load(two)[0]))

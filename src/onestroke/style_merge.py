@@ -68,10 +68,12 @@ def extract_style(path: Path, style: str, out: Path, overwrite: bool = False) ->
     if style not in names:
         raise UserError(f"{path} has no style {printable(style)}: {near(style, names)}")
     number, tables, state = names.index(style), table_names(network), style_file.weights(path)
+    total = metadata.metrics.get(f"total_{style}")
     alone = Metadata(
         {**metadata.network, "args": {**metadata.network["args"], "styles": 1}},
         {**metadata.style, "name": style, "styles": [_facts(metadata)[number]]},
-        {"extracted": metadata.training, "style": style},
+        {**metadata.training, "extracted": style},
+        {} if total is None else {"total": total},
     )
     rows = {key: t.chunk(len(names))[number].contiguous() if key in tables else t for key, t in state.items()}
     style_file.write(out, rows, alone)
