@@ -122,8 +122,9 @@ def painted_as(kind: type[nn.Module], **arguments: Any) -> Callable[[Seen], bool
     return look
 
 
-def residual(name: str, value: Any) -> Case:
-    return Case(value, painted_as(ResidualNetwork, **{**RESIDUAL, "controls": ["strength", "stroke"], name: value}))
+def residual(name: str, value: Any, **also: Any) -> Case:
+    own = {**RESIDUAL, "controls": ["strength", "stroke"], "low_pass": 16, **also, name: value}
+    return Case(value, painted_as(ResidualNetwork, **own), also={f"network.{key}": each for key, each in also.items()})
 
 
 def realtime(name: str, value: Any) -> Case:
@@ -243,8 +244,8 @@ CASES: dict[str, Case] = {
     "network[ResidualNetwork].blocks": residual("blocks", 2),
     "network[ResidualNetwork].ends": residual("ends", 5),
     "network[ResidualNetwork].upsampling": residual("upsampling", "nearest"),
-    "network[ResidualNetwork].adds_photo": residual("adds_photo", False),
-    "network[ResidualNetwork].low_pass": residual("low_pass", 16),
+    "network[ResidualNetwork].adds_photo": residual("adds_photo", False, low_pass=0),
+    "network[ResidualNetwork].low_pass": residual("low_pass", 8),
     "network[ResidualNetwork].controls": residual("controls", ["stroke"]),
     "network[RealtimeNetwork].channels": realtime("channels", [6, 8]),
     "network[RealtimeNetwork].blocks": realtime("blocks", 2),

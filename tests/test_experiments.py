@@ -37,7 +37,7 @@ EXPERIMENTS: dict[str, tuple[set[str], type[torch.optim.Optimizer] | None]] = {
     "quick": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
     "standard": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
     "full": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
-    "many": ({"content", "gram", "checkerboard", "shift_consistency"}, None),
+    "many": ({"content", "gram", "contrast", "checkerboard", "activation_peaks", "shift_consistency"}, None),
     "realtime": ({"teacher_image", "teacher_relu2_2"}, None),
     "video": ({"content", "gram", "checkerboard", "shift_consistency", "temporal"}, None),
     "classic": ({"raw_content", "raw_gram"}, torch.optim.Adam),
@@ -61,5 +61,5 @@ def test_a_step_of_each_experiment(name: str, tmp_path: Path, monkeypatch: pytes
     assert alike(exported, seen.module.ema, 1e-3)
     assert metadata.training["steps"] == 1
     assert metadata.styles == list(config["style"]["cards"])
-    assert {"total", *config["loss"]} - {"shift_consistency", "temporal"} <= metadata.metrics.keys()
+    assert {"total", *config["loss"]} - {"shift_consistency", "temporal", "activation_peaks"} <= metadata.metrics.keys()
     assert all(np.isfinite(value) for value in metadata.metrics.values())

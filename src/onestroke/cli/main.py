@@ -112,7 +112,7 @@ def listing(first: str = "") -> str:
     """The help text: a line for each subcommand, or for those that begin with the word `first`."""
     shown = {name: one.help for name, one in COMMANDS.items() if not first or name.startswith(f"{first} ")}
     lines = [f"usage: onestroke {first or 'COMMAND'} ...", ""]
-    lines += [f"  {name:<20}{help}" for name, help in shown.items()]
+    lines += [f"  {name:<21}{help}" for name, help in shown.items()]
     return "\n".join([*lines, "", "onestroke COMMAND --help lists the options of a command.", ""])
 
 
