@@ -1,13 +1,16 @@
-"""Let an iterator run ahead in a thread of its own, by a bounded number of items."""
+"""Overlap the stages of a pipeline: iterators that run ahead in threads of their own, and calls side by side."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class _End(Generic[Item]):
@@ -64,3 +67,25 @@ def ahead(items: Iterator[Item], depth: int = 4) -> Generator[Item, None, None]:
     finally:
         closed.set()
         thread.join()
+
+
+def side_by_side(call: Callable[[Item], Result], items: Iterable[Item], count: int) -> Generator[Result, None, None]:
+    """Yield the results of a function for each item, in order; its exceptions are raised here.
+
+    Args:
+        call: may run in several threads at once.
+        items: are taken in this thread.
+        count: calls that run at once.
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(call, item))
+                if len(waiting) == count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

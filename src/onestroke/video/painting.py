@@ -98,6 +98,22 @@ class ClipPainter:
         """Whether the motion between frames is used."""
         return self.look.steady > 0 or self.frames.recurrent or self.look.color == "match"
 
+    @property
+    def at_once(self) -> int:
+        """How many frames `paint` may paint at once: two, where none depends on another and the memory suffices.
+
+        A network has half of the cores where strokes are moved too (`share_cores`), and that takes less than half.
+        """
+        look = self.look
+        over_time = look.style is not None or look.strength is not None or look.stroke is not None
+        if look.steady == 0 or over_time or self.frames.recurrent or self.style_map is not None:
+            return 1
+        try:
+            self.stylizer.check_memory(2, self.clip.height, self.clip.width)
+        except UserError:
+            return 1
+        return 2
+
     def __call__(self, frame: Frame, motion: Motion | None) -> np.ndarray:
         """Paint the next frame.
 

@@ -17,7 +17,7 @@ from onestroke.video.animation_writing import join_animation
 from onestroke.video.assembly import NO_MARK, Mark, Segment, Sound
 from onestroke.video.encoding import CODECS, LOSSLESS, FrameWriter, PartWriter, Settings
 from onestroke.video.flow import Motion, motion
-from onestroke.video.overlap import ahead
+from onestroke.video.overlap import ahead, side_by_side
 from onestroke.video.painting import ClipPainter
 from onestroke.video.parts import FRAMES, Parts
 from onestroke.video.reading import Film, Frame, Source
@@ -135,7 +135,7 @@ class _Run:
         if self.section is not None:
             moved = self.section.frames(moved, job.source.clip.time_base)
         prepared = ahead((job.painter.prepare(frame, movement) for frame, movement in moved), _HEAVY)
-        painted = ahead(map(job.painter.paint, prepared), _HEAVY)
+        painted = ahead(side_by_side(job.painter.paint, prepared, job.painter.at_once), _HEAVY)
         last: Frame | None = None
         try:
             for each in painted:
