@@ -102,6 +102,16 @@ class _Cancelled(Exception):
     """Raised to leave `atomic` without writing the file."""
 
 
+def check_free(out: Path, overwrite: bool) -> None:
+    """Check that nothing is at `out` yet, not even a link that leads nowhere, unless it may be replaced.
+
+    Raises:
+        UserError: something is.
+    """
+    if os.path.lexists(out) and not overwrite:
+        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+
+
 def check_writable(path: Path) -> None:
     """Check that a file can be written at `path`, by trying; leaves neither the file nor new folders behind.
 

@@ -10,7 +10,6 @@ parameters and colour transform (Dumoulin et al., 2017). So one file can hold bo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from onestroke import style_file
 from onestroke.errors import UserError, near, printable
+from onestroke.files import check_free
 from onestroke.networks.tables import table_names
 from onestroke.style_document import Metadata
 
@@ -33,7 +33,7 @@ def merge_files(paths: Sequence[Path], out: Path, overwrite: bool = False) -> li
         UserError: for files that can't be read, have different convolutions or styles of the same name, and if `out`
             exists or can't be written.
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     loaded = [style_file.load(path) for path in paths]
     networks, documents = [network for network, _ in loaded], [metadata for _, metadata in loaded]
     tables = table_names(networks[0])
@@ -62,7 +62,7 @@ def extract_style(path: Path, style: str, out: Path, overwrite: bool = False) ->
     Raises:
         UserError: for a file that can't be read or has no such style, and if `out` exists or can't be written.
     """
-    _check_free(out, overwrite)
+    check_free(out, overwrite)
     network, metadata = style_file.load(path)
     names = metadata.styles
     if style not in names:
@@ -77,11 +77,6 @@ def extract_style(path: Path, style: str, out: Path, overwrite: bool = False) ->
     )
     rows = {key: t.chunk(len(names))[number].contiguous() if key in tables else t for key, t in state.items()}
     style_file.write(out, rows, alone)
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    if os.path.lexists(out) and not overwrite:
-        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
 
 
 def _facts(metadata: Metadata) -> list[dict[str, object]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from onestroke import style_file
 from onestroke.cli.options import CommandOptions, command, option
 from onestroke.errors import UserError
+from onestroke.files import check_free
 from onestroke.interop.adopting import adopt
 from onestroke.interop.converting import AUTO, RANGES
 from onestroke.networks.pruning import pruned
@@ -130,8 +130,7 @@ def prune(arguments: list[str] | None = None) -> int:
 
     def job(options: PruneOptions) -> None:
         out = Path(options.out)
-        if os.path.lexists(out) and not options.overwrite:
-            raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+        check_free(out, options.overwrite)
         network, metadata = style_file.load(Path(options.path))
         if not isinstance(network, ResidualNetwork):
             raise UserError(f"{options.path} holds a {type(network).__name__}, and only a ResidualNetwork is pruned")

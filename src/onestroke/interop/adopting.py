@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from onestroke import style_file
 from onestroke.errors import UserError
-from onestroke.files import atomic, make_folder
+from onestroke.files import atomic, check_free, make_folder
 from onestroke.interop import converting, layout
 from onestroke.style_document import Metadata
 from onestroke.version import __version__
@@ -28,8 +27,7 @@ def adopt(path: Path, out: Path, name: str | None = None, range: str = "auto", o
             exists or can't be written.
     """
     style_file.check_name(out)
-    if os.path.lexists(out) and not overwrite:
-        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    check_free(out, overwrite)
     original = layout.read(path)
     found = converting.convert(original, range)
     name = path.stem if name is None else name

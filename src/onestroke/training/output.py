@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from onestroke import style_file
 from onestroke.errors import UserError
+from onestroke.files import check_free
 from onestroke.training.resume_file import owned
 
 DEFAULT_FOLDER = Path("checkpoints")
@@ -33,9 +33,7 @@ def check_out(out: Path, overwrite: bool, owner: str) -> None:
     """
     if out.suffix != ".safetensors":
         raise UserError(f"out={out}: a style file's name ends in .safetensors")
-    # a link that leads nowhere is there, too
-    if os.path.lexists(out) and not overwrite and not is_ours(out, owner):
-        raise UserError(f"out={out} is there already: choose another name, or add overwrite=true")
+    check_free(out, overwrite or is_ours(out, owner))
 
 
 def resume_command(run_dir: Path, out: str | None) -> str:
