@@ -6,6 +6,7 @@
     python scripts/bench.py infer [size=512] [batch=1]                      # one photo, on every backend there is
     python scripts/bench.py frames [size=512] [networks=realtime]           # frame after frame, controls changing
     python scripts/bench.py clips [size=512] [networks=realtime]            # a clip from file to file
+    python scripts/bench.py page  [size=512] [networks=realtime]            # the exported page in Chromium
     python scripts/bench.py data  [crop=128,256] [workers=0,1,2] [data.root=/path/to/photos]
 
 Everything is timed in one process (but for the baseline of `train`, whose allocator is left as it is), the
@@ -27,6 +28,8 @@ Stylizer's frames and the Stylizer itself, with ONNX Runtime and torch, whose st
 clips: the baseline is the network alone on decoded frames (a Stylizer's frames with ONNX Runtime); ours is infer.py's
 whole work on a clip of 24 frames, decoding and encoding H.264, without steadiness and with the default, then parts of
 it: motion alone, decoding alone.
+page: the baseline is ONNX Runtime on one thread with the page's own graph; beside it all threads, and the page's engine
+(WASM) in Chromium on one thread and on all. scripts/setup_browser.sh sets up what it needs.
 data: the time a batch takes from scenes, and from data.root's photos or the shards of data.urls (data.NAME=... as for
 train.py), with as many worker processes, cache=off,on: photos decoded each time, and from the cache of data.cache,
 which the warmup fills; consumer=none,2000,step is what takes the batches: nothing, 2,000 images/s, or a real training
@@ -55,6 +58,7 @@ from bench_data import chosen_sources, data_cases, sources
 from bench_frames import frames_cases
 from bench_measure import Case, Spread, compare, matrix_products, precisions, race, short
 from bench_modes import Size, chosen, infer_cases, network_names, roads_on, train_cases, vgg_cases
+from bench_page import page_cases
 from bench_report import append, machine, show, write
 
 from onestroke.cli.home import home_in_override
@@ -104,7 +108,7 @@ class InferOptions(Options):
 
 @dataclass
 class FramesOptions(Options):
-    """Of the modes frames and clips."""
+    """Of the modes frames, clips and page."""
 
     batch: str = option("one frame at a time", "1")
     size: str = option("sides of the frames in pixels", "512")
@@ -131,6 +135,7 @@ OPTIONS: dict[str, type[Options]] = {
     "infer": InferOptions,
     "frames": FramesOptions,
     "clips": FramesOptions,
+    "page": FramesOptions,
     "data": DataOptions,
 }
 
@@ -197,9 +202,10 @@ def cases(mode: str, options: Options, overrides: list[str], device: torch.devic
         return infer_cases(sizes(options.size), batches, device, networks, roads, options.compile)
     if isinstance(options, FramesOptions):
         if batches != [1] or device.type != "cpu":
-            raise UserError("the modes frames and clips time one frame at a time, on the CPU")
+            raise UserError(f"the mode {mode} times one frame at a time, on the CPU")
         networks = chosen("networks", listed("networks", options.networks), network_names())
-        return (clips_cases if mode == "clips" else frames_cases)(sizes(options.size), networks)
+        make = {"clips": clips_cases, "frames": frames_cases, "page": page_cases}[mode]
+        return make(sizes(options.size), networks)
     assert isinstance(options, DataOptions)
     if len(batches) > 1:
         raise UserError("batch takes one number in the mode data")

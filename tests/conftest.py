@@ -6,7 +6,6 @@ those that do.
 
 from __future__ import annotations
 
-import copy
 import gc
 import logging
 import os
@@ -15,15 +14,16 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from importlib.metadata import entry_points
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
 from unittest import mock
 
 import numpy as np
 import pytest
 from absl import logging as absl_logging
 from PIL import Image
+
+from tests.parsed_once import parsed_once
 
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
@@ -60,18 +60,10 @@ def installed_callbacks() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def parsed_configs() -> Iterator[None]:
-    """Each text in YAML is parsed once: Hydra reads two dozen files, slowly, for each command line."""
+    """Each text in YAML is parsed once."""
     from omegaconf import OmegaConf
 
-    parse, found = OmegaConf.load, cache(lambda text: parse(StringIO(text)))
-
-    def load(file: str | Path | IO[Any]) -> Any:
-        if isinstance(file, str | Path):
-            return parse(file)  # with its messages about files
-        content = file.read()
-        return copy.deepcopy(found(content.decode() if isinstance(content, bytes) else content))
-
-    with mock.patch.object(OmegaConf, "load", staticmethod(load)):
+    with mock.patch.object(OmegaConf, "load", staticmethod(parsed_once())):
         yield
 
 
@@ -95,7 +87,7 @@ def log_levels() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def small_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held-out pictures of 64 px in trainings within the test's process; in processes of their own they have 256."""
+    """Held-out pictures of 64 px in trainings within the test's process, as tests/preloaded.py sees to in others."""
     monkeypatch.setattr("onestroke.data.datamodule._HELD_OUT_SIDE", 64)
 
 

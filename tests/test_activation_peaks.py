@@ -58,6 +58,7 @@ def test_the_loss_is_the_mean_square_beyond_the_limit() -> None:
     assert loss(ActivationPeaks(limit=5.0), peaks) == pytest.approx([(1 + 9) / 4, 0])
 
 
+@pytest.mark.slow
 def test_training_makes_peaks_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     photos = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onestroke.cli import export
 from onestroke.data.datamodule import PhotoBatches
 from onestroke.export import live_export
 from onestroke.losses.objective import Objective
@@ -22,6 +23,7 @@ from onestroke.losses.raw import RawContent, RawGram
 from onestroke.networks.residual import ResidualNetwork
 from onestroke.perception.style_card import from_card
 from onestroke.perception.vgg import VGG
+from tests.browsing import RUNTIME, need_browser
 from tests.running import Blocks
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -316,6 +318,20 @@ def test_clips_are_timed_beside_the_network_alone(tmp_path: Path, quick: None, m
     rows = run(tmp_path, "clips", "size=64x32", "threads=1", "networks=realtime")["rows"]
     assert [row["contestant"] for row in rows] == ["baseline", "clip-steady=0", "clip", "motion", "decoding"]
     assert all(row["frames"] == 3 for row in rows)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_page_is_timed_beside_the_graph_alone(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_browser()
+    monkeypatch.setattr(live_export, "SIDE", 32)
+    monkeypatch.setattr(export, "runtime_folder", lambda: RUNTIME)
+    rows = run(tmp_path, "page", "size=32,64x32", "threads=2", "networks=realtime")["rows"]
+    names = ["baseline", "native-2", "wasm-1", "wasm-2"]
+    assert [(row["size"], row["contestant"]) for row in rows] == [
+        (size, name) for size in ("32 x 32", "64 x 32") for name in names
+    ]
+    assert bench.main(["page", "batch=2", "device=cpu"]) == 2
 
 
 def test_every_network_and_backend_can_be_timed() -> None:

@@ -25,6 +25,7 @@ def eagerly(module: nn.Module) -> None:
     module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
 
 
+@pytest.mark.slow
 def test_a_compiled_step_learns_what_a_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.Module, "compile", eagerly)
     judge = objective(["udnie"])

@@ -296,7 +296,7 @@ def test_held_rows_are_those_that_the_defaults_paint_with() -> None:
 @pytest.mark.parametrize(
     ("name", "has", "adapt", "moves_as"),
     [
-        ("udnie", BOTH, "all", "one"),
+        pytest.param("udnie", BOTH, "all", "one", marks=pytest.mark.slow),
         ("starry_night", BOTH, "all", "one"),
         ("udnie", ["strength"], "all", "each"),
         ("starry_night", BOTH, "controls", "others"),

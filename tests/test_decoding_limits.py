@@ -109,6 +109,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_decoding_takes_at_most_three_and_a_half_bytes_a_pixel_and_channel(tmp_path: Path) -> None:
     height, width = 2000, 3000

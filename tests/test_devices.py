@@ -33,6 +33,7 @@ print(before, during, round(resident() - start), after_an_array())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_large_arrays_stay_for_the_next_ones_and_are_given_back_in_the_end() -> None:
     told = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=True).stdout

@@ -94,6 +94,7 @@ def test_the_pupil_first_learns_from_the_teacher_and_then_from_the_objective(tmp
     assert seen == [["teacher_image", "teacher_relu2_2"]] * taught + [["content", "gram"]] * (20 - taught)
 
 
+@pytest.mark.slow
 def test_training_with_a_teacher_comes_nearer_to_what_it_paints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -243,6 +243,7 @@ def test_what_cannot_be_measured_is_one_sentence(
         assert said[-1].startswith("onestroke: ")
 
 
+@pytest.mark.slow
 def test_artefacts_of_finished_pictures_are_looked_for_at_their_own_size(tmp_path: Path) -> None:
     for name in ("photos", "gridded", "banded", "sound"):
         (tmp_path / name).mkdir()

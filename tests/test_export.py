@@ -361,6 +361,7 @@ def test_a_torch_that_is_too_old_for_torch_export_is_told(refused: Callable[...,
     assert "use a newer PyTorch" in refused("format=torch", "out=out.pt2")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(OLD, reason="PyTorch 2.6 can't")
 def test_a_file_of_torch_export_paints_as_the_network_at_any_size(style: Path, exported: Callable[..., Path]) -> None:
     path = exported("format=torch", "out=out.pt2")

@@ -69,7 +69,7 @@ def planted(style: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float, bo
     return plant
 
 
-@pytest.mark.parametrize("variant", LIMITS)
+@pytest.mark.parametrize("variant", [pytest.param(v, marks=pytest.mark.slow if v == "frozen" else ()) for v in LIMITS])
 def test_what_differs_by_more_is_refused_and_by_less_is_written(
     variant: str, style: Path, planted: Callable[[float, bool], None]
 ) -> None:

@@ -162,7 +162,8 @@ def test_sections_are_painted_in_any_order_by_any_worker(inside: Path, whole: Pa
     assert [(row.status, row.reason) for row in again] == [(DONE, ALREADY)], "a worker that was thought to be dead"
 
 
-@pytest.mark.parametrize("fatal", [25, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fatal", [25, 50])
 def test_a_second_run_goes_on_with_the_sections_that_are_there(
     fatal: int, inside: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +209,7 @@ def test_what_is_known_of_sections_names_no_file_elsewhere(inside: Path) -> None
     assert PLACE not in painted(inside / "out")
 
 
+@pytest.mark.slow
 def test_a_short_film_and_one_of_another_kind_are_painted_whole(inside: Path) -> None:
     (inside / "in" / "a.webm").unlink()
     make_clip(inside / "in" / "short.mp4", range(9))
@@ -220,6 +222,7 @@ def test_a_short_film_and_one_of_another_kind_are_painted_whole(inside: Path) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_film_without_cuts_is_one_section(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_scenes(inside / "in" / "a.webm", (), 50)
     counted = counting(monkeypatch, None)
@@ -236,6 +239,7 @@ def spoiled(folder: Path) -> None:
     known.write_text(json.dumps(found))
 
 
+@pytest.mark.slow
 def test_a_film_that_is_not_decoded_alike_is_painted_whole(inside: Path, whole: Path) -> None:
     one, other, last = sections()
     painter = worker(inside)
@@ -266,6 +270,7 @@ def test_one_worker_paints_a_film_whole_and_the_others_leave_it(inside: Path, mo
     assert [row.status for row in painter.paint([other])] == [DONE] and counted == [FRAMES]
 
 
+@pytest.mark.slow
 def test_two_workers_may_join_a_film_at_once(inside: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other, last = sections()
     painter, second = worker(inside), worker(inside)

@@ -61,6 +61,7 @@ def test_no_logger_writes_nothing(tmp_path: Path) -> None:
     assert sorted(p.name for p in run.iterdir()) == ["config.json", "last.ckpt", "train.log"]
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_files_in_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)

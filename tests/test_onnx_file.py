@@ -359,6 +359,7 @@ def test_memory_that_is_short_is_one_sentence_for_onnx_too(
         stylizer(np.zeros((300, 400, 3), np.uint8))
 
 
+@pytest.mark.slow
 def test_onnx_runtime_neither_tells_its_makers_anything_nor_keeps_a_number_for_the_machine(
     sound: bytes, tmp_path: Path
 ) -> None:

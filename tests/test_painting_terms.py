@@ -313,6 +313,7 @@ def config(painting: Path, *names: str, **more: Any) -> dict[str, Any]:
     return shallow(*own, steps=4, save_every=2, data=BLOCKS, loss=loss, **more)
 
 
+@pytest.mark.slow
 def test_a_run_with_all_of_them_resumes_to_the_bit(
     painting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def recurrent_run(**more: Any) -> dict[str, Any]:
     return {**config, "network": own, "loss": {**config["loss"], **composed("loss=[temporal]")["loss"]}}
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_unbroken_to_the_bit(
     photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

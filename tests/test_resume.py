@@ -119,7 +119,11 @@ def small(*overrides: str, **more: Any) -> dict[str, Any]:
     return shallow("loss=[content,gram]", *photos, *overrides, **{"steps": 5, "save_every": 2, **more})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# the others differ from these in what is read at the start
+QUICK = ("controls from nothing", "photos with their cache", "two styles")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in QUICK else pytest.mark.slow) for k in KINDS])
 def test_killed_and_resumed_equals_unbroken_to_the_bit(kind: str, inside: Path) -> None:
     config = small(*KINDS[kind])
     whole = run({**config, "out": "whole.safetensors"}, inside / "whole")

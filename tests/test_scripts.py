@@ -65,6 +65,7 @@ def forked(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
     return Started(as_script, Path(command[1]), *command[2:], cwd=Path.cwd()).done()
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_the_grid_and_shows_it(tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "p.png")
     tiny = [option for option in TINY if not option.startswith("crop")]

@@ -129,7 +129,8 @@ def vgg() -> VGG:
     return VGG([*Content().layers, *Gram().layers])
 
 
-@pytest.mark.parametrize("style", ["great_wave", pytest.param("starry_night", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["great_wave", "starry_night"])
 def test_a_print_seen_at_preview_size_is_the_preview(style: str, vgg: VGG) -> None:
     photo = to_image(torch.from_numpy(Scenes(validation=1).held_out(768)[0])[None])
     preview = resize(photo, 256, 256)

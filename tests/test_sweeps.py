@@ -124,6 +124,7 @@ def cluster(queue: Path, codes: list[int]) -> None:
     codes += [each.done().returncode for each in [task(queue, number) for number in range(int(last) + 1)]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_a_trial_is_a_job_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
