@@ -2,9 +2,10 @@
 # Sets up what the tests in a browser need:  ./scripts/setup_browser.sh && ./scripts/test.sh -m 'browser and not slow'
 #
 # Chromium (where it is missing, from Debian's packages), playwright into the virtual environment, and into the user's
-# cache onnxruntime-web and axe-core (MPL 2.0, for tests alone), both from npm.
+# cache onnxruntime-web and axe-core (MPL 2.0, for tests alone), both from npm.  `system` leaves the environment out.
 set -euo pipefail
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" browser
+if [[ ${1:-} != system ]]; then . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" browser; fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ! command -v chromium >/dev/null && [[ -z ${ONESTROKE_CHROMIUM:-} ]]; then
   if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
