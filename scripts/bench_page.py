@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -29,12 +29,11 @@ from onestroke.packages import require
 
 _PAINT = """
 async ({ threads, height, width, rows, model, times }) => {
-  const key = `engine of ${threads}`;
   const { Engine } = await import("/js/engine.js");
-  window[key] ??= await Engine.open("wasm", threads, model);
+  window.engine ??= await Engine.open("wasm", threads, model);
   const given = { rows: new Float32Array(rows).fill(1 / rows), fade: new Float32Array([1]) };
   const begun = performance.now();
-  for (let i = 0; i < times; i++) await window[key].paint(window.frame, width, height, given);
+  for (let i = 0; i < times; i++) await window.engine.paint(window.frame, width, height, given);
   return (performance.now() - begun) / times / 1000;
 }"""
 _FRAME = """
@@ -76,25 +75,27 @@ def page_cases(sizes: Sequence[Size], networks: Sequence[str]) -> Iterator[Case]
                 continue  # it has said why
             browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             with _served(site) as address:
-                page = browser.new_page()
-                page.goto(f"{address}index.html")
+                # the runtime has one number of threads for a page
+                pages = {count: browser.new_page() for count in sorted({1, torch.get_num_threads()})}
+                for page in pages.values():
+                    page.goto(f"{address}index.html")
                 for size in sizes:
-                    yield Case({"network": name, "size": words(size)}, list(_contestants(site, page, size)))
+                    yield Case({"network": name, "size": words(size)}, list(_contestants(site, pages, size)))
             browser.close()
 
 
-def _contestants(site: Path, page: Any, size: Size) -> Iterator[Contestant]:
+def _contestants(site: Path, pages: Mapping[int, Any], size: Size) -> Iterator[Contestant]:
     frame = photos_of(size, 1)[0].numpy()
-    if not page.evaluate(_FRAME, base64.b64encode(frame.tobytes()).decode()):
-        raise UserError("the page is not isolated, so that WASM has no threads")
-    counts = sorted({1, torch.get_num_threads()})
-    sessions = {count: _session(site / MODEL, count) for count in counts}
+    for page in pages.values():
+        if not page.evaluate(_FRAME, base64.b64encode(frame.tobytes()).decode()):
+            raise UserError("the page is not isolated, so that WASM has no threads")
+    sessions = {count: _session(site / MODEL, count) for count in pages}
     rows = next(one.shape[1] for one in sessions[1].get_inputs() if one.name == "rows")
     given = {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}
     for count, session in sessions.items():
         name = "baseline" if count == 1 else f"native-{count}"
         yield Contestant(name, functools.partial(_native, session, given), 1, math.prod(size))
-    for count in counts:
+    for count, page in pages.items():
         values = {"threads": count, "height": size[0], "width": size[1], "rows": rows, "model": f"/{MODEL}", "times": 5}
         yield Contestant(f"wasm-{count}", functools.partial(page.evaluate, _PAINT, values), 1, math.prod(size))
 

@@ -29,13 +29,16 @@ COUNT, HEIGHT, WIDTH = 300, 256, 288
 
 
 def filmed(scene: np.ndarray) -> list[np.ndarray]:
-    """Frames of a camera that sways over a picture, turns and zooms, with the noise of a sensor."""
+    """Frames of a camera that sways over a picture, turns and zooms, with the noise of a sensor.
+
+    After 270 frames all begins anew, so that the last 30 frames show what the first 30 show.
+    """
     noise = np.random.default_rng(0)
     frames = []
     for t in range(COUNT):
-        angle, scale = 0.05 * math.sin(2 * math.pi * t / 113), 1 + 0.06 * math.sin(2 * math.pi * t / 151)
+        angle, scale = 0.05 * math.sin(2 * math.pi * t / 90), 1 + 0.06 * math.sin(2 * math.pi * t / 135)
         turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        sway = np.array([30 * math.sin(2 * math.pi * t / 97), 25 * math.sin(2 * math.pi * t / 71)])
+        sway = np.array([30 * math.sin(2 * math.pi * t / 270), 25 * math.sin(2 * math.pi * t / 54)])
         middle = np.array(scene.shape[1::-1]) / 2 + sway
         matrix = np.column_stack([turn, middle - turn @ np.array([WIDTH / 2, HEIGHT / 2])])
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
