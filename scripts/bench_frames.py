@@ -65,7 +65,7 @@ def style_of(name: str, folder: Path) -> Path:
 
 def _contestants(path: Path, graph: Path, size: Size) -> Iterator[Contestant]:
     frame = photos_of(size, 1)[0].numpy()
-    session = _session(graph)
+    session = session_of(graph)
     rows = next(one.shape[1] for one in session.get_inputs() if one.name == "rows")
     given = {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}
     yield Contestant("baseline", lambda: session.run(None, given) and None, 1, math.prod(size))
@@ -89,8 +89,9 @@ def _changing(stylizer: Stylizer, paint: Callable[[np.ndarray], np.ndarray], fra
     return work
 
 
-def _session(graph: Path) -> Any:
+def session_of(graph: Path, threads: int | None = None) -> Any:
+    """ONNX Runtime with a graph, on as many threads, or on torch's number of them."""
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
     return runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

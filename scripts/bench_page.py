@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_frames import style_of
+from bench_frames import session_of, style_of
 from bench_measure import Case, Contestant
 from bench_modes import Size, photos_of, words
 
@@ -89,7 +89,7 @@ def _contestants(site: Path, pages: Mapping[int, Any], size: Size) -> Iterator[C
     for page in pages.values():
         if not page.evaluate(_FRAME, base64.b64encode(frame.tobytes()).decode()):
             raise UserError("the page is not isolated, so that WASM has no threads")
-    sessions = {count: _session(site / MODEL, count) for count in pages}
+    sessions = {count: session_of(site / MODEL, count) for count in pages}
     rows = next(one.shape[1] for one in sessions[1].get_inputs() if one.name == "rows")
     given = {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}
     for count, session in sessions.items():
@@ -102,13 +102,6 @@ def _contestants(site: Path, pages: Mapping[int, Any], size: Size) -> Iterator[C
 
 def _native(session: Any, given: dict[str, Any]) -> None:
     session.run(None, given)
-
-
-def _session(graph: Path, threads: int) -> Any:
-    runtime = require("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager
