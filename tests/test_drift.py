@@ -52,7 +52,8 @@ def test_the_style_error_of_a_steady_clip_does_not_rise(style: str) -> None:
     steady = Steady(stylizer.frames(HEIGHT, WIDTH))
     moved = [None, *(motion(before, now) for before, now in pairwise(frames))]
     judge = Objective({"gram": Gram()}, VGG(Gram().layers), from_card(style, 256, Gram().layers)).eval()
-    steadied, alone = [], []
+    steadied: list[float] = []
+    alone: list[float] = []
     with torch.no_grad():
         for number, (frame, movement) in enumerate(zip(frames, moved, strict=True)):
             painted = steady(frame, movement)
