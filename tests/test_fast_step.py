@@ -199,7 +199,9 @@ def plain_loss(network: ResidualNetwork, vgg: VGG, photos: Tensor, style: Style)
     return loss
 
 
-@pytest.mark.parametrize(("mixed", "of_loss", "of_gradient"), [(False, 3e-7, 3e-6), (True, 0.005, 0.01)])
+@pytest.mark.parametrize(
+    ("mixed", "of_loss", "of_gradient"), [(False, 3e-7, 3e-6), pytest.param(True, 0.005, 0.01, marks=pytest.mark.slow)]
+)
 def test_a_step_s_loss_and_gradients_are_the_plain_one_s(mixed: bool, of_loss: float, of_gradient: float) -> None:
     torch.manual_seed(0)
     exact_vgg = VGG(STYLE_LAYERS)

@@ -161,7 +161,9 @@ def test_a_flat_crop_weighs_no_more_than_some_photos_in_the_gradient_of_its_batc
         assert (all_four - others).norm() < 2 * others.norm(), kind
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "controls" else ()) for name in NETWORKS]
+)
 def test_a_batch_of_flat_crops_alone_has_a_finite_gradient(name: str) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name]()

@@ -32,11 +32,7 @@ STYLES = [
 REALTIME = ["great_wave", "starry_night", "udnie"]
 # the others of the gallery's eight are tried with the slow tests: each takes seconds, and they are of one network
 QUICK = ["great_wave"]
-EACH = [
-    pytest.param(file, name, marks=() if name in quick else pytest.mark.slow, id=f"{file.stem} {name}")
-    for file, names, quick in ((GALLERY, STYLES, QUICK), (LIVE, STYLES, []))
-    for name in names
-]
+EACH = [pytest.param(file, name, id=f"{file.stem} {name}") for file in (GALLERY, LIVE) for name in STYLES]
 FILES = {name: FOLDER / f"{name}.safetensors" for name in [*STYLES, *(f"{style}_realtime" for style in REALTIME)]}
 
 
@@ -65,6 +61,7 @@ def errors(stylizer: Stylizer, judge: Objective, photos: list[Tensor]) -> tuple[
     return sum(float(f["content"]) for f in found) / len(found), sum(float(f["gram"]) for f in found) / len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "style"), EACH)
 def test_strength_turns_the_photo_into_the_painting_step_by_step(file: Path, style: str, vgg: VGG) -> None:
     photos = scenes(SIDE)
@@ -81,6 +78,7 @@ def test_strength_turns_the_photo_into_the_painting_step_by_step(file: Path, sty
         content, gram = further, nearer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file", "style"), EACH)
 def test_half_a_turn_of_the_stroke_control_is_nearer_to_the_painting_seen_twice_as_large(
     file: Path, style: str, vgg: VGG
@@ -105,12 +103,14 @@ def test_realtime_is_as_near_to_the_painting_as_1_3_times_the_default_network(
     assert realtime < 1.3 * default
 
 
-@pytest.mark.parametrize(("file", "style"), [each for each in EACH if each.values[0] == GALLERY])
+@pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=() if style in QUICK else pytest.mark.slow) for style in STYLES]
+)
 def test_the_realtime_gallery_is_as_near_to_the_painting_as_1_3_times_the_gallery(
-    file: Path, style: str, photos: list[Tensor], vgg: VGG
+    style: str, photos: list[Tensor], vgg: VGG
 ) -> None:
     judge = Objective({"content": Content(), "gram": Gram()}, vgg, from_card(style, 256, Gram().layers)).eval()
-    default, realtime = (errors(Stylizer(each, mix=style), judge, photos)[1] for each in (file, LIVE))
+    default, realtime = (errors(Stylizer(each, mix=style), judge, photos)[1] for each in (GALLERY, LIVE))
     assert realtime < 1.3 * default
 
 

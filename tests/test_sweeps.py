@@ -78,7 +78,8 @@ def test_other_samplers(sampler: tuple[str, ...], tmp_path: Path, monkeypatch: p
 
 
 # two at once are two more processes that import torch
-@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at_once", [1, 2])
 def test_trials_of_joblib_have_a_style_file_each_and_mistakes_stop_no_other(at_once: int, tmp_path: Path) -> None:
     parallel = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}")
     done = commands.process("train.py", "-m", *TINY, *SHORT, *parallel, "style.size=1,256,384", cwd=tmp_path)
