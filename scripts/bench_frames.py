@@ -66,8 +66,7 @@ def style_of(name: str, folder: Path) -> Path:
 def _contestants(path: Path, graph: Path, size: Size) -> Iterator[Contestant]:
     frame = photos_of(size, 1)[0].numpy()
     session = session_of(graph)
-    rows = next(one.shape[1] for one in session.get_inputs() if one.name == "rows")
-    given = {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}
+    given = inputs_of(session, frame)
     yield Contestant("baseline", lambda: session.run(None, given) and None, 1, math.prod(size))
     for backend in ("onnx", "torch"):
         for way in ("frames", "stylizer"):
@@ -95,3 +94,9 @@ def session_of(graph: Path, threads: int | None = None) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
     return runtime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def inputs_of(session: Any, frame: np.ndarray) -> dict[str, np.ndarray]:
+    """What a graph with live controls takes: a frame, uint8 (H, W, 3), and all rows of the tables in equal shares."""
+    rows = next(one.shape[1] for one in session.get_inputs() if one.name == "rows")
+    return {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}

@@ -16,9 +16,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from bench_frames import session_of, style_of
+from bench_frames import inputs_of, session_of, style_of
 from bench_measure import Case, Contestant
 from bench_modes import Size, photos_of, words
 
@@ -90,8 +89,8 @@ def _contestants(site: Path, pages: Mapping[int, Any], size: Size) -> Iterator[C
         if not page.evaluate(_FRAME, base64.b64encode(frame.tobytes()).decode()):
             raise UserError("the page is not isolated, so that WASM has no threads")
     sessions = {count: session_of(site / MODEL, count) for count in pages}
-    rows = next(one.shape[1] for one in sessions[1].get_inputs() if one.name == "rows")
-    given = {"image": frame[None], "rows": np.full((1, rows), 1 / rows, np.float32), "fade": np.ones(1, np.float32)}
+    given = inputs_of(sessions[1], frame)
+    rows = given["rows"].size
     for count, session in sessions.items():
         name = "baseline" if count == 1 else f"native-{count}"
         yield Contestant(name, functools.partial(_native, session, given), 1, math.prod(size))

@@ -4,8 +4,8 @@
 # Chromium (where it is missing, from Debian's packages), playwright into the virtual environment, and into the user's
 # cache onnxruntime-web and axe-core (MPL 2.0, for tests alone), both from npm.  `system` leaves the environment out.
 set -euo pipefail
-if [[ ${1:-} != system ]]; then . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" browser; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [[ ${1:-} != system ]]; then . scripts/environment.sh browser; fi
 
 if ! command -v chromium >/dev/null && [[ -z ${ONESTROKE_CHROMIUM:-} ]]; then
   if command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then

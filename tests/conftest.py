@@ -23,7 +23,7 @@ import pytest
 from absl import logging as absl_logging
 from PIL import Image
 
-from tests.parsed_once import parsed_once
+from tests.quick import HELD_OUT_SIDE, parsed_once
 
 # TensorBoard's and OpenVINO's absl closes the stream that it was imported with when Hydra sets up logging anew; in a
 # test, that would be pytest's capture.
@@ -87,8 +87,8 @@ def log_levels() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def small_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held-out pictures of 64 px in trainings within the test's process, as tests/preloaded.py sees to in others."""
-    monkeypatch.setattr("onestroke.data.datamodule._HELD_OUT_SIDE", 64)
+    """Small held-out pictures in trainings within the test's process, as tests/preloaded.py sees to in others."""
+    monkeypatch.setattr("onestroke.data.datamodule._HELD_OUT_SIDE", HELD_OUT_SIDE)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the processes that tests/processes.py starts have imported already: all that a training or a painting needs.
 
-Their trainings' held-out pictures have 64 px, as in trainings within a test's process: of 256 px, looking at them takes
-most of the time of a training of a few steps. Configs are parsed once for all.
+Held-out pictures are small, and configs parsed once for all, as in the tests' own processes (tests/conftest.py).
 """
 
 from pathlib import Path
@@ -16,9 +15,9 @@ import onestroke.training.logs
 import onestroke.training.resuming
 import onestroke.training.run  # noqa: F401
 from onestroke.data import datamodule
-from tests.parsed_once import parsed_once
+from tests.quick import HELD_OUT_SIDE, parsed_once
 
-datamodule._HELD_OUT_SIDE = 64
+datamodule._HELD_OUT_SIDE = HELD_OUT_SIDE
 
 mock.patch.object(OmegaConf, "load", staticmethod(parsed_once())).start()
 with initialize_config_dir(str(Path(__file__).parents[1] / "configs"), version_base=None):

@@ -9,6 +9,7 @@ tests/test_packaging.py has the commands in processes that import everything the
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -120,6 +121,7 @@ def _become(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
         os.close(file)
+    importlib.import_module("tests.preloaded")  # where the process was not forked from one that has
     multiprocessing.set_start_method(None, force=True)  # as in any other process
     os.environ.clear()
     os.environ.update(variables)

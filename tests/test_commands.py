@@ -18,6 +18,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.commands import TINY, command, environment, process, runs, scalars, signalled, train
+from tests.quick import HELD_OUT_SIDE
 
 PHOTOS = ("data=photos", "data.cache=null")  # which are had at once, and scenes are drawn
 
@@ -85,7 +86,7 @@ def test_tensorboard_shows_every_term_and_the_pictures(trained: Path) -> None:
     last = events.Images("content | output")[-1]
     assert last.step == 4
     picture = Image.open(io.BytesIO(last.encoded_image_string))
-    assert picture.width == 2 * picture.height  # one held-out photo beside its painting
+    assert picture.size == (2 * HELD_OUT_SIDE, HELD_OUT_SIDE)  # one held-out photo beside its painting
     assert "great_wave" in str(events.Tensors("config/text_summary")[0].tensor_proto)
 
 

@@ -252,9 +252,9 @@ def fuzzed(cases: int, seed: int, names: str, folder: Path) -> str:
 def test_a_handful_of_each_kind_is_taken_or_refused_in_a_sentence(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    told = fuzzed(4, 0, "all", tmp_path)
+    told = fuzzed(8, 0, "all", tmp_path)
     assert [line.split(",")[0] for line in told.splitlines() if not line.startswith(" ")] == [
-        f"{name}: 4 cases" for name in fuzz.KINDS
+        f"{name}: 8 cases" for name in fuzz.KINDS
     ]
 
 
